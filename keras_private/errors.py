@@ -1,0 +1,77 @@
+"""Every exception that keras_private raises on purpose, in one tree.
+
+KerasPrivateError
+├── ConfigError (ValueError)       cluster.yaml, a worker's host, a certificate folder: wrong before anything starts
+├── UnsupportedModelError          layers that cannot be lowered: every one of them, why, and what to use instead
+├── PlanError (ValueError)         a plan that is malformed, was tampered with, or does not fit the limits
+├── StateError (RuntimeError)      a call out of order: `serve` before `share`, `share` before `start`
+├── InputError (ValueError)        a query refused before anything left the client
+├── ClusterError                   the cluster, or one party of it, could not do what was asked
+│   ├── StartError                 a party did not start
+│   ├── RefusedError               a party said no: not allowed, queue full, no model, other shapes
+│   └── PartyError                 a party failed or fell silent during a run; names party, phase, cause
+├── LinkError                      a connection: closed, refused, timed out; names both sides and the phase
+│   ├── LinkTimeoutError (TimeoutError)
+│   └── FrameError                 bytes that are not the frame that was due
+└── IntegrityError                 doubly held shares disagree: some party is faulty
+
+Messages say what was wrong and what to do. They never hold a share, a key or a weight.
+"""
+
+from __future__ import annotations
+
+
+class KerasPrivateError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class ConfigError(KerasPrivateError, ValueError):
+    """A configuration value is missing, malformed, unknown or contradictory."""
+
+
+class UnsupportedModelError(KerasPrivateError):
+    """The model holds layers or arguments that cannot be lowered; lists all of them."""
+
+
+class PlanError(KerasPrivateError, ValueError):
+    """A plan does not parse, does not add up, or exceeds a limit."""
+
+
+class StateError(KerasPrivateError, RuntimeError):
+    """A call came before the one it depends on."""
+
+
+class InputError(KerasPrivateError, ValueError):
+    """A query's array has the wrong shape, dtype, range or size; nothing was sent."""
+
+
+class ClusterError(KerasPrivateError):
+    """The cluster, or one party of it, could not do what was asked."""
+
+
+class StartError(ClusterError):
+    """A party did not start; names the party and the cause."""
+
+
+class RefusedError(ClusterError):
+    """A party refused the request; the message gives its reason."""
+
+
+class PartyError(ClusterError):
+    """A party failed or fell silent during a run; names party, phase and cause."""
+
+
+class LinkError(KerasPrivateError):
+    """A connection failed; names both sides, the phase and the cause."""
+
+
+class LinkTimeoutError(LinkError, TimeoutError):
+    """The other side of a connection said nothing for too long."""
+
+
+class FrameError(LinkError):
+    """The bytes that arrived are not the frame that was due."""
+
+
+class IntegrityError(KerasPrivateError):
+    """The two copies of a share disagree: some party is faulty."""
