@@ -1,1 +1,1 @@
-
+"""Fixed point, shares and masks: numpy alone, no network."""
