@@ -1,0 +1,150 @@
+"""Links within one process: three threads, six queues of frames.
+
+For tests and for clusters whose workers have no hosts. The frames carry real headers and pass the same checks as
+those on a wire, so a protocol that is out of step fails here in the same words.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+
+import numpy as np
+
+from keras_private.errors import FrameError, LinkError, LinkTimeoutError
+from keras_private.net.frames import Buffer, FrameType, as_bytes, check_header, pack_header, payload_bytes
+from keras_private.net.link import DEFAULT_TIMEOUT, Bytes, Link
+
+_NAMES = ("server0", "server1", "server2")
+
+
+class _Pipe:
+    """One direction between two parties: a queue of (header, payload), and which ends are closed."""
+
+    def __init__(self) -> None:
+        self._frames: deque[tuple[bytes, Bytes]] = deque()
+        self._changed = threading.Condition()
+        self._closed_by: int | None = None
+        self.sent = 0
+        self.received = 0
+
+    def put(self, header: bytes, payload: Bytes) -> int | None:
+        """Appends a frame; returns who closed the pipe, if somebody did."""
+        with self._changed:
+            if self._closed_by is None:
+                self._frames.append((header, payload))
+                self.sent += 1
+                self._changed.notify()
+            return self._closed_by
+
+    def get(self, deadline: float) -> tuple[bytes, Bytes] | int | None:
+        """The next frame, or who closed the pipe before there was one, or None when the deadline passed."""
+        with self._changed:
+            while not self._frames:
+                if self._closed_by is not None:
+                    return self._closed_by
+                remaining = deadline - time.monotonic()
+                if remaining <= 0 or not self._changed.wait(remaining):
+                    if self._frames or self._closed_by is not None:
+                        continue
+                    return None
+            return self._frames.popleft()
+
+    def close(self, party: int) -> None:
+        with self._changed:
+            if self._closed_by is None:
+                self._closed_by = party
+            self._changed.notify_all()
+
+
+class MemoryLink(Link):
+    """See `memory_links`."""
+
+    def __init__(self, index: int, pipes: dict[tuple[int, int], _Pipe], timeout: float) -> None:
+        super().__init__(index, _NAMES, timeout)
+        self._out = {peer: pipes[index, peer] for peer in (self.next, self.prev)}
+        self._in = {peer: pipes[peer, index] for peer in (self.next, self.prev)}
+
+    def exchange(
+        self, to_next: Sequence[Buffer], to_prev: Sequence[Buffer], from_next: int, from_prev: int
+    ) -> tuple[Bytes, Bytes]:
+        deadline = time.monotonic() + self.timeout
+        try:
+            for peer, buffers in ((self.next, to_next), (self.prev, to_prev)):
+                size = payload_bytes(buffers)
+                if size:
+                    self._send(peer, FrameType.DATA, buffers, size)
+                    self.stats.sent_bytes += size
+                    self.stats.sent_frames += 1
+            received_next = self._receive(self.next, FrameType.DATA, from_next, deadline, self.timeout)
+            received_prev = self._receive(self.prev, FrameType.DATA, from_prev, deadline, self.timeout)
+        except LinkError:
+            self.close()
+            raise
+        self.stats.rounds += 1
+        return received_next, received_prev
+
+    def send_control(self, peer: int, payload: bytes) -> None:
+        self._check_peer(peer)
+        self._send(peer, FrameType.CONTROL, [payload], len(payload))
+
+    def receive_control(self, peer: int, timeout: float | None = None) -> bytes:
+        self._check_peer(peer)
+        seconds = self.timeout if timeout is None else timeout
+        try:
+            return self._receive(peer, FrameType.CONTROL, None, time.monotonic() + seconds, seconds).tobytes()
+        except LinkTimeoutError:
+            raise
+        except LinkError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        for pipe in (*self._out.values(), *self._in.values()):
+            pipe.close(self.index)
+
+    def _send(self, peer: int, kind: FrameType, buffers: Sequence[Buffer], size: int) -> None:
+        pipe = self._out[peer]
+        try:
+            header = pack_header(size, kind, 0, pipe.sent)
+        except FrameError as error:
+            raise FrameError(self._describe(peer, str(error), "→")) from None
+        payload = np.empty(size, np.uint8)
+        start = 0
+        for buffer in buffers:
+            view = as_bytes(buffer)
+            payload[start : start + view.nbytes] = view
+            start += view.nbytes
+        closed_by = pipe.put(header, payload)
+        if closed_by is not None:
+            raise self._closed(peer, closed_by, "→")
+
+    def _receive(self, peer: int, kind: FrameType, length: int | None, deadline: float, seconds: float) -> Bytes:
+        """The next frame's payload; `length` 0 expects no frame, None takes any size."""
+        if length == 0:
+            return np.empty(0, np.uint8)
+        pipe = self._in[peer]
+        got = pipe.get(deadline)
+        if got is None:
+            raise self._timed_out(peer, seconds)
+        if isinstance(got, int):
+            raise self._closed(peer, got, "←")
+        header, payload = got
+        try:
+            check_header(header, kind, 0, pipe.received, length=length)
+        except FrameError as error:
+            raise FrameError(self._describe(peer, str(error))) from None
+        pipe.received += 1
+        return payload
+
+    def _closed(self, peer: int, closed_by: int, arrow: str) -> LinkError:
+        who = "this side" if closed_by == self.index else "the other side"
+        return LinkError(self._describe(peer, f"the link was closed by {who}", arrow))
+
+
+def memory_links(timeout: float = DEFAULT_TIMEOUT) -> tuple[MemoryLink, MemoryLink, MemoryLink]:
+    """The three ends of one lane within this process, one for each party's thread."""
+    pipes = {(i, j): _Pipe() for i in range(3) for j in range(3) if i != j}
+    return MemoryLink(0, pipes, timeout), MemoryLink(1, pipes, timeout), MemoryLink(2, pipes, timeout)
