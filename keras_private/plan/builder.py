@@ -1,0 +1,129 @@
+"""PlanBuilder: writes a recorded plan down, op by op, and infers every shape on the way."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from keras_private.errors import PlanError
+from keras_private.plan.attributes import plain
+from keras_private.plan.ops import DEFAULTS, SPECS, infer, shape_fits
+from keras_private.plan.plan import Draft, Op, Plan, Shape, Tensor, Weight, identifier
+
+__all__ = ["Draft", "PlanBuilder"]
+
+
+class PlanBuilder:
+    """Records a plan.
+
+    Args:
+        input_shape: per sample, without the batch axis.
+        input_range: (lowest, highest) value that an input may hold; the client checks it. None: nothing is promised.
+
+    Raises:
+        PlanError: a shape or range that cannot be.
+    """
+
+    def __init__(self, input_shape: Sequence[int], input_range: Sequence[float] | None = None) -> None:
+        shape = tuple(int(axis) for axis in input_shape)
+        if not shape_fits(shape):
+            raise PlanError(f"an input of shape {shape} cannot be shared; every axis must be 1 or more")
+        self.input = "input"
+        self._range = check_range(input_range)
+        self._tensors: dict[str, Tensor] = {self.input: Tensor(shape)}
+        self._values: dict[str, NDArray[np.float64]] = {}
+        self._ops: list[Op] = []
+
+    def shape(self, tensor: str) -> Shape:
+        """Per-sample shape of a tensor recorded so far."""
+        return self._tensor(tensor).shape
+
+    def weight(self, value: ArrayLike, name: str) -> str:
+        """Take a secret constant in; returns its unique name in the plan.
+
+        Raises:
+            PlanError: it holds NaN or infinity, or has more than 2^28 elements.
+        """
+        array = np.array(value, dtype=np.float64, order="C")
+        if not np.all(np.isfinite(array)):
+            raise PlanError(f"weight {identifier(name)!r} holds NaN or infinite values; the model cannot be shared")
+        if not shape_fits(array.shape):
+            raise PlanError(f"weight {identifier(name)!r} has an impossible shape {array.shape}")
+        unique = fresh_name(identifier(name), self._values)
+        self._values[unique] = array
+        return unique
+
+    def op(
+        self,
+        kind: str,
+        inputs: str | Sequence[str],
+        *,
+        weights: str | Sequence[str] = (),
+        layer: str = "",
+        **attrs: Any,
+    ) -> str:
+        """Record one op; returns the name of its output.
+
+        Raises:
+            PlanError: unknown kind, tensor or attribute, or shapes that do not fit.
+        """
+        sources = (inputs,) if isinstance(inputs, str) else tuple(inputs)
+        named = (weights,) if isinstance(weights, str) else tuple(weights)
+        spec = SPECS.get(kind)
+        allowed = {**spec.attrs, **(spec.recorded or {})} if spec else {}
+        given = {name: value for name, value in DEFAULTS.items() if name in allowed}
+        given |= {name: plain(value) for name, value in attrs.items()}
+        output = f"t{len(self._ops)}"
+        op = Op(kind, sources, named, output, given, identifier(layer) if layer else "")
+        self._tensors[output] = infer(
+            op, [self._tensor(name) for name in sources], [Weight(self._weight(name).shape) for name in named], 0
+        )
+        self._ops.append(op)
+        return output
+
+    def finish(self, output: str) -> Draft:
+        """The recorded plan that computes `output`, with its weights."""
+        self._tensor(output)
+        weights = {name: Weight(value.shape) for name, value in self._values.items()}
+        plan = Plan(0, self.input, output, self._range, dict(self._tensors), weights, tuple(self._ops))
+        return Draft(plan, dict(self._values))
+
+    def _tensor(self, name: str) -> Tensor:
+        if name not in self._tensors:
+            raise PlanError(f"no tensor {name[:40]!r} has been recorded")
+        return self._tensors[name]
+
+    def _weight(self, name: str) -> NDArray[np.float64]:
+        if name not in self._values:
+            raise PlanError(f"no weight {name[:40]!r} has been recorded")
+        return self._values[name]
+
+
+def check_range(given: Sequence[float] | None) -> tuple[float, float] | None:
+    """(low, high) as floats.
+
+    Raises:
+        PlanError: not two finite numbers in order.
+    """
+    if given is None:
+        return None
+    try:
+        low, high = (float(bound) for bound in given)
+    except (TypeError, ValueError) as error:
+        raise PlanError("input_range must be two numbers (lowest, highest), or None") from error
+    if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+        raise PlanError(f"input_range must be two finite numbers in order, not ({low}, {high})")
+    return low, high
+
+
+def fresh_name(base: str, taken: Any) -> str:
+    """`base`, or `base.1`, `base.2`, … whichever is free."""
+    name, count = base, 0
+    while name in taken:
+        count += 1
+        name = f"{base}.{count}"
+    return name

@@ -1,0 +1,99 @@
+"""The plan: a list of typed ops over named tensors with static shapes.
+
+Theory of operation. A plan says *what* is computed and never holds a weight or an input: weights appear as names with
+shapes. All shapes are per sample; the batch is an implicit first axis. It exists in two forms:
+
+- *recorded* (`precision == 0`): real-valued, as the lowering wrote it down, together with its weights a `Draft`;
+- *executable* (`precision > 0`): fixed point. Every tensor states the fractional bits of its raw value and, where it
+  could be proved, a bound; truncations are explicit. This is what the parties load, check and run.
+
+Ops are in execution order and every tensor is assigned once. The kinds and their attributes are in `ops.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Shape = tuple[int, ...]
+
+IDENTIFIER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./:-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A value during the run.
+
+    frac: fractional bits of the raw value. bits: proven |raw| < 2^bits; None = only the contract |raw| < 2^62.
+    """
+
+    shape: Shape
+    frac: int = 0
+    bits: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """A secret constant, known to the parties as shares only."""
+
+    shape: Shape
+    frac: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """One step: `output` = kind(inputs; weights). `layer` is the Keras layer it came from, for people."""
+
+    kind: str
+    inputs: tuple[str, ...]
+    weights: tuple[str, ...]
+    output: str
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+    layer: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A whole program from one input tensor to one output tensor."""
+
+    precision: int
+    input: str
+    output: str
+    input_range: tuple[float, float] | None
+    tensors: Mapping[str, Tensor]
+    weights: Mapping[str, Weight]
+    ops: tuple[Op, ...]
+
+    @property
+    def executable(self) -> bool:
+        return self.precision > 0
+
+    @property
+    def input_shape(self) -> Shape:
+        return self.tensors[self.input].shape
+
+    @property
+    def output_shape(self) -> Shape:
+        return self.tensors[self.output].shape
+
+
+@dataclass(repr=False)
+class Draft:
+    """A plan with its weights in plain numbers (float64). The owner's alone: it never leaves the owner's process."""
+
+    plan: Plan
+    values: dict[str, NDArray[np.float64]]
+
+    def __repr__(self) -> str:
+        return f"Draft({len(self.plan.ops)} ops, {len(self.values)} weights hidden)"
+
+
+def identifier(text: str) -> str:
+    """The nearest thing to `text` that may be a name in a plan."""
+    cleaned = re.sub(r"[^A-Za-z0-9_./:-]", "_", text)[:48]
+    return cleaned if IDENTIFIER.fullmatch(cleaned) else f"_{cleaned}"
