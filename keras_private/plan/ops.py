@@ -7,6 +7,7 @@ Weight layouts: matmul (K, N); conv2d (kh, kw, Cin, Cout); depthwise_conv2d (kh,
 `pads` are (top, bottom, left, right) zeros.
 """
 
+# ruff: noqa: ARG001 - every shape rule has the same signature
 from __future__ import annotations
 
 import math
@@ -106,7 +107,7 @@ def _frac(where: str, op: Op, inputs: Sequence[Tensor], weights: Sequence[Weight
 # --- shape rules
 
 
-def _same(op: Op, xs: Sequence[Shape], ws: Sequence[Shape]) -> Shape:  # noqa: ARG001
+def _same(op: Op, xs: Sequence[Shape], ws: Sequence[Shape]) -> Shape:
     return xs[0]
 
 
@@ -152,7 +153,7 @@ def _conv(op: Op, xs: Sequence[Shape], ws: Sequence[Shape]) -> Shape:
     return _windows(op, height, width, filters, (ws[0][0], ws[0][1]), op.attrs["dilation"], xs[0])
 
 
-def _pool(op: Op, xs: Sequence[Shape], ws: Sequence[Shape]) -> Shape:  # noqa: ARG001
+def _pool(op: Op, xs: Sequence[Shape], ws: Sequence[Shape]) -> Shape:
     height, width, channels = _hwc(op, xs[0])
     pool, pads = op.attrs["pool"], op.attrs["pads"]
     if op.kind == "max_pool2d" and (max(pads[:2]) >= pool[0] or max(pads[2:]) >= pool[1]):
@@ -160,28 +161,28 @@ def _pool(op: Op, xs: Sequence[Shape], ws: Sequence[Shape]) -> Shape:  # noqa: A
     return _windows(op, height, width, channels, pool, (1, 1), xs[0])
 
 
-def _reshape(op: Op, xs: Sequence[Shape], ws: Sequence[Shape]) -> Shape:  # noqa: ARG001
+def _reshape(op: Op, xs: Sequence[Shape], ws: Sequence[Shape]) -> Shape:
     shape: Shape = op.attrs["shape"]
     if math.prod(shape) != math.prod(xs[0]):
         raise PlanError(f"{describe(op)}: {xs[0]} cannot be reshaped to {shape}")
     return shape
 
 
-def _transpose(op: Op, xs: Sequence[Shape], ws: Sequence[Shape]) -> Shape:  # noqa: ARG001
+def _transpose(op: Op, xs: Sequence[Shape], ws: Sequence[Shape]) -> Shape:
     perm = op.attrs["perm"]
     if len(perm) != len(xs[0]):
         raise PlanError(f"{describe(op)}: perm {perm} does not fit an input of shape {xs[0]}")
     return tuple(xs[0][axis] for axis in perm)
 
 
-def _pad(op: Op, xs: Sequence[Shape], ws: Sequence[Shape]) -> Shape:  # noqa: ARG001
+def _pad(op: Op, xs: Sequence[Shape], ws: Sequence[Shape]) -> Shape:
     paddings = op.attrs["paddings"]
     if len(paddings) != len(xs[0]):
         raise PlanError(f"{describe(op)}: {len(paddings)} paddings do not fit an input of shape {xs[0]}")
     return tuple(axis + before + after for axis, (before, after) in zip(xs[0], paddings, strict=True))
 
 
-def _concat(op: Op, xs: Sequence[Shape], ws: Sequence[Shape]) -> Shape:  # noqa: ARG001
+def _concat(op: Op, xs: Sequence[Shape], ws: Sequence[Shape]) -> Shape:
     axis: int = op.attrs["axis"]
     if axis >= len(xs[0]) or any(x[:axis] + x[axis + 1 :] != xs[0][:axis] + xs[0][axis + 1 :] for x in xs):
         raise PlanError(f"{describe(op)}: shapes {list(xs)[:6]} cannot be joined along axis {axis}")
