@@ -1,0 +1,36 @@
+"""Numba kernels: a party's local work, fused into as few passes over memory as possible.
+
+They are compiled on first use and kept on disk by numba. `warm_up` (or `python -m keras_private.mpc.kernels`) compiles all of
+them ahead of time, so that nobody waits for a compiler in the middle of a query.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def warm_up() -> None:
+    """Compile every kernel for the types that the protocols call it with, or load it from the cache."""
+    from keras_private.mpc.kernels import bits, elementwise, ring
+
+    def words(*shape: int) -> np.ndarray:
+        return np.zeros(shape, np.uint64)
+
+    ring.matmul(words(1, 1), words(1, 1), words(2, 1), words(1, 1))
+    image = words(1, 1, 1, 1)
+    ring.conv2d(image, image, words(2, 1), words(1, 1), (1, 1, 1, 1), (1, 1), (1, 1), (0, 0))
+    ring.depthwise_conv2d(image, image, image, image, words(1, 1, 1, 1, 1), (1, 1), (1, 1), (0, 0))
+    ring.sum_pool2d(image, words(1, 1, 1, 1), (1, 1), (1, 1), (0, 0))
+    bits.to_planes(words(1), 0, words(4, 1))
+    bits.deal(words(4, 1), words(8, 1), words(8, 1))
+    bits.combine(words(4, 1), words(8, 1), words(1, 1), 1, words(1, 1))
+    bits.carry_level(words(3, 1), words(3, 1), words(1, 1), words(1, 1), words(1, 1))
+    for short in (np.uint16, np.uint32, np.uint64):
+        small = np.zeros(4, short)
+        elementwise.truncation_deal(words(1), words(1), 1, words(1), small, small, words(1), small, words(1))
+        elementwise.lift_mask(words(1), small, 1, words(1))
+        elementwise.truncation_part(words(1), small, small, small)
+        elementwise.truncation_join(words(1), small, small, 1, words(1))
+    elementwise.transfer_send(words(1), words(1), words(1), words(2, 1), words(1), words(1))
+    elementwise.transfer_help(words(1), words(2, 1), words(1))
+    elementwise.transfer_receive(words(1), words(1), words(1), words(1), words(1), words(1))

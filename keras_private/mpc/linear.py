@@ -1,0 +1,76 @@
+"""Linear layers: z_i = x_i·(w_i + w_{i+1}) + x_{i+1}·w_i locally, then one `reshare` (Araki et al. 2016, section 2.2).
+
+The truncation and the ReLU that follow a layer start in the very round that opens its product, see `reshare`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from keras_private.mpc.kernels import ring
+from keras_private.mpc.party import Party
+from keras_private.mpc.relu import relu
+from keras_private.mpc.reshare import empty_share, reshare
+from keras_private.mpc.rounds import Protocol, Words, together
+from keras_private.mpc.truncation import truncation
+from keras_private.plan.cost import product_window
+from keras_private.plan.plan import Op
+from keras_private.sharing.share import Share
+
+
+class LinearLayer:
+    """A secret product with its weights laid out once, when the model is loaded.
+
+    Args:
+        op: matmul, conv2d, depthwise_conv2d or mul of an executable plan.
+        weight: this party's share of w.
+        bias: this party's share of b, or None.
+    """
+
+    def __init__(self, op: Op, weight: Share, bias: Share | None) -> None:
+        self._op = op
+        self._bias = None if bias is None else bias.mine
+        self._sums, self._lows = weight.mine + weight.next, weight.mine
+        if op.kind in {"matmul", "conv2d"}:
+            columns = weight.shape[-1]
+            self._tall = ring.stack(self._sums.reshape(-1, columns), self._lows.reshape(-1, columns))
+
+    def __call__(self, party: Party, x: Share, shape: tuple[int, ...]) -> Protocol[Share]:
+        """The layer's output share, of `shape` (batch included)."""
+        z = self.product(x, shape)
+        drop, out = int(self._op.attrs["truncate"]), empty_share(shape)
+        if self._op.attrs.get("relu"):
+            return (yield from together(reshare(party, z, out), relu(party, out, product_window(self._op), drop)))[1]
+        if drop:
+            return (yield from together(reshare(party, z, out), truncation(party, out, drop)))[1]
+        return (yield from reshare(party, z, out))
+
+    def product(self, x: Share, shape: tuple[int, ...]) -> Words:
+        """This party's additive summand of the product, bias included. Local."""
+        attrs, kind = self._op.attrs, self._op.kind
+        z = np.zeros(shape, np.uint64)
+        if self._bias is not None:
+            z += self._bias
+        if kind == "mul":
+            z += x.mine * self._sums + x.next * self._lows
+        elif kind == "matmul":
+            depth, columns = x.shape[-1], shape[-1]
+            ring.matmul(x.mine.reshape(-1, depth), x.next.reshape(-1, depth), self._tall, z.reshape(-1, columns))
+        elif kind == "conv2d":
+            kernel = (*self._sums.shape[:2], *shape[1:3])
+            flat = z.reshape(-1, shape[-1])
+            ring.conv2d(x.mine, x.next, self._tall, flat, kernel, *_geometry(attrs))
+        else:
+            by_channel = z.reshape(*shape[:3], *self._sums.shape[2:])
+            ring.depthwise_conv2d(x.mine, x.next, self._sums, self._lows, by_channel, *_geometry(attrs))
+        return z
+
+    def __repr__(self) -> str:
+        return f"LinearLayer({self._op.kind}, {self._sums.shape})"
+
+
+def _geometry(attrs: Any) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+    pads = attrs["pads"]
+    return tuple(attrs["strides"]), tuple(attrs["dilation"]), (pads[0], pads[2])  # type: ignore[return-value]

@@ -1,0 +1,59 @@
+"""Correlated randomness: every pair of parties shares a key, and every key is a stream that only moves forward.
+
+Key k_i is shared by P_i and P_{i-1}, exactly the two parties that hold share i of a replicated secret. It is agreed
+afresh on every connection: both sides contribute 32 random bytes inside the TLS session, and HKDF-SHA256 binds the
+result to the lane. So no mask is ever drawn twice, not by a restart and not by a reconnect either.
+(The pairwise-key construction: Araki et al. 2016, section 2.2.)
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from keras_private.sharing.random import Stream
+
+if TYPE_CHECKING:
+    from keras_private.net.link import Link
+
+CONTRIBUTION = 32  # bytes of randomness each side puts into a key
+
+
+class Masks:
+    """Party i's two mask streams: `mine` is k_i (shared with prev), `next` is k_{i+1} (shared with next)."""
+
+    __slots__ = ("mine", "next")
+
+    def __init__(self, mine: Stream, next: Stream) -> None:  # noqa: A002  (the field's word for P_{i+1})
+        self.mine = mine
+        self.next = next
+
+    def __repr__(self) -> str:
+        return "Masks(<secret>)"
+
+
+def agree_masks(link: Link, context: bytes) -> Masks:
+    """Agree on fresh keys with both peers over `link`: one round, 32 bytes each way.
+
+    Args:
+        link: an established, authenticated and encrypted link.
+        context: public bytes that name the lane; all three parties must pass the same.
+
+    Raises:
+        LinkError: a peer is gone or silent.
+    """
+    link.phase = "key agreement"
+    for_next, for_prev = os.urandom(CONTRIBUTION), os.urandom(CONTRIBUTION)
+    from_next, from_prev = link.exchange([for_next], [for_prev], CONTRIBUTION, CONTRIBUTION)
+    # k_i belongs to the pair (P_{i-1}, P_i): the contribution of P_{i-1} comes first, on both sides.
+    mine = _derive(from_prev.tobytes() + for_prev, context, link.index)
+    next_ = _derive(for_next + from_next.tobytes(), context, (link.index + 1) % 3)
+    return Masks(Stream(mine), Stream(next_))
+
+
+def _derive(secret: bytes, context: bytes, index: int) -> bytes:
+    info = b"keras_private mask key %d " % index + context
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(secret)

@@ -1,0 +1,77 @@
+"""One party inside one lane: who it is, how it reaches its peers, and the masks it shares with them.
+
+Roles. A secret x = x_0 + x_1 + x_2 (mod 2^64) is held replicated: P_i has (x_i, x_{i+1}). The protocols read it as a sum of
+two numbers, x = u + v:
+
+    u = x_1          known to P0 and P1, the *pair*
+    v = x_2 + x_0    known to P2, the *dealer*
+
+Seen from one of the pair, x_1 is its *inner* summand (held with the other of the pair) and the other one, x_0 at P0 and x_2
+at P1, its *outer* one (held with the dealer); its outer mask stream is the one whose key the dealer holds too. Written in
+these words a protocol is one piece of code for P0 and P1 and one for P2.
+
+The dealer's number is often known a round before the pair's, because P2's two summands of a fresh secret are pure masks
+(`reshare`); what the dealer has to send then travels in the round that opens u.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from keras_private.mpc.masks import Masks
+from keras_private.mpc.rounds import Array, Bytes, Protocol, Received, Step, T, Words, run
+from keras_private.sharing.random import Stream
+from keras_private.sharing.share import Share
+
+if TYPE_CHECKING:
+    from keras_private.net.link import Link
+
+DEALER: Final = 2
+
+
+class Party:
+    """A party's view of one lane. Used by one thread."""
+
+    __slots__ = ("index", "is_dealer", "link", "masks", "outer_masks")
+
+    def __init__(self, link: Link, masks: Masks) -> None:
+        self.index = link.index
+        self.is_dealer = link.index == DEALER
+        self.link = link
+        self.masks = masks
+        # Of the pair: the stream shared with the dealer (k_0 at P0, k_2 at P1). The dealer uses `masks` itself.
+        self.outer_masks: Stream = masks.next if link.index == 1 else masks.mine
+
+    def run(self, protocol: Protocol[T]) -> T:
+        """Drive a protocol to its end over this party's link.
+
+        Raises:
+            LinkError: a peer is gone, silent, or sent something else than what was due.
+        """
+        return run(self.link, protocol)
+
+    def outer(self, share: Share) -> Words:
+        """Of the pair: the flat summand that the dealer holds too."""
+        return (share.mine if self.index == 0 else share.next).reshape(-1)
+
+    def inner(self, share: Share) -> Words:
+        """Of the pair: the flat summand x_1."""
+        return (share.next if self.index == 0 else share.mine).reshape(-1)
+
+    def pair_step(self, to_peer: Sequence[Array] = (), from_peer: int = 0, from_dealer: int = 0) -> Step:
+        """A round at one of the pair; sizes in bytes."""
+        if self.index == 0:
+            return Step(to_peer, (), from_peer, from_dealer)
+        return Step((), to_peer, from_dealer, from_peer)
+
+    def pair_received(self, received: Received) -> tuple[Bytes, Bytes]:
+        """Of the pair: what a round brought (from the other of the pair, from the dealer)."""
+        return received if self.index == 0 else (received.prev, received.next)
+
+    def dealer_step(self, to_p0: Sequence[Array] = (), to_p1: Sequence[Array] = ()) -> Step:
+        """A round at the dealer, which receives nothing in it."""
+        return Step(to_p0, to_p1, 0, 0)
+
+    def __repr__(self) -> str:
+        return f"Party(server{self.index})"

@@ -1,0 +1,96 @@
+"""A program: an executable plan bound to one party's shares of the weights, ready to run on batches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from keras_private.errors import PlanError
+from keras_private.mpc import local
+from keras_private.mpc.linear import LinearLayer
+from keras_private.mpc.party import Party
+from keras_private.mpc.relu import maximum, relu
+from keras_private.mpc.rounds import Protocol
+from keras_private.mpc.truncation import truncation
+from keras_private.plan.cost import difference_window, input_window, window
+from keras_private.plan.plan import Op, Plan
+from keras_private.sharing.share import Share
+
+
+class Program:
+    """What one party runs. Holds weight shares: its repr shows shapes and counts only.
+
+    Args:
+        plan: an executable plan that `plan.parse` has checked.
+        weights: this party's share of every weight of the plan.
+
+    Raises:
+        PlanError: a weight is missing, left over, or of another shape than the plan says.
+    """
+
+    def __init__(self, plan: Plan, weights: Mapping[str, Share]) -> None:
+        if not plan.executable:
+            raise PlanError("only an executable plan can be run; call plan.optimise first")
+        if missing := plan.weights.keys() ^ weights.keys():
+            raise PlanError(f"the weights do not match the plan: {', '.join(sorted(missing))}")
+        for name, weight in plan.weights.items():
+            if weights[name].shape != weight.shape:
+                raise PlanError(f"weight {name!r} has shape {weights[name].shape}, the plan says {weight.shape}")
+        self.plan = plan
+        self._layers: dict[str, LinearLayer] = {}
+        self._addends: dict[str, Share] = {}
+        self._last_use: dict[str, int] = {}
+        for position, op in enumerate(plan.ops):
+            for name in op.inputs:
+                self._last_use[name] = position
+            if op.kind in {"matmul", "conv2d", "depthwise_conv2d", "mul"}:
+                bias = weights[op.weights[1]] if len(op.weights) > 1 else None
+                self._layers[op.output] = LinearLayer(op, weights[op.weights[0]], bias)
+            else:
+                self._addends.update({name: weights[name] for name in op.weights})
+
+    def run(self, party: Party, x: Share) -> Share:
+        """Run the plan on a batch in lockstep with the two other parties.
+
+        Args:
+            x: this party's share of the input, shape (batch, *plan.input_shape).
+
+        Returns:
+            its share of the output, shape (batch, *plan.output_shape), with plan.precision fractional bits.
+
+        Raises:
+            LinkError: a peer is gone, silent, or sent something else than what was due.
+        """
+        return party.run(self.protocol(party, x))
+
+    def protocol(self, party: Party, x: Share) -> Protocol[Share]:
+        """The whole plan as one protocol."""
+        batch = x.shape[0]
+        values = {self.plan.input: x}
+        for position, op in enumerate(self.plan.ops):
+            party.link.phase = op.layer or op.kind
+            operands = [values[name] for name in op.inputs]
+            shape = (batch, *self.plan.tensors[op.output].shape)
+            values[op.output] = yield from self._apply(party, op, operands, shape)
+            for name in op.inputs:
+                if self._last_use[name] == position and name in values and name != self.plan.output:
+                    del values[name]
+        return values[self.plan.output]
+
+    def _apply(self, party: Party, op: Op, operands: list[Share], shape: tuple[int, ...]) -> Protocol[Share]:
+        x = operands[0]
+        if op.output in self._layers:
+            return (yield from self._layers[op.output](party, x, shape))
+        if op.kind == "truncate":
+            return (yield from truncation(party, x, int(op.attrs["bits"])))
+        if op.kind == "relu":
+            return (yield from relu(party, x, input_window(op, self.plan), int(op.attrs["truncate"])))
+        if op.kind == "max_pool2d":
+            largest = yield from maximum(party, local.windows(op, x, shape), difference_window(op, self.plan))
+            if op.attrs["relu"]:
+                bits = self.plan.tensors[op.inputs[0]].bits
+                largest = yield from relu(party, largest, window(bits, 0))
+            return largest
+        return local.apply(op, [*operands, *(self._addends[name] for name in op.weights)], shape)
+
+    def __repr__(self) -> str:
+        return f"Program({len(self.plan.ops)} ops, {len(self.plan.weights)} weights)"
