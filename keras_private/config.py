@@ -1,0 +1,292 @@
+"""cluster.yaml: what it may say, and what is said when it says something else.
+
+Everything is checked before anything starts. An error names the file, the field, what was wrong and, for a misspelt
+field, the nearest known one. All problems of a file come in one `ConfigError`, so that nobody fixes them one by one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from keras_private.errors import ConfigError
+
+PARTY_NAMES: Final = ("server0", "server1", "server2")
+"""The three parties, in order; the first is the leader."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+_HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9_.-]+):(?P<port>[0-9]{1,5})")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Limits(_Section):
+    """What a party accepts. The same numbers must stand in the files of all three parties."""
+
+    max_batch: Annotated[int, Field(ge=1, le=65536)] = 128
+    """Rows of one query, and of one run of the plan."""
+    queue: Annotated[int, Field(ge=1, le=1_000_000)] = 256
+    """Requests that may wait; the next is refused."""
+    request_mb: Annotated[int, Field(ge=1, le=4096)] = 64
+    """Megabytes of one message."""
+    model_mb: Annotated[int, Field(ge=1, le=1_048_576)] = 2048
+    """Megabytes of one model's shares at a party."""
+    timeout_s: Annotated[float, Field(gt=0, le=86400)] = 30.0
+    """Seconds that a party or a client waits for another before it gives up."""
+
+    @property
+    def request_bytes(self) -> int:
+        return self.request_mb * 2**20
+
+    @property
+    def model_bytes(self) -> int:
+        return self.model_mb * 2**20
+
+
+class TLSConfig(_Section):
+    """Certificate files. `{name}` in a path stands for the party's name, or `owner` or `client`."""
+
+    ca: Path
+    cert: Path
+    key: Path
+
+    def for_name(self, name: str) -> TLSConfig:
+        """The files of one participant."""
+
+        def fill(path: Path) -> Path:
+            return Path(str(path).replace("{name}", name))
+
+        return TLSConfig(ca=fill(self.ca), cert=fill(self.cert), key=fill(self.key))
+
+    def under(self, folder: Path) -> TLSConfig:
+        """The same files, relative paths taken from `folder`."""
+        return TLSConfig(ca=folder / self.ca, cert=folder / self.cert, key=folder / self.key)
+
+
+class PartyConfig(_Section):
+    """Where a party listens, and whether `TFECluster.start` runs it as a local process."""
+
+    host: str
+    auto_managed: bool = False
+
+    @field_validator("host")
+    @classmethod
+    def _host(cls, value: str) -> str:
+        parse_host(value)
+        return value
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """(host name or IP address, port)."""
+        return parse_host(self.host)
+
+    @property
+    def is_loopback(self) -> bool:
+        return _is_loopback(self.address[0])
+
+
+class ClusterConfig(_Section):
+    """One cluster: three parties, fixed point precision, certificates, limits."""
+
+    cluster: str = "cluster"
+    parties: dict[str, PartyConfig]
+    precision_fractional: Annotated[int, Field(ge=4, le=24)] = 16
+    tls: TLSConfig | None = None
+    limits: Limits = Limits()
+
+    @field_validator("cluster")
+    @classmethod
+    def _cluster(cls, value: str) -> str:
+        if not _NAME.fullmatch(value):
+            raise ValueError(f"{value!r} is not a name: use up to 63 letters, digits, '-', '_' and '.'")
+        return value
+
+    @field_validator("parties", mode="before")
+    @classmethod
+    def _three(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            raise ValueError("must name three parties, as in 'server0: {host: localhost:4000}'")
+        names = tuple(value)
+        if names == PARTY_NAMES:
+            return value
+        wanted = ", ".join(PARTY_NAMES)
+        if len(names) != len(PARTY_NAMES):
+            raise ValueError(f"exactly three parties are needed ({wanted}); there are {len(names)}")
+        unknown = [name for name in names if name not in PARTY_NAMES]
+        if unknown:
+            raise ValueError(f"unknown party {unknown[0]!r}{_nearest(str(unknown[0]), PARTY_NAMES)}; use {wanted}")
+        raise ValueError(f"the parties must stand in order ({wanted}); the first is the leader")
+
+    @model_validator(mode="after")
+    def _hosts(self) -> ClusterConfig:
+        seen: dict[tuple[str, int], str] = {}
+        for name, party in self.parties.items():
+            where, port = party.address
+            place = ("127.0.0.1" if where.lower() == "localhost" else where.lower(), port)
+            if place in seen:
+                raise ValueError(f"parties.{name}.host: {party.host!r} is taken by {seen[place]} already")
+            seen[place] = name
+        for name, party in self.parties.items():
+            if party.auto_managed and not party.is_loopback:
+                raise ValueError(
+                    f"parties.{name}.auto_managed: {party.host!r} is not on this machine; "
+                    "only parties on localhost can be started from here"
+                )
+            if self.tls is None and not party.is_loopback:
+                raise ValueError(
+                    f"tls: is missing, and parties.{name} ({party.host}) is not on this machine; add "
+                    '\'tls: {ca: certs/ca.crt, cert: "certs/{name}.crt", key: "certs/{name}.key"}\' and make the '
+                    "files with 'keras-private certs'"
+                )
+        return self
+
+    @classmethod
+    def load(cls, path: str | Path) -> ClusterConfig:
+        """Read cluster.yaml; relative certificate paths are taken from the folder it lies in.
+
+        Raises:
+            ConfigError: the file cannot be read, or says something that is not known, all problems at once.
+        """
+        path = Path(path).expanduser()
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: cannot be read: {error}") from None
+        try:
+            data = yaml.load(text, Loader=_Loader)  # noqa: S506  a SafeLoader that also refuses duplicate keys
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{path}: is not valid YAML: {error}") from None
+        config = cls.parse(data, source=str(path))
+        return config if config.tls is None else config.with_tls(config.tls.under(path.parent.absolute()))
+
+    @classmethod
+    def parse(cls, data: object, source: str = "cluster configuration") -> ClusterConfig:
+        """Check a plain mapping; `source` names it in errors.
+
+        Raises:
+            ConfigError: as `load`.
+        """
+        if not isinstance(data, Mapping):
+            raise ConfigError(f"{source}: must be a mapping with at least the field 'parties'")
+        try:
+            return cls.model_validate(dict(data))
+        except ValidationError as error:
+            raise ConfigError(_explain(error, source)) from None
+
+    @classmethod
+    def of_hosts(cls, hosts: Sequence[str], auto_managed: Sequence[bool] | None = None) -> ClusterConfig:
+        """A configuration from three host strings, in order, with everything else at its default."""
+        managed = auto_managed if auto_managed is not None else [False] * len(hosts)
+        if len(hosts) != len(PARTY_NAMES):
+            raise ConfigError(f"a cluster has exactly three parties; {len(hosts)} were given")
+        parties = {
+            name: {"host": host, "auto_managed": bool(auto)}
+            for name, host, auto in zip(PARTY_NAMES, hosts, managed, strict=True)
+        }
+        return cls.parse({"parties": parties}, source="workers")
+
+    def with_tls(self, tls: TLSConfig | None) -> ClusterConfig:
+        """The same cluster with other certificate files."""
+        return self.model_copy(update={"tls": tls})
+
+    def to_json(self) -> str:
+        """One line that `parse(json.loads(…))` reads back: what a started party is told on its standard input."""
+        return json.dumps(self.model_dump(mode="json"), separators=(",", ":"))
+
+    def party(self, index: int) -> PartyConfig:
+        return self.parties[PARTY_NAMES[index]]
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether all three parties are on this machine."""
+        return all(party.is_loopback for party in self.parties.values())
+
+
+def parse_host(value: str) -> tuple[str, int]:
+    """'name:port' or '[IPv6]:port' as (name, port).
+
+    Raises:
+        ValueError: malformed.
+    """
+    match = _HOST.fullmatch(value)
+    if match is None:
+        raise ValueError(f"{value!r} is not 'host:port', as in 'localhost:4000'")
+    port = int(match["port"])
+    if not 1 <= port <= 65535:
+        raise ValueError(f"{value!r}: a port is a number from 1 to 65535")
+    return match["name"].strip("[]"), port
+
+
+def _is_loopback(name: str) -> bool:
+    if name.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML data only, and no key twice in one mapping (YAML itself silently keeps the last)."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = key_node.value
+            if key in seen:
+                line = key_node.start_mark.line + 1
+                raise yaml.MarkedYAMLError(problem=f"the key {key!r} stands twice (line {line})")
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _known_fields(path: Sequence[int | str]) -> list[str]:
+    """The fields that the section at `path` has."""
+    section: type[BaseModel] = ClusterConfig
+    if path:
+        sections: dict[str, type[BaseModel]] = {"parties": PartyConfig, "tls": TLSConfig, "limits": Limits}
+        section = sections[str(path[0])]
+    return list(section.model_fields)
+
+
+def _explain(error: ValidationError, source: str) -> str:
+    """pydantic's findings in words a user of cluster.yaml understands."""
+    lines = []
+    for finding in error.errors():
+        path, kind, value = finding["loc"], finding["type"], finding.get("input")
+        context = finding.get("ctx", {})
+        field = ".".join(str(part) for part in path)
+        if kind == "extra_forbidden":
+            known = _known_fields(path[:-1])
+            what = f"is not a known field{_nearest(str(path[-1]), known)} (known are {', '.join(known)})"
+        elif kind == "missing":
+            what = "is missing"
+        elif kind == "value_error":
+            what = str(context.get("error", finding["msg"]))
+        elif kind in {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}:
+            what = f"{value!r} is out of range: {finding['msg'].removeprefix('Input ')}"
+        elif kind.startswith(("int", "float", "finite")):
+            what = f"{value!r} is not a {'whole ' if kind.startswith('int') else ''}number"
+        elif kind.startswith("bool"):
+            what = f"{value!r} is neither true nor false"
+        elif kind.startswith(("model", "dict")):
+            what = f"{value!r} is not a mapping of fields"
+        else:
+            what = f"{value!r} is not a text" if kind == "string_type" else f"{value!r} is not valid"
+        lines.append(f"{field}: {what}" if field else what)
+    return "\n".join(f"{source}: {line}" for line in lines)

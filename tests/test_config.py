@@ -1,0 +1,151 @@
+"""cluster.yaml: every mistake is named, before anything starts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from keras_private.config import ClusterConfig, TLSConfig, parse_host
+from keras_private.errors import ConfigError
+
+GOOD = """
+cluster: demo
+parties:
+  server0: {host: localhost:4000, auto_managed: true}
+  server1: {host: localhost:4001, auto_managed: true}
+  server2: {host: localhost:4002, auto_managed: true}
+precision_fractional: 16
+limits: {max_batch: 128, queue: 256, request_mb: 64, timeout_s: 30}
+"""
+
+
+def load(tmp_path: Path, text: str) -> ClusterConfig:
+    path = tmp_path / "cluster.yaml"
+    path.write_text(text)
+    return ClusterConfig.load(path)
+
+
+def test_a_whole_file(tmp_path: Path) -> None:
+    config = load(tmp_path, GOOD)
+    assert config.cluster == "demo"
+    assert [party.address for party in config.parties.values()] == [("localhost", 4000 + i) for i in range(3)]
+    assert config.limits.max_batch == 128
+    assert config.limits.request_bytes == 64 * 2**20
+    assert config.is_loopback
+    assert config.tls is None
+
+
+def test_what_is_left_out_has_a_default(tmp_path: Path) -> None:
+    config = load(tmp_path, GOOD.split("precision")[0])
+    assert config.precision_fractional == 16
+    assert config.limits.timeout_s == 30
+    assert not ClusterConfig.of_hosts(["localhost:1", "localhost:2", "localhost:3"]).party(0).auto_managed
+
+
+def test_json_reads_back(tmp_path: Path) -> None:
+    config = load(tmp_path, GOOD + "tls: {ca: a.crt, cert: 'x/{name}.crt', key: '/k/{name}.key'}\n")
+    assert ClusterConfig.parse(json.loads(config.to_json())) == config
+    assert "\n" not in config.to_json()
+
+
+def test_certificate_paths_are_taken_from_the_files_folder(tmp_path: Path) -> None:
+    config = load(tmp_path, GOOD + "tls: {ca: certs/ca.crt, cert: 'certs/{name}.crt', key: '/keys/{name}.key'}\n")
+    assert config.tls is not None
+    assert config.tls.for_name("server1") == TLSConfig(
+        ca=tmp_path / "certs/ca.crt", cert=tmp_path / "certs/server1.crt", key=Path("/keys/server1.key")
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("limits: {max_batch", "limits: {max_bach", ["limits.max_bach", "did you mean 'max_batch'"]),
+        ("cluster: demo", "cluser: demo", ["cluser", "did you mean 'cluster'"]),
+        ("cluster: demo", "colour: blue", ["colour", "known are cluster, parties"]),
+        ("cluster: demo", "cluster: 'a b'", ["cluster", "'a b' is not a name"]),
+        (
+            "auto_managed: true}\n  server1",
+            "auto_manged: true}\n  server1",
+            ["parties.server0.auto_manged", "auto_managed"],
+        ),
+        ("  server2: {host: localhost:4002, auto_managed: true}\n", "", ["parties", "exactly three", "2"]),
+        ("server2:", "server3:", ["parties", "unknown party 'server3'"]),
+        ("server0: {host: localhost:4000", "server1x: {host: localhost:4000", ["parties", "did you mean 'server1'"]),
+        ("localhost:4001", "localhost:4000", ["parties.server1.host", "localhost:4000", "server0"]),
+        ("localhost:4001", "127.0.0.1:4000", ["parties.server1.host", "server0"]),
+        ("localhost:4001", "localhost", ["parties.server1.host", "'localhost' is not 'host:port'"]),
+        ("localhost:4001", "localhost:99999", ["parties.server1.host", "1 to 65535"]),
+        ("localhost:4001", "'http://localhost:4001'", ["parties.server1.host", "http"]),
+        ("host: localhost:4001, ", "", ["parties.server1.host", "is missing"]),
+        ("{host: localhost:4001, auto_managed: true}", "localhost:4001", ["parties.server1", "not a mapping"]),
+        (
+            "{host: localhost:4001, auto_managed: true}",
+            "{host: 10.0.0.5:4001}",
+            ["tls", "server1", "keras-private certs"],
+        ),
+        ("localhost:4001", "10.0.0.5:4001", ["parties.server1.auto_managed", "not on this machine"]),
+        ("queue: 256", "queue: 0", ["limits.queue", "0 is out of range"]),
+        ("queue: 256", "queue: many", ["limits.queue", "'many' is not a whole number"]),
+        ("timeout_s: 30", "timeout_s: .nan", ["limits.timeout_s", "not a number"]),
+        ("precision_fractional: 16", "precision_fractional: 60", ["precision_fractional", "60 is out of range"]),
+        ("precision_fractional: 16", "precision_fractional: 16\nprecision_fractional: 20", ["stands twice", "line 8"]),
+        ("precision_fractional: 16", "tls: {ca: a, cert: b}", ["tls.key", "is missing"]),
+        (
+            "auto_managed: true}\n  server1",
+            "auto_managed: maybe}\n  server1",
+            ["server0.auto_managed", "neither true nor"],
+        ),
+        (GOOD[: GOOD.index("precision")], "parties: 3\n", ["parties", "must name three parties"]),
+        ("cluster: demo", "cluster: [", ["not valid YAML"]),
+    ],
+)
+def test_a_mistake_is_named(tmp_path: Path, old: str, new: str, words: list[str]) -> None:
+    assert old in GOOD
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, GOOD.replace(old, new, 1))
+    message = str(caught.value)
+    assert "cluster.yaml" in message
+    assert "pydantic" not in message
+    for word in words:
+        assert word in message
+
+
+def test_all_mistakes_come_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, GOOD.replace("queue: 256", "queue: -1").replace("max_batch: 128", "max_bach: 128"))
+    assert "limits.queue" in str(caught.value)
+    assert "limits.max_bach" in str(caught.value)
+
+
+def test_order_matters(tmp_path: Path) -> None:
+    text = GOOD.replace("server0", "other").replace("server1", "server0").replace("other", "server1")
+    with pytest.raises(ConfigError, match="in order"):
+        load(tmp_path, text)
+
+
+@pytest.mark.parametrize("text", ["", "just words", "- a\n- b\n"])
+def test_something_else_than_a_mapping(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match="must be a mapping"):
+        load(tmp_path, text)
+
+
+def test_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nothing\.yaml: cannot be read"):
+        ClusterConfig.load(tmp_path / "nothing.yaml")
+
+
+def test_yaml_runs_no_code(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        load(tmp_path, GOOD + "\nx: !!python/object/apply:os.getcwd []\n")
+
+
+def test_not_three_workers() -> None:
+    with pytest.raises(ConfigError, match="exactly three"):
+        ClusterConfig.of_hosts(["localhost:4000", "localhost:4001"])
+
+
+def test_ipv6() -> None:
+    assert parse_host("[::1]:4000") == ("::1", 4000)
+    assert ClusterConfig.of_hosts(["[::1]:1", "[::1]:2", "[::1]:3"]).is_loopback
