@@ -50,9 +50,12 @@ class Window(NamedTuple):
 def window(bits: int | None, drop: int) -> Window:
     """The window for |x| < 2^bits (None: the contract's bound) in which the low `drop` bits may be ignored.
 
-    Whole groups only: rounding goes downwards, which makes the comparison finer, and upwards at the bottom of the word.
+    Bits below the window take with them a carry, so that a value may look one unit of the window smaller than it is: the
+    window is one bit wider than the bound, lest the smallest value wrap around. Whole groups only: rounding goes
+    downwards, which makes the comparison finer, and upwards at the bottom of the word.
     """
     top = CONTRACT_BITS if bits is None else min(bits, CONTRACT_BITS)
+    top += drop > 0
     groups = max(1, -(-(top - drop) // 3))
     return Window(max(0, top - 3 * groups), groups)
 

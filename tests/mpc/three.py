@@ -28,12 +28,12 @@ class Three:
         self.parties = [Party(link, mask) for link, mask in zip(self.links, masks, strict=True)]
 
     def run(self, protocol: Callable[..., Any], *arguments: Any) -> list[Any]:
-        """`protocol(party, *arguments)` at all three; a list argument of length 3 is dealt out, one each."""
+        """`protocol(party, *arguments)` at all three; a list argument is dealt out, one element each."""
         for link in self.links:
             link.stats.reset()
 
         def one(party: Party) -> Any:
-            own = [a[party.index] if isinstance(a, list) and len(a) == 3 else a for a in arguments]
+            own = [a[party.index] if isinstance(a, list) else a for a in arguments]
             return party.run(protocol(party, *own))
 
         return list(self.pool.map(one, self.parties))

@@ -1,0 +1,49 @@
+"""ReLU and maximum against numpy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keras_private.mpc.party import Party
+from keras_private.mpc.relu import maximum, relu
+from keras_private.mpc.rounds import Protocol
+from keras_private.plan import cost
+from keras_private.plan.cost import FULL, window
+from keras_private.sharing.share import Share
+
+from .strategies import ring_arrays
+from .three import Three, shares_of
+
+
+@given(x=ring_arrays())
+def test_64_bit_relu_is_exact(three: Three, x: np.ndarray) -> None:
+    y = three.value(relu, shares_of(x.view(np.uint64)), FULL, 0).view(np.int64)
+    assert np.array_equal(y, np.maximum(x, 0))
+    declared = cost.relu(x.size, FULL, 0)
+    assert three.counted() == (declared.rounds, declared.sent)
+
+
+@given(x=ring_arrays(bits=45), drop=st.sampled_from([8, 16, 20]))
+def test_relu_with_truncation_is_exact_to_one_unit(three: Three, x: np.ndarray, drop: int) -> None:
+    seen = window(44, drop)
+    y = three.value(relu, shares_of(x.view(np.uint64)), seen, drop).view(np.int64)
+    assert np.abs(y - np.maximum(x, 0) / 2.0**drop).max() <= 1
+    declared = cost.relu(x.size, seen, drop)
+    assert three.counted() == (declared.rounds, declared.sent)
+
+
+@pytest.mark.parametrize("candidates", [1, 2, 3, 4, 5, 9])
+def test_maximum(three: Three, candidates: int) -> None:
+    x = np.random.default_rng(candidates).integers(-(2**30), 2**30, (candidates, 3, 11))
+    shared = [shares_of(row.view(np.uint64)) for row in x]
+
+    def protocol(party: Party) -> Protocol[Share]:
+        return (yield from maximum(party, [row[party.index] for row in shared], window(31, 0)))
+
+    assert np.array_equal(three.value(protocol).view(np.int64), x.max(axis=0))
+    declared = cost.maximum(33, candidates, window(31, 0))
+    if declared.rounds:
+        assert three.counted() == (declared.rounds, declared.sent)
