@@ -1,0 +1,113 @@
+"""Serve the shipped model privately: three local parties answer queries that none of them can read.
+
+    python serve.py                       # until Ctrl-C
+    python serve.py --num-requests 10     # stops by itself after ten queries
+
+Then run `python client.py` in another terminal. Every option has a default; see `python serve.py --help`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+HERE = Path(__file__).resolve().parent
+
+
+@contextlib.contextmanager
+def quiet_stderr() -> Iterator[None]:
+    """Hold back what is written to stderr, and show it after all if the block fails.
+
+    TensorFlow's C++ side greets every start with a dozen lines about CPUs and missing GPUs, before any setting of its
+    own is read; so the file descriptor itself is turned away meanwhile.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as hidden:
+        os.dup2(hidden.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            hidden.seek(0)
+            os.write(terminal, hidden.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(terminal, 2)
+            os.close(terminal)
+
+
+def interrupt_on_signals() -> None:
+    """Turn SIGINT and SIGTERM into one KeyboardInterrupt; later ones are ignored so that nothing cuts the tidying short."""
+
+    def handler(_signum: int, _frame: FrameType | None) -> None:
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, handler)
+
+
+def say(message: str) -> None:
+    print(message, flush=True)
+
+
+def serve(config: Path, model_file: Path, num_requests: int | None) -> None:
+    say("Loading TensorFlow and the model ...")
+    with quiet_stderr():
+        import tensorflow as tf
+
+        import keras_private as kp
+
+        hook = kp.KerasHook(tf.keras)
+        model = tf.keras.models.load_model(model_file)
+    assert hook is not None  # noqa: S101 - the hook has given the model its share, serve and stop
+
+    say("Starting three parties ...")
+    with kp.TFECluster.from_yaml(config) as cluster:
+        for worker in cluster.workers:
+            say(f"  {worker.host}")
+        say("Sharing the model: each party gets numbers that mean nothing alone ...")
+        model.share(cluster, input_range=(0.0, 1.0))
+        how_many = "until Ctrl-C" if num_requests is None else f"{num_requests} queries"
+        say(f"Ready, serving {how_many}. Ask with: python client.py")
+        try:
+            model.serve(num_requests=num_requests)
+            say("All queries served.")
+        finally:
+            say("Stopping the model and the parties ...")
+            model.stop()
+    say("Stopped; nothing is left running.")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", type=Path, default=HERE / "cluster.yaml", help="the three parties (cluster.yaml)")
+    parser.add_argument("--model", type=Path, default=HERE / "models" / "mnist_cnn.keras", help="a Keras model file")
+    parser.add_argument("--num-requests", type=int, default=None, metavar="N", help="stop after N queries")
+    args = parser.parse_args()
+
+    interrupt_on_signals()
+    from keras_private.errors import KerasPrivateError
+
+    try:
+        serve(args.config, args.model, args.num_requests)
+    except KeyboardInterrupt:
+        say("Stopped; nothing is left running.")
+    except (KerasPrivateError, OSError) as error:
+        print(f"serve.py: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
