@@ -43,12 +43,15 @@ class FrameType(enum.IntEnum):
     """Between the runs of a lane: which batch comes next."""
     MESSAGE = 3
     """A request or an answer of an owner, a client or a party, outside of any protocol."""
+    FAREWELL = 4
+    """The last frame of a lane that failed: why, in words."""
 
 
 LIMITS = {
     FrameType.DATA: MAX_DATA_BYTES,
     FrameType.CONTROL: MAX_CONTROL_BYTES,
     FrameType.MESSAGE: MAX_MESSAGE_BYTES,
+    FrameType.FAREWELL: 1000,
 }
 
 
@@ -124,10 +127,21 @@ def payload_bytes(buffers: Sequence[Buffer]) -> int:
 
 
 def as_bytes(buffer: Buffer) -> memoryview:
-    """A flat view of a contiguous buffer's bytes, without a copy."""
+    """A flat view of a contiguous buffer's bytes, without a copy.
+
+    Raises:
+        ValueError: the array is not C-contiguous.
+    """
     if isinstance(buffer, np.ndarray):  # memoryview.cast refuses empty and zero-dimensional shapes; reshape does not
+        if not buffer.flags.c_contiguous:
+            raise ValueError("only C-contiguous arrays can be sent")
         return buffer.reshape(-1).view(np.uint8).data
     return memoryview(buffer).cast("B")
+
+
+def printable(text: bytes) -> str:
+    """What a peer says about itself, safe to log: no control characters."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text.decode(errors="replace"))
 
 
 def _type_name(value: int) -> str:

@@ -110,8 +110,12 @@ class Link(abc.ABC):
         """
 
     @abc.abstractmethod
-    def close(self) -> None:
-        """Ends the link; the neighbours' waits end with a LinkError, and so does this party's own. Idempotent."""
+    def close(self, reason: str = "") -> None:
+        """Ends the link; the neighbours' waits end with a LinkError, and so does this party's own. Idempotent.
+
+        Args:
+            reason: told to the neighbours where that is still possible. It must not hold a secret.
+        """
 
     def _describe(self, peer: int, cause: str, arrow: str = "←") -> str:
         return f"{self.names[self.index]} {arrow} {self.names[peer]}, {self.phase}: {cause}"

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,42 +21,47 @@ from keras_private.net.link import DEFAULT_TIMEOUT, Bytes, Link
 _NAMES = ("server0", "server1", "server2")
 
 
+class _Closed(NamedTuple):
+    by: int
+    reason: str
+
+
 class _Pipe:
     """One direction between two parties: a queue of (header, payload), and which ends are closed."""
 
     def __init__(self) -> None:
         self._frames: deque[tuple[bytes, Bytes]] = deque()
         self._changed = threading.Condition()
-        self._closed_by: int | None = None
+        self._closed: _Closed | None = None
         self.sent = 0
         self.received = 0
 
-    def put(self, header: bytes, payload: Bytes) -> int | None:
+    def put(self, header: bytes, payload: Bytes) -> _Closed | None:
         """Appends a frame; returns who closed the pipe, if somebody did."""
         with self._changed:
-            if self._closed_by is None:
+            if self._closed is None:
                 self._frames.append((header, payload))
                 self.sent += 1
                 self._changed.notify()
-            return self._closed_by
+            return self._closed
 
-    def get(self, deadline: float) -> tuple[bytes, Bytes] | int | None:
+    def get(self, deadline: float) -> tuple[bytes, Bytes] | _Closed | None:
         """The next frame, or who closed the pipe before there was one, or None when the deadline passed."""
         with self._changed:
             while not self._frames:
-                if self._closed_by is not None:
-                    return self._closed_by
+                if self._closed is not None:
+                    return self._closed
                 remaining = deadline - time.monotonic()
                 if remaining <= 0 or not self._changed.wait(remaining):
-                    if self._frames or self._closed_by is not None:
+                    if self._frames or self._closed is not None:
                         continue
                     return None
             return self._frames.popleft()
 
-    def close(self, party: int) -> None:
+    def close(self, closed: _Closed) -> None:
         with self._changed:
-            if self._closed_by is None:
-                self._closed_by = party
+            if self._closed is None:
+                self._closed = closed
             self._changed.notify_all()
 
 
@@ -80,8 +86,8 @@ class MemoryLink(Link):
                     self.stats.sent_frames += 1
             received_next = self._receive(self.next, FrameType.DATA, from_next, deadline, self.timeout)
             received_prev = self._receive(self.prev, FrameType.DATA, from_prev, deadline, self.timeout)
-        except LinkError:
-            self.close()
+        except LinkError as error:
+            self.close(str(error))
             raise
         self.stats.rounds += 1
         return received_next, received_prev
@@ -97,13 +103,13 @@ class MemoryLink(Link):
             return self._receive(peer, FrameType.CONTROL, None, time.monotonic() + seconds, seconds).tobytes()
         except LinkTimeoutError:
             raise
-        except LinkError:
-            self.close()
+        except LinkError as error:
+            self.close(str(error))
             raise
 
-    def close(self) -> None:
+    def close(self, reason: str = "") -> None:
         for pipe in (*self._out.values(), *self._in.values()):
-            pipe.close(self.index)
+            pipe.close(_Closed(self.index, reason))
 
     def _send(self, peer: int, kind: FrameType, buffers: Sequence[Buffer], size: int) -> None:
         pipe = self._out[peer]
@@ -117,9 +123,9 @@ class MemoryLink(Link):
             view = as_bytes(buffer)
             payload[start : start + view.nbytes] = view
             start += view.nbytes
-        closed_by = pipe.put(header, payload)
-        if closed_by is not None:
-            raise self._closed(peer, closed_by, "→")
+        closed = pipe.put(header, payload)
+        if closed is not None:
+            raise self._gone(peer, closed, "→")
 
     def _receive(self, peer: int, kind: FrameType, length: int | None, deadline: float, seconds: float) -> Bytes:
         """The next frame's payload; `length` 0 expects no frame, None takes any size."""
@@ -129,8 +135,8 @@ class MemoryLink(Link):
         got = pipe.get(deadline)
         if got is None:
             raise self._timed_out(peer, seconds)
-        if isinstance(got, int):
-            raise self._closed(peer, got, "←")
+        if isinstance(got, _Closed):
+            raise self._gone(peer, got, "←")
         header, payload = got
         try:
             check_header(header, kind, 0, pipe.received, length=length)
@@ -139,9 +145,11 @@ class MemoryLink(Link):
         pipe.received += 1
         return payload
 
-    def _closed(self, peer: int, closed_by: int, arrow: str) -> LinkError:
-        who = "this side" if closed_by == self.index else "the other side"
-        return LinkError(self._describe(peer, f"the link was closed by {who}", arrow))
+    def _gone(self, peer: int, closed: _Closed, arrow: str) -> LinkError:
+        if closed.by == self.index:
+            return LinkError(self._describe(peer, "this side closed the link", arrow))
+        cause = f"it gave up: {closed.reason}" if closed.reason else "it closed the connection"
+        return LinkError(self._describe(peer, cause, arrow))
 
 
 def memory_links(timeout: float = DEFAULT_TIMEOUT) -> tuple[MemoryLink, MemoryLink, MemoryLink]:

@@ -1,0 +1,238 @@
+"""How connections come to be: one side listens, the other connects, each proves its role.
+
+In TLS 1.3 a client has finished its handshake before the server has looked at its certificate. So the accepting side
+greets: one CONTROL frame that says welcome, or why not. `connect` returns only after the welcome.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import select
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable
+
+from keras_private.config import parse_host
+from keras_private.errors import ConfigError, LinkError, LinkTimeoutError
+from keras_private.net.framed import Connection
+from keras_private.net.frames import FrameType, printable
+from keras_private.net.link import DEFAULT_TIMEOUT
+from keras_private.net.roles import Role
+from keras_private.net.tls import TLSFiles, client_context, link_error, peer_role, role_of, server_context
+
+__all__ = ["Address", "Connection", "Listener", "Pending", "connect", "format_address"]
+
+Address = tuple[str, int]
+
+_WELCOME = b"keras-private/1 welcome"
+_MAX_GREETING = 1000
+
+
+def format_address(address: Address) -> str:
+    """Like "localhost:4000", or "[::1]:4000"."""
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def connect(
+    address: str | Address, tls: TLSFiles, expect: Role | None = None, timeout: float = DEFAULT_TIMEOUT
+) -> Connection:
+    """Connects, proves who we are, makes sure who they are, and waits for their welcome.
+
+    Args:
+        address: "host:port" or (host, port).
+        expect: who has to be there; None takes anyone with a certificate of our authority.
+        timeout: seconds for all of it; it also becomes the connection's timeout.
+
+    Raises:
+        ConfigError: our own certificate files are missing or wrong.
+        LinkTimeoutError, LinkError: why it failed, with both sides named.
+    """
+    host, port = _parse(address)
+    local = role_of(tls.cert)
+    there = f"{expect.name} at " if expect else ""
+    sides = f"{local.name} → {there}{format_address((host, port))}"
+    context = client_context(tls)
+    deadline = time.monotonic() + timeout
+    try:
+        raw = socket.create_connection((host, port), timeout)
+    except OSError as error:
+        raise link_error(error, sides) from None
+    sock, peer = _handshake(context, raw, False, deadline, sides)
+    if expect is not None and peer != expect:
+        sock.close()
+        raise LinkError(f"{sides}: it is {peer}, not {expect}; is the address right?")
+    connection = Connection(sock, local, peer, timeout)
+    connection.phase = "greeting"
+    try:
+        greeting = connection.receive_frame(FrameType.CONTROL, _MAX_GREETING, max(0.0, deadline - time.monotonic()))
+        if greeting != _WELCOME:
+            raise LinkError(f"{sides}: it refused us: {printable(greeting)}")
+    except LinkError:
+        connection.close()
+        raise
+    connection.phase = "connected"
+    return connection
+
+
+class Pending:
+    """A caller that was accepted but not yet looked at. `handshake` or `close` it."""
+
+    def __init__(self, sock: socket.socket, address: Address, context: ssl.SSLContext, local: Role) -> None:
+        self.address = address
+        self._sock = sock
+        self._context = context
+        self._local = local
+
+    def handshake(
+        self, timeout: float = DEFAULT_TIMEOUT, admit: Callable[[Role], str | None] | None = None
+    ) -> Connection:
+        """Finds out who it is, and greets it.
+
+        Args:
+            timeout: seconds for all of it; it also becomes the connection's timeout.
+            admit: returns why a role is not welcome, or None if it is; the caller is told the reason.
+
+        Raises:
+            LinkTimeoutError, LinkError: no certificate, a foreign or expired one, a role that is not welcome,
+                no TLS at all, too slow. The socket is closed.
+        """
+        deadline = time.monotonic() + timeout
+        sides = f"{self._local.name} ← {format_address(self.address)}"
+        sock, peer = _handshake(self._context, self._sock, True, deadline, sides)
+        connection = Connection(sock, self._local, peer, timeout)
+        connection.phase = "greeting"
+        refusal = admit(peer) if admit else None
+        greeting = _WELCOME if refusal is None else refusal.encode()[:_MAX_GREETING]
+        connection.send_frame(FrameType.CONTROL, [greeting], max(0.0, deadline - time.monotonic()))
+        if refusal is not None:
+            connection.finish(max(0.0, min(1.0, deadline - time.monotonic())))
+            raise LinkError(f"{sides}: refused {peer}: {refusal}")
+        connection.phase = "connected"
+        return connection
+
+    def close(self) -> None:
+        """Hangs up without a word."""
+        self._sock.close()
+
+
+class Listener:
+    """Accepts connections at an address. `accept` is for one thread, `close` for any.
+
+    Attributes:
+        address: where it listens; with port 0 asked for, the port that it got.
+    """
+
+    def __init__(self, address: str | Address, tls: TLSFiles) -> None:
+        """Begins to listen.
+
+        Raises:
+            ConfigError: our certificate files are missing or wrong.
+            LinkError: the address is taken, or not one of this host; names the address.
+        """
+        host, port = _parse(address)
+        self._local = role_of(tls.cert)
+        self._context = server_context(tls)
+        try:
+            self._sock = _listen(host, port)
+        except OSError as error:
+            cause = {
+                errno.EADDRINUSE: "another process listens there; stop it or choose another port",
+                errno.EADDRNOTAVAIL: "this host has no such address",
+                errno.EACCES: "this user may not listen there; choose a port above 1023",
+            }.get(error.errno or 0, error.strerror or str(error))
+            raise LinkError(f"{self._local.name} cannot listen at {format_address((host, port))}: {cause}") from None
+        self.address: Address = (host, self._sock.getsockname()[1])
+        self._closed = threading.Event()
+        self._waker, self._wake = socket.socketpair()
+
+    def accept(self, timeout: float = DEFAULT_TIMEOUT) -> Pending:
+        """The next caller; its handshake is left to do, best in a thread of its own.
+
+        Raises:
+            LinkTimeoutError: nobody called.
+            LinkError: the listener was closed, or the system is out of file descriptors.
+        """
+        deadline = time.monotonic() + timeout
+        here = f"{self._local.name} at {format_address(self.address)}"
+        poller = select.poll()
+        with contextlib.suppress(OSError, ValueError):  # closed by another thread: noticed below
+            poller.register(self._sock, select.POLLIN)
+            poller.register(self._waker, select.POLLIN)
+        while not self._closed.is_set():
+            if not poller.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                raise LinkTimeoutError(f"{here}: nobody connected in {timeout:g} s")
+            try:
+                sock, peer = self._sock.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                continue  # the caller has changed its mind
+            except OSError as error:
+                if self._closed.is_set():
+                    break
+                raise LinkError(f"{here} cannot accept: {error.strerror}") from None
+            return Pending(sock, (peer[0], peer[1]), self._context, self._local)
+        raise LinkError(f"{here}: the listener was closed")
+
+    def close(self) -> None:
+        """Stops listening and ends a waiting `accept`. Idempotent."""
+        if not self._closed.is_set():
+            self._closed.set()
+            self._wake.close()  # poll() sees the end of the pair's other end
+            self._sock.close()
+
+
+def _parse(address: str | Address) -> Address:
+    if isinstance(address, tuple):
+        return address
+    try:
+        return parse_host(address)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    # "localhost" may mean ::1 as well; callers try every address, so one is enough, and IPv4 is always there.
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, kind, protocol, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setblocking(False)
+        sock.bind(address)
+        sock.listen(128)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _handshake(
+    context: ssl.SSLContext, raw: socket.socket, server_side: bool, deadline: float, sides: str
+) -> tuple[ssl.SSLSocket, Role]:
+    """TLS over a fresh socket, which is closed if it fails."""
+    sock: socket.socket = raw
+    try:
+        _tune(raw)
+        raw.settimeout(None)
+        sock = tls = context.wrap_socket(raw, server_side=server_side, do_handshake_on_connect=False)
+        tls.settimeout(max(1e-3, deadline - time.monotonic()))
+        tls.do_handshake()
+        return tls, peer_role(tls)
+    except OSError as error:
+        sock.close()
+        raise link_error(error, sides) from None
+    except ConfigError as error:
+        sock.close()
+        raise LinkError(f"{sides}: {error}") from None
+
+
+def _tune(sock: socket.socket) -> None:
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    # A peer whose host lost power never says goodbye: notice within about a minute and a half.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPALIVE", 30), ("TCP_KEEPINTVL", 20), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, name):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

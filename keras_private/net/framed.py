@@ -1,0 +1,261 @@
+"""A connection between two participants, once it is established: messages in both directions over TLS.
+
+Theory of operation. OpenSSL must not be entered by two threads at once on one connection, and yet a lane thread has
+to be able to answer while a reader thread waits for the next request. So the socket is non-blocking: every call into
+OpenSSL is made under a lock and returns at once, and the waiting is done by poll(), outside of it.
+
+A frame begins whenever the other side likes (`receive`'s timeout), but once it has begun it must keep coming, and so
+must the reader of what we send: the time allowed for a whole frame is the connection's timeout plus what its size
+takes at the slowest rate we put up with. Nobody can hold a thread for ever.
+
+`close` may come from any thread. It shuts the socket down, which ends every wait; the file descriptor itself goes
+when the last thread has left, since its number might already mean another file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from keras_private.errors import FrameError, LinkError, LinkTimeoutError
+from keras_private.net.frames import (
+    HEADER_BYTES,
+    MAX_MESSAGE_BYTES,
+    Buffer,
+    FrameType,
+    as_bytes,
+    check_header,
+    pack_header,
+    payload_bytes,
+)
+from keras_private.net.link import DEFAULT_TIMEOUT
+from keras_private.net.roles import Role
+from keras_private.net.tls import link_error
+
+SLOWEST_BYTES_PER_SECOND = 100_000
+_CHUNK = 1 << 18  # bytes given to OpenSSL at once; it cuts them into records of 16 kB
+
+
+class Detached(NamedTuple):
+    """What `Connection.detach` hands over: the socket, and how many frames went and came on it."""
+
+    sock: ssl.SSLSocket
+    sent: int
+    received: int
+
+
+class Connection:
+    """One established, authenticated connection.
+
+    `send` is for any number of threads, `receive` for one at a time, `close` for any.
+
+    Attributes:
+        local: who we are, by our certificate.
+        peer: who the other side is, by its certificate.
+        phase: what the connection is used for, in words; it becomes part of every error.
+        timeout: seconds, see the top of this file.
+    """
+
+    def __init__(self, sock: ssl.SSLSocket, local: Role, peer: Role, timeout: float = DEFAULT_TIMEOUT) -> None:
+        sock.setblocking(False)
+        self.local = local
+        self.peer = peer
+        self.phase = "connected"
+        self.timeout = timeout
+        self._sock = sock
+        self._ssl = threading.Lock()  # around every call into OpenSSL, and around the fields below
+        self._sending = threading.Lock()  # around a whole frame
+        self._sent = 0
+        self._received = 0
+        self._users = 0
+        self._closed = ""
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.local.name} ↔ {self.peer.name}{', closed' if self._closed else ''}>"
+
+    @property
+    def closed(self) -> bool:
+        """Whether this side has closed it. That the other side has is learnt by `receive`."""
+        return bool(self._closed)
+
+    def fileno(self) -> int:
+        """The socket's file descriptor, for poll(); -1 once closed."""
+        return self._sock.fileno()
+
+    # ---- messages
+
+    def send(self, *buffers: Buffer) -> None:
+        """Sends one message, the concatenation of contiguous buffers.
+
+        Raises:
+            FrameError: the message is too large; nothing was sent.
+            LinkTimeoutError: the other side does not read; the connection is closed.
+            LinkError: the other side is gone, or the connection was closed.
+        """
+        self.send_frame(FrameType.MESSAGE, buffers, self.timeout)
+
+    def receive(self, timeout: float | None = None, max_bytes: int = MAX_MESSAGE_BYTES) -> bytes:
+        """The next message.
+
+        Args:
+            timeout: seconds to wait until it begins; None waits `self.timeout`.
+            max_bytes: the largest payload accepted; nothing is allocated for a larger one.
+
+        Raises:
+            LinkTimeoutError: nothing came; the connection stays usable unless a part of a message did.
+            FrameError: something else than a message came, or too much; the connection is closed.
+            LinkError: the other side is gone, or the connection was closed.
+        """
+        return self.receive_frame(FrameType.MESSAGE, max_bytes, self.timeout if timeout is None else timeout)
+
+    # ---- the end
+
+    def close(self, reason: str = "closed by this side") -> None:
+        """Ends the connection at once and wakes every thread that waits on it. Idempotent."""
+        with self._ssl:
+            if self._closed:
+                return
+            self._closed = reason
+            if self._users:
+                with contextlib.suppress(OSError):
+                    # Not SSLSocket.shutdown: that one would go on in the clear.
+                    socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
+            else:
+                self._sock.close()
+
+    def finish(self, timeout: float = 1.0) -> None:
+        """Ends the connection so that what was sent still arrives, though the other side may be sending.
+
+        A socket closed with unread bytes in it resets the connection, and the last answer would be lost. So this says
+        that nothing more is coming, and throws away what arrives until the other side closes, for `timeout` seconds.
+        """
+        try:
+            with self._using(), self._sending:
+                socket.socket.shutdown(self._sock, socket.SHUT_WR)
+                deadline = time.monotonic() + timeout
+                while self._wait(select.POLLIN, deadline) and socket.socket.recv(self._sock, _CHUNK):
+                    pass
+        except (OSError, LinkError):
+            pass
+        finally:
+            self.close()
+
+    def detach(self) -> Detached:
+        """Takes the socket out, for a `TLSLink`; the connection counts as closed from now on.
+
+        Raises:
+            LinkError: it is closed, or another thread is using it.
+        """
+        with self._ssl:
+            if self._closed or self._users:
+                raise LinkError(self._describe(self._closed or "in use by another thread", "↔"))
+            self._closed = "handed over to a lane"
+            return Detached(self._sock, self._sent, self._received)
+
+    # ---- frames
+
+    def send_frame(self, kind: FrameType, buffers: Sequence[Buffer], timeout: float) -> None:
+        """`send`, for frames of any type and with another timeout."""
+        with self._using(), self._sending:
+            size = payload_bytes(buffers)
+            try:
+                header = pack_header(size, kind, 0, self._sent)
+            except FrameError as error:
+                raise FrameError(self._describe(str(error), "→")) from None
+            deadline = time.monotonic() + timeout + size / SLOWEST_BYTES_PER_SECOND
+            if size < _CHUNK:
+                self._write(b"".join([header, *map(as_bytes, buffers)]), deadline)
+            else:
+                self._write(header, deadline)
+                for buffer in buffers:
+                    self._write(as_bytes(buffer), deadline)
+            self._sent += 1
+
+    def _write(self, data: bytes | memoryview, deadline: float) -> None:
+        view = memoryview(data)
+        while view:
+            # OpenSSL wants a write that did not fit to be repeated with the same bytes: the chunk stays until it went.
+            view = view[self._attempt(self._sock.send, view[:_CHUNK], deadline, "→") :]
+
+    def receive_frame(self, kind: FrameType, max_bytes: int, timeout: float) -> bytes:
+        """`receive`, for frames of any type."""
+        with self._using():
+            header = bytearray(HEADER_BYTES)
+            view = memoryview(header)
+            got = self._attempt(self._sock.recv_into, view, time.monotonic() + timeout, "←", idle=True)
+            self._read(view[got:], time.monotonic() + self.timeout)
+            try:
+                size = check_header(header, kind, 0, self._received, limit=max_bytes)
+            except FrameError as error:
+                self.close("closed after a wrong frame")
+                raise FrameError(self._describe(str(error), "←")) from None
+            payload = bytearray(size)
+            self._read(memoryview(payload), time.monotonic() + self.timeout + size / SLOWEST_BYTES_PER_SECOND)
+            self._received += 1
+            return bytes(payload)
+
+    def _read(self, view: memoryview, deadline: float) -> None:
+        while view:
+            view = view[self._attempt(self._sock.recv_into, view, deadline, "←") :]
+
+    # ---- one call into OpenSSL, and the waiting around it
+
+    @contextlib.contextmanager
+    def _using(self) -> Iterator[None]:
+        """Counts the threads inside, so that the last one out can close the file descriptor."""
+        with self._ssl:
+            if self._closed:
+                raise LinkError(self._describe(self._closed, "↔"))
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._ssl:
+                self._users -= 1
+                if self._closed and not self._users:
+                    self._sock.close()
+
+    def _attempt(
+        self, call: Callable[[memoryview], int], view: memoryview, deadline: float, arrow: str, idle: bool = False
+    ) -> int:
+        """Makes a call into OpenSSL until it has moved bytes; every failure but an idle timeout closes."""
+        while True:
+            try:
+                with self._ssl:
+                    moved = call(view) if not self._closed else 0
+            except ssl.SSLWantReadError:
+                events = select.POLLIN
+            except ssl.SSLWantWriteError:
+                events = select.POLLOUT
+            except OSError as error:
+                cause = self._closed
+                self.close("closed after a failure")
+                if cause:
+                    raise LinkError(self._describe(cause, arrow)) from None
+                raise link_error(error, self._describe("", arrow)) from None
+            else:
+                if moved:
+                    return moved
+                cause = self._closed or "it closed the connection"
+                self.close("closed by the other side")
+                raise LinkError(self._describe(cause, arrow))
+            if not self._wait(events, deadline):
+                what = "nothing came in time" if arrow == "←" else "it does not read what we send"
+                if not idle:
+                    self.close("closed after a timeout")
+                raise LinkTimeoutError(self._describe(what, arrow))
+
+    def _wait(self, events: int, deadline: float) -> bool:
+        poller = select.poll()
+        poller.register(self._sock.fileno(), events)
+        return bool(poller.poll(max(0.0, deadline - time.monotonic()) * 1000))
+
+    def _describe(self, cause: str, arrow: str) -> str:
+        sides = f"{self.local.name} {arrow} {self.peer.name}, {self.phase}"
+        return f"{sides}: {cause}" if cause else sides

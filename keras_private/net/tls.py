@@ -1,0 +1,179 @@
+"""TLS contexts: version 1.3 only, both sides with a certificate of the cluster's authority.
+
+Peers are recognised by the authority and by the role in their certificate, not by host names: a party may move to
+another host, and a name server is not to be trusted with who is who.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+
+from keras_private.errors import ConfigError, LinkError, LinkTimeoutError
+from keras_private.net.roles import Role
+
+
+@dataclass(frozen=True, slots=True)
+class TLSFiles:
+    """Where one participant's credentials lie, PEM: the authority's certificate, its own certificate, its own key."""
+
+    ca: Path
+    cert: Path
+    key: Path
+
+    def __post_init__(self) -> None:
+        for field in ("ca", "cert", "key"):  # plain strings, as cluster.yaml has them, are welcome
+            object.__setattr__(self, field, Path(getattr(self, field)).expanduser())
+
+
+def server_context(files: TLSFiles) -> ssl.SSLContext:
+    """The context of a listener.
+
+    Raises:
+        ConfigError: a file is missing, malformed or does not fit the others, or others may read the key.
+    """
+    context = _context(ssl.PROTOCOL_TLS_SERVER, files)
+    context.num_tickets = 0  # sessions are never resumed, and tickets would be records nobody waits for
+    return context
+
+
+def client_context(files: TLSFiles) -> ssl.SSLContext:
+    """The context of whoever connects. Raises as `server_context` does."""
+    return _context(ssl.PROTOCOL_TLS_CLIENT, files)
+
+
+def _context(protocol: int, files: TLSFiles) -> ssl.SSLContext:
+    check_key(files.key)
+    context = ssl.SSLContext(protocol)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.check_hostname = False  # the role is checked instead, see the top of this file
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.verify_flags |= ssl.VERIFY_X509_STRICT
+    try:
+        context.load_verify_locations(files.ca)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"cannot read the authority's certificate {files.ca}: {_reason(error)}") from None
+    try:
+        context.load_cert_chain(files.cert, files.key, password=_no_password)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"certificate {files.cert} and key {files.key} do not load: {_reason(error)}") from None
+    return context
+
+
+def _no_password() -> str:
+    # Without this OpenSSL asks at the terminal, and a server would hang there.
+    raise ConfigError("the key is encrypted; keras_private takes keys without a password, readable by their owner only")
+
+
+def check_key(key: Path) -> None:
+    """Makes sure that only its owner can read a private key.
+
+    Raises:
+        ConfigError: the file is missing, or its mode lets the group or others in.
+    """
+    try:
+        mode = stat.S_IMODE(key.stat().st_mode)
+    except OSError as error:
+        raise ConfigError(f"cannot read the key {key}: {_reason(error)}") from None
+    if mode & 0o077:
+        raise ConfigError(f"the key {key} can be read by others (mode {mode:04o}); run: chmod 600 {key}")
+
+
+def role_of(cert: Path) -> Role:
+    """The role that a certificate file states.
+
+    Raises:
+        ConfigError: the file is missing or malformed, or its certificate states no role.
+    """
+    names = load_certificate(cert).extensions
+    try:
+        alternative = names.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        uris: list[str] = []
+    else:
+        uris = alternative.get_values_for_type(x509.UniformResourceIdentifier)
+    try:
+        return Role.from_uris(uris)
+    except ConfigError as error:
+        raise ConfigError(f"{cert}: {error}") from None
+
+
+def load_certificate(cert: Path) -> x509.Certificate:
+    """Reads the first certificate of a PEM file.
+
+    Raises:
+        ConfigError: the file is missing or malformed.
+    """
+    try:
+        return x509.load_pem_x509_certificate(Path(cert).read_bytes())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot read the certificate {cert}: {_reason(error)}") from None
+
+
+def peer_role(sock: ssl.SSLSocket) -> Role:
+    """The role in the verified certificate of the other side.
+
+    Raises:
+        ConfigError: it states no role, or several.
+    """
+    certificate: dict[str, Any] = sock.getpeercert() or {}
+    return Role.from_uris(value for kind, value in certificate.get("subjectAltName", ()) if kind == "URI")
+
+
+# What an operator should read instead of OpenSSL's words. "it" is the other side.
+_VERIFY_CODES = {
+    9: "its certificate is not valid yet; compare the two hosts' clocks",
+    10: "its certificate has expired; issue a new one (keras-private certs)",
+    18: "its certificate is not from our authority",
+    19: "its certificate is not from our authority",
+    20: "its certificate is not from our authority",
+    21: "its certificate is not from our authority",
+    26: "its certificate is not meant for this use",
+}
+_REASONS = {
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "it sent no certificate",
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "it refused us: it wants a certificate",
+    "TLSV1_ALERT_UNKNOWN_CA": "it refused our certificate: not from its authority",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "it refused our certificate: expired",
+    "SSLV3_ALERT_BAD_CERTIFICATE": "it refused our certificate",
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "it refused our certificate",
+    "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": "it refused our certificate: not meant for this use",
+    "TLSV1_ALERT_PROTOCOL_VERSION": "it does not speak TLS 1.3",
+    "UNSUPPORTED_PROTOCOL": "it does not speak TLS 1.3",
+    "HTTP_REQUEST": "it speaks HTTP, not TLS",
+    "WRONG_VERSION_NUMBER": "it does not speak TLS",
+    "UNEXPECTED_EOF_WHILE_READING": "it closed the connection",
+}
+
+
+def explain(error: BaseException) -> str:
+    """The cause of a failed connection, in words an operator can act on."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return _VERIFY_CODES.get(error.verify_code, f"its certificate was not accepted: {error.verify_message}")
+    if isinstance(error, ssl.SSLError):
+        return _REASONS.get(error.reason or "", f"TLS failed: {(error.reason or str(error)).lower().replace('_', ' ')}")
+    if isinstance(error, ConnectionRefusedError):
+        return "nothing listens there; is that party started?"
+    if isinstance(error, ConnectionResetError | BrokenPipeError | ConnectionAbortedError):
+        return "it closed the connection"
+    if isinstance(error, socket.gaierror):
+        return f"the host name is not known ({error.strerror})"
+    if isinstance(error, TimeoutError):
+        return "it took too long"
+    return _reason(error)
+
+
+def link_error(error: BaseException, sides: str) -> LinkError:
+    """`error` as this package's own, with both sides named by `sides`."""
+    kind = LinkTimeoutError if isinstance(error, TimeoutError) else LinkError
+    return kind(f"{sides}: {explain(error)}")
+
+
+def _reason(error: BaseException) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,0 +1,366 @@
+"""The link between processes: one duplex TLS connection a pair of parties.
+
+Theory of operation. A query takes some 25 rounds, so what counts is the time from a neighbour's send to our return.
+One thread owns both connections; their sockets are non-blocking. An exchange gives its frames to OpenSSL (a small one
+is header and payload in one record, one segment), then polls for what is due and reads header and payload at once
+into a buffer of exactly their size. It never reads past the frame that is due: the next one may be in the socket
+already, and belongs to the next call. The header is looked at as soon as it is there, before anything waits for more.
+
+Sends never block receives: whatever does not fit into the socket is sent on while receiving. All three parties may
+send each other megabytes in the same round.
+
+A party that fails tells its neighbours why before it hangs up, in a FAREWELL frame, if it is not in the middle of
+another frame: so the one who is blamed in the end is the party that died, and not the one who noticed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+
+from keras_private.errors import FrameError, LinkError, LinkTimeoutError
+from keras_private.net.framed import Connection
+from keras_private.net.frames import (
+    HEADER_BYTES,
+    LIMITS,
+    Buffer,
+    FrameType,
+    as_bytes,
+    check_header,
+    pack_header,
+    parse_header,
+    payload_bytes,
+    printable,
+)
+from keras_private.net.link import DEFAULT_TIMEOUT, Bytes, Link
+from keras_private.net.tls import explain
+
+_CHUNK = 1 << 18  # bytes given to OpenSSL at once; a frame up to this size is copied into one piece
+_NO_BYTES = np.empty(0, np.uint8)
+
+
+class _Idle(Exception):  # noqa: N818  not an error: no control frame has begun
+    pass
+
+
+class _Neighbour:
+    """One connection of the lane: what is still to be sent on it, and what is still to come."""
+
+    def __init__(self, party: int, connection: Connection, lane: int) -> None:
+        detached = connection.detach()
+        self.party = party
+        self.sock = detached.sock
+        self.fileno = detached.sock.fileno()
+        self.sent = detached.sent
+        self.received = detached.received
+        self.lane = lane
+        self.unsent: list[memoryview] = []  # last first
+        self.buffer: Bytes = _NO_BYTES
+        self.view = _NO_BYTES.data
+        self.missing = 0  # bytes
+        self.unchecked = False  # whether the header is still to be looked at
+        self.kind = FrameType.DATA
+        self.length: int | None = 0
+        self.watched = 0  # the events this socket is registered for
+
+    def start_send(self, kind: FrameType, buffers: Sequence[Buffer], size: int) -> None:
+        """Sends what the socket takes; `push` sends the rest."""
+        header = pack_header(size, kind, self.lane, self.sent)
+        self.sent += 1
+        if size < _CHUNK:
+            self.unsent.append(memoryview(b"".join((header, *cast("Sequence[bytes]", buffers)))))
+        else:
+            self.unsent.extend(as_bytes(buffer) for buffer in reversed(buffers))
+            self.unsent.append(memoryview(header))
+        self.push()
+
+    def push(self) -> None:
+        try:
+            while self.unsent:
+                view = self.unsent.pop()
+                while view:
+                    # OpenSSL wants a write that did not fit to be repeated with the same bytes.
+                    view = self._send_chunk(view)
+        except ssl.SSLWantWriteError:
+            pass
+
+    def _send_chunk(self, view: memoryview) -> memoryview:
+        try:
+            return view[self.sock.send(view[:_CHUNK]) :]
+        except ssl.SSLWantWriteError:
+            self.unsent.append(view)
+            raise
+
+    def start_receive(self, kind: FrameType, length: int | None) -> None:
+        """Expects a frame of `length` payload bytes, or with None of any length (only its header, for now)."""
+        self.kind, self.length = kind, length
+        self.buffer = np.empty(HEADER_BYTES + (length or 0), np.uint8)
+        self.view = self.buffer.data
+        self.missing = self.buffer.nbytes
+        self.unchecked = True
+
+    def pull(self) -> None:
+        """Reads what is there, up to the end of the frame that is due."""
+        try:
+            while self.missing:
+                got = self.sock.recv_into(self.view[-self.missing :])
+                if not got:
+                    raise LinkError("it closed the connection")
+                self.missing -= got
+                if self.unchecked and self.view.nbytes - self.missing >= HEADER_BYTES:
+                    self.unchecked = False
+                    self._look_at_header()
+        except ssl.SSLWantReadError:
+            pass
+
+    def _look_at_header(self) -> None:
+        header = parse_header(self.view)
+        if header.type == FrameType.FAREWELL:
+            raise LinkError(f"it gave up: {self._last_words(header.length)}")
+        size = check_header(self.view, self.kind, self.lane, self.received, length=self.length)
+        self.received += 1
+        if self.length is None:  # now it is known: make room, and go on
+            self.buffer = np.empty(size, np.uint8)
+            self.view = self.buffer.data
+            self.missing = size
+
+    def _last_words(self, length: int) -> str:
+        text = self.view[HEADER_BYTES : self.view.nbytes - self.missing].tobytes()
+        rest = min(length, LIMITS[FrameType.FAREWELL]) - len(text)
+        with contextlib.suppress(OSError):  # it came in one record: what there is of it is there now
+            text += self.sock.recv(rest) if rest > 0 else b""
+        return printable(text[:length])
+
+    def farewell(self, reason: str) -> None:
+        """Tells the other side why this was the last frame, unless the last one is not out yet."""
+        if not self.unsent:
+            with contextlib.suppress(OSError):
+                text = reason.encode()[: LIMITS[FrameType.FAREWELL]]
+                self.sock.send(pack_header(len(text), FrameType.FAREWELL, self.lane, self.sent) + text)
+
+    def shutdown(self) -> None:
+        """Wakes whoever polls this socket. Not SSLSocket.shutdown: that one would go on in the clear."""
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
+
+    def take(self) -> Bytes:
+        """The payload that has come."""
+        buffer = self.buffer[HEADER_BYTES:] if self.length is not None else self.buffer
+        self.buffer, self.view = _NO_BYTES, _NO_BYTES.data
+        return buffer
+
+    @property
+    def events(self) -> int:
+        return (select.POLLIN if self.missing else 0) | (select.POLLOUT if self.unsent else 0)
+
+
+class TLSLink(Link):
+    """One party's side of a lane over two established connections, which it takes over.
+
+    Args:
+        index: this party's number.
+        next, prev: connections to its neighbours, both authenticated, with nothing on its way in them.
+        lane: 0 to 65535, the same at both ends; frames of another lane are refused.
+        timeout: seconds that one exchange may take.
+    """
+
+    def __init__(
+        self,
+        index: int,
+        next: Connection,  # noqa: A002  the ring's word
+        prev: Connection,
+        lane: int = 0,
+        timeout: float = DEFAULT_TIMEOUT,
+    ) -> None:
+        names = [next.local.name] * 3
+        names[(index + 1) % 3] = next.peer.name
+        names[(index - 1) % 3] = prev.peer.name
+        super().__init__(index, (names[0], names[1], names[2]), timeout)
+        self._next = _Neighbour(self.next, next, lane)
+        self._prev = _Neighbour(self.prev, prev, lane)
+        self._both = (self._next, self._prev)
+        self._by_fileno = {neighbour.fileno: neighbour for neighbour in self._both}
+        self._poller = select.poll()
+        self._lock = threading.Lock()  # around the two fields below
+        self._busy = False
+        self._closed: str | None = None
+
+    def exchange(
+        self, to_next: Sequence[Buffer], to_prev: Sequence[Buffer], from_next: int, from_prev: int
+    ) -> tuple[Bytes, Bytes]:
+        deadline = time.monotonic() + self.timeout
+        stats = self.stats
+        self._enter()
+        try:
+            for neighbour, buffers in ((self._next, to_next), (self._prev, to_prev)):
+                size = payload_bytes(buffers)
+                if size:
+                    self._start_send(neighbour, FrameType.DATA, buffers, size)
+                    stats.sent_bytes += size
+                    stats.sent_frames += 1
+            if from_next:
+                self._next.start_receive(FrameType.DATA, from_next)
+            if from_prev:
+                self._prev.start_receive(FrameType.DATA, from_prev)
+            self._run(deadline, self.timeout)
+        except BaseException as error:
+            self._give_up(error)
+            raise
+        finally:
+            self._leave()
+        stats.rounds += 1
+        return (
+            self._next.take() if from_next else np.empty(0, np.uint8),
+            self._prev.take() if from_prev else np.empty(0, np.uint8),
+        )
+
+    def send_control(self, peer: int, payload: bytes) -> None:
+        neighbour = self._neighbour(peer)
+        self._enter()
+        try:
+            self._start_send(neighbour, FrameType.CONTROL, (payload,), len(payload))
+            self._run(time.monotonic() + self.timeout, self.timeout)
+        except BaseException as error:
+            self._give_up(error)
+            raise
+        finally:
+            self._leave()
+
+    def receive_control(self, peer: int, timeout: float | None = None) -> bytes:
+        neighbour = self._neighbour(peer)
+        seconds = self.timeout if timeout is None else timeout
+        self._enter()
+        try:
+            neighbour.start_receive(FrameType.CONTROL, None)
+            try:
+                self._run(time.monotonic() + seconds, seconds)
+            except LinkTimeoutError:
+                if neighbour.missing == HEADER_BYTES and neighbour.unchecked:  # nothing came, nothing is lost
+                    neighbour.missing = 0
+                    raise _Idle from None
+                self._run(time.monotonic() + self.timeout, self.timeout)
+            return neighbour.take().tobytes()
+        except _Idle:
+            raise self._timed_out(peer, seconds) from None
+        except BaseException as error:
+            self._give_up(error)
+            raise
+        finally:
+            self._leave()
+
+    def close(self, reason: str = "") -> None:
+        with self._lock:
+            if self._closed is not None:
+                return
+            self._closed = reason or "this side closed the link"
+            for neighbour in self._both:
+                if self._busy:  # another thread is inside: wake it, and it will close the sockets
+                    neighbour.shutdown()
+                else:
+                    if reason:
+                        neighbour.farewell(reason)
+                    neighbour.sock.close()
+
+    # ---- inside
+
+    def _neighbour(self, peer: int) -> _Neighbour:
+        self._check_peer(peer)
+        return self._next if peer == self.next else self._prev
+
+    def _enter(self) -> None:
+        with self._lock:
+            if self._closed is not None:
+                raise LinkError(self._describe(self.index, self._closed))
+            self._busy = True
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._busy = False
+            if self._closed is not None:
+                for neighbour in self._both:
+                    neighbour.sock.close()
+
+    def _give_up(self, error: BaseException) -> None:
+        """Ends the lane after a failure, and tells the neighbours why."""
+        with self._lock:
+            if self._closed is None:
+                self._closed = f"this side closed the link after: {error}"
+                for neighbour in self._both:
+                    neighbour.farewell(str(error))
+
+    def _start_send(self, neighbour: _Neighbour, kind: FrameType, buffers: Sequence[Buffer], size: int) -> None:
+        try:
+            neighbour.start_send(kind, buffers, size)
+        except (OSError, LinkError) as error:
+            raise self._failure(neighbour, error, "→") from None
+
+    def _run(self, deadline: float, seconds: float) -> None:
+        """Moves bytes until everything is sent and everything due has come."""
+        poller = self._poller
+        while True:
+            waiting = False
+            for neighbour in self._both:
+                if neighbour.missing and neighbour.sock.pending():  # OpenSSL holds bytes that poll() knows nothing of
+                    self._move(neighbour, select.POLLIN)
+                events = neighbour.events
+                if events != neighbour.watched:
+                    neighbour.watched = events
+                    if events:
+                        poller.register(neighbour.fileno, events)
+                    else:  # not "no events": a neighbour that has finished and left would be reported for ever
+                        poller.unregister(neighbour.fileno)
+                if events:
+                    waiting = True
+            if not waiting:
+                return
+            ready = poller.poll(max(0.0, deadline - time.monotonic()) * 1000)
+            if not ready:
+                raise self._late(seconds)
+            for fileno, events in ready:
+                self._move(self._by_fileno[fileno], events)
+
+    def _move(self, neighbour: _Neighbour, events: int) -> None:
+        arrow = "→"
+        try:
+            if neighbour.unsent and events & ~select.POLLIN:
+                neighbour.push()
+            arrow = "←"
+            if neighbour.missing and events & ~select.POLLOUT:
+                neighbour.pull()
+        except (OSError, LinkError) as error:
+            raise self._failure(neighbour, error, arrow) from None
+
+    def _late(self, seconds: float) -> LinkTimeoutError:
+        for neighbour in self._both:
+            if neighbour.missing:
+                return self._timed_out(neighbour.party, seconds)
+        stuck = self._next if self._next.unsent else self._prev
+        return LinkTimeoutError(self._describe(stuck.party, f"it did not read for {seconds:g} s", "→"))
+
+    def _failure(self, neighbour: _Neighbour, error: OSError | LinkError, arrow: str) -> LinkError:
+        """`error`, which knows only the cause, as one that names both sides and the phase."""
+        if self._closed is not None:
+            return LinkError(self._describe(neighbour.party, self._closed, arrow))
+        if isinstance(error, LinkError):
+            return type(error)(self._describe(neighbour.party, str(error), arrow))
+        cause = explain(error)
+        if arrow == "→":  # it is gone, and may have said why
+            try:
+                if not neighbour.missing:
+                    neighbour.start_receive(FrameType.CONTROL, None)
+                neighbour.pull()
+            except FrameError:
+                pass
+            except LinkError as said:
+                cause = str(said)
+            except OSError:
+                pass
+        return LinkError(self._describe(neighbour.party, cause, arrow))
