@@ -1,6 +1,6 @@
 """The whole story in one command: `serve.py` and `client.py` as processes of their own, then a look at the plain model.
 
-    python demo.py                        # or: make demo, which installs everything first
+python demo.py                        # or: make demo, which installs everything first
 """
 
 from __future__ import annotations
@@ -19,18 +19,20 @@ from typing import IO
 
 import numpy as np
 
-from client import load_sample
+from client import Array, load_sample
 from serve import quiet_stderr, say
 
 HERE = Path(__file__).resolve().parent
 READY_SECONDS, STOP_SECONDS = 180, 60
+
+Command = list[str | Path]
 
 
 class Server:
     """A running `serve.py`: its lines are echoed here, what it writes to stderr only when it fails."""
 
     def __init__(self, config: Path, model: Path, num_requests: int, stderr: IO[bytes]) -> None:
-        command = [sys.executable, "-u", HERE / "serve.py", "--config", config, "--model", model]
+        command: Command = [sys.executable, "-u", HERE / "serve.py", "--config", config, "--model", model]
         command += ["--num-requests", str(num_requests)]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True)  # noqa: S603
         self._stderr = stderr
@@ -80,7 +82,7 @@ def server(config: Path, model: Path, num_requests: int) -> Iterator[Server]:
             running.close()
 
 
-def ask_privately(config: Path, model: Path, images: int) -> tuple[np.ndarray, list[float]]:
+def ask_privately(config: Path, model: Path, images: int) -> tuple[Array, list[float]]:
     """Run the owner's and the client's scripts; return the client's logits (images, 10) and seconds a query."""
     with tempfile.TemporaryDirectory() as folder:
         saved = Path(folder) / "answers.npz"
@@ -88,7 +90,8 @@ def ask_privately(config: Path, model: Path, images: int) -> tuple[np.ndarray, l
         with server(config, model, images) as owner:
             owner.wait_until_ready()
             say(f"\n2. A client asks about {images} images of MNIST's test set")
-            command = [sys.executable, HERE / "client.py", "--config", config, "--images", str(images), "--save", saved]
+            command: Command = [sys.executable, HERE / "client.py", "--config", config, "--save", saved]
+            command += ["--images", str(images)]
             if subprocess.run(command, check=False).returncode != 0:  # noqa: S603
                 raise SystemExit("demo.py: client.py failed.")
             owner.wait_until_done()
@@ -96,7 +99,7 @@ def ask_privately(config: Path, model: Path, images: int) -> tuple[np.ndarray, l
             return answers["logits"], list(answers["seconds"])
 
 
-def ask_plainly(model_file: Path, images: np.ndarray, timed: int = 20) -> tuple[np.ndarray, list[float]]:
+def ask_plainly(model_file: Path, images: Array, timed: int = 20) -> tuple[Array, list[float]]:
     """Run the plain model on the same images; return its logits and seconds a `model.predict` of one image."""
     with quiet_stderr():
         import tensorflow as tf

@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
+import keras_private as kp
+
 HERE = Path(__file__).resolve().parent
 
 
@@ -66,8 +68,6 @@ def serve(config: Path, model_file: Path, num_requests: int | None) -> None:
     with quiet_stderr():
         import tensorflow as tf
 
-        import keras_private as kp
-
         hook = kp.KerasHook(tf.keras)
         model = tf.keras.models.load_model(model_file)
     assert hook is not None  # noqa: S101 - the hook has given the model its share, serve and stop
@@ -97,13 +97,11 @@ def main() -> int:
     args = parser.parse_args()
 
     interrupt_on_signals()
-    from keras_private.errors import KerasPrivateError
-
     try:
         serve(args.config, args.model, args.num_requests)
     except KeyboardInterrupt:
         say("Stopped; nothing is left running.")
-    except (KerasPrivateError, OSError) as error:
+    except (kp.KerasPrivateError, OSError) as error:
         print(f"serve.py: {error}", file=sys.stderr)
         return 1
     return 0

@@ -12,9 +12,9 @@ kp <- import("keras_private")
 np <- import("numpy", convert = FALSE)
 
 # Real images of MNIST's test set, scaled to [0, 1] as the model was trained.
-sample <- np$load(file.path("models", "mnist_sample.npz"))
-images <- py_to_r(sample["images"]) / 255
-labels <- py_to_r(sample["labels"])
+mnist <- np$load(file.path("models", "mnist_sample.npz"))
+images <- py_to_r(mnist["images"]) / 255
+labels <- py_to_r(mnist["labels"])
 
 # A worker without a host is a client. It knows the parties by their hosts alone.
 client <- kp$TFEWorker()
