@@ -1,1 +1,19 @@
+"""Keras layers as calls on a TF Encrypted protocol. The owner's side: nothing of this is imported by a party or client.
 
+`lowers` registers a lowering of one's own; `draft_of` records a model as a plan; `lower` runs it on any protocol.
+"""
+
+from keras_private.lowering import (  # noqa: F401  each registers its layers
+    activation,
+    convolution,
+    dense,
+    merge,
+    noise,
+    normalization,
+    pooling,
+    shape,
+)
+from keras_private.lowering.model import draft_of, lower
+from keras_private.lowering.registry import Refusal, array, lowers, pair, secret
+
+__all__ = ["Refusal", "array", "draft_of", "lower", "lowers", "pair", "secret"]

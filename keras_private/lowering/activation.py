@@ -1,0 +1,129 @@
+"""Activations: given by name or function, and as layers of their own.
+
+A comparison is dear and everything else here is free, so each function is written with as few ReLUs as it can be:
+leaky_relu(x) = a·x + (1 - a)·relu(x), one ReLU; clipping at c takes one more, relu(x - c).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from keras_private.lowering.registry import Refusal, array, find, lowers
+
+_AT_THE_CLIENT = "leave it out and apply it to what query_model returns"
+_HINTS = {
+    "softmax": f"{_AT_THE_CLIENT}; the predicted class (argmax) is the same without it",
+    "log_softmax": f"{_AT_THE_CLIENT}; the predicted class (argmax) is the same without it",
+    "sigmoid": f"{_AT_THE_CLIENT} if it ends the model (above 0.5 is the same as a logit above 0); inside, use relu",
+    "hard_sigmoid": "use relu with max_value=1 on a scaled input, or relu",
+    "tanh": f"{_AT_THE_CLIENT} if it ends the model; inside, use relu or leaky_relu and train again",
+}
+_OTHERS = "use relu, relu6 or leaky_relu and train again, or make it a layer with a lowering of its own"
+
+
+def leaky_relu(prot: Any, x: Any, slope: float) -> Any:
+    """x where positive, slope·x elsewhere."""
+    if slope == 0:
+        return prot.relu(x)
+    if slope == 1:
+        return x
+    return prot.add(prot.mul(x, slope), prot.mul(prot.relu(x), 1.0 - slope))
+
+
+def relu(prot: Any, x: Any, slope: float = 0.0, ceiling: float | None = None, threshold: float = 0.0) -> Any:
+    """Keras' ReLU: x above the threshold and 0 below, cut off at the ceiling; plus slope·(x - threshold) below."""
+    if threshold == 0:
+        if ceiling is None:
+            return leaky_relu(prot, x, slope)
+        positive = prot.relu(x)
+        y = prot.sub(positive, prot.relu(prot.add(x, -ceiling)))  # from x, so that both ReLUs run at once
+    else:
+        x = prot.add(x, -threshold)  # Keras allows no negative threshold
+        positive, y = _jump(prot, x, threshold)
+        if ceiling is not None:
+            y = prot.sub(y, prot.relu(prot.add(y, -ceiling)))
+    if slope == 0:
+        return y
+    return prot.add(y, prot.mul(prot.sub(x, positive), slope))  # x - relu(x) is min(x, 0)
+
+
+def _jump(prot: Any, x: Any, height: float) -> tuple[Any, Any]:
+    """relu(x), and the same raised by `height` where x > 0.
+
+    A protocol's ReLU is exact on fixed-point values, and on those "x > 0" is the same as "x ≥ e" with e the smallest of
+    them. So relu(x) - relu(x - e) is e above 0 and 0 elsewhere, a step. Both ReLUs must see the same fixed-point value,
+    whatever x was rounded from: relu(x + 1), minus 1, is one, because the output of a ReLU is rounded already.
+    """
+    smallest = 1.0 / prot.fixedpoint_config.scaling_factor
+    rounded = prot.relu(prot.add(x, 1.0))
+    positive = prot.relu(prot.add(rounded, -1.0))
+    shifted = prot.relu(prot.add(rounded, -1.0 - smallest))
+    return positive, prot.add(positive, prot.mul(prot.sub(positive, shifted), height / smallest))
+
+
+_FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {
+    "linear": lambda _, x: x,
+    "relu": lambda prot, x: prot.relu(x),
+    "relu6": lambda prot, x: relu(prot, x, ceiling=6.0),
+    "leaky_relu": lambda prot, x: leaky_relu(prot, x, 0.2),
+}
+
+
+def activate(prot: Any, activation: Any, x: Any) -> Any:
+    """Apply a layer's `activation` argument: None, a name, one of Keras' functions, or a layer."""
+    name = _name(activation)
+    if name in _FUNCTIONS:
+        return _FUNCTIONS[name](prot, x)
+    lowering = find(activation)
+    assert lowering is not None, "checked before lowering"  # noqa: S101
+    return lowering.function(prot, activation, x)
+
+
+def check_activation(activation: Any) -> Iterable[Refusal]:
+    """Refusals of an `activation` argument."""
+    name = _name(activation)
+    if name in _FUNCTIONS:
+        return
+    lowering = find(activation)
+    if lowering is not None:
+        yield from lowering.check(activation)
+    else:
+        yield Refusal(f"activation {name or type(activation).__name__} is not supported", hint_for(name))
+
+
+def hint_for(activation: str) -> str:
+    return _HINTS.get(activation, _OTHERS)
+
+
+def _name(activation: Any) -> str:
+    """Name of one of Keras' or TensorFlow's own functions; "" for anything else, whatever it calls itself."""
+    if activation is None:
+        return "linear"
+    if isinstance(activation, str):
+        return activation
+    module = str(getattr(activation, "__module__", "")).partition(".")[0]
+    if isinstance(activation, type) or module not in ("keras", "tf_keras", "tensorflow"):
+        return ""
+    return str(getattr(activation, "__name__", ""))
+
+
+def _check(layer: Any) -> Iterable[Refusal]:
+    return check_activation(layer.activation)
+
+
+@lowers("Activation", check=_check)
+def lower_activation(prot: Any, layer: Any, x: Any) -> Any:
+    return activate(prot, layer.activation, x)
+
+
+@lowers("ReLU")
+def lower_relu(prot: Any, layer: Any, x: Any) -> Any:
+    ceiling = None if layer.max_value is None else float(array(layer.max_value))
+    return relu(prot, x, float(array(layer.negative_slope)), ceiling, float(array(layer.threshold)))
+
+
+@lowers("LeakyReLU")
+def lower_leaky_relu(prot: Any, layer: Any, x: Any) -> Any:
+    slope = layer.negative_slope if hasattr(layer, "negative_slope") else layer.alpha  # alpha: tf_keras
+    return leaky_relu(prot, x, float(array(slope)))

@@ -1,0 +1,174 @@
+"""A Keras model as a flat list of layer calls, whatever kind of model it is and however deep models nest in it.
+
+keras and tf_keras keep the same graph under slightly different names: every symbolic tensor knows the call that made it
+(`_keras_history`: layer, number of the call), every call knows its input tensors. Sequential models are read layer by
+layer. A shared layer appears once per call. Models inside models are written out in place, their layers named
+"outer/inner".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+from keras_private.lowering.registry import find
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of one layer. Values are numbered; number 0 is the model's input."""
+
+    name: str
+    layer: Any
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    arguments: Mapping[str, Any] = field(default_factory=dict)  # other than tensors, as the call gave them
+    many: bool = False  # whether the layer was given a list of tensors
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """All calls, in an order in which they can be computed."""
+
+    calls: tuple[Call, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+def graph_of(model: Any) -> Graph | None:
+    """The graph of a Sequential or functional model; None for a model whose `call` is Python."""
+    if not is_graph(model):
+        return None
+    reader = _Reader()
+    inputs = tuple(next(reader.numbers) for _ in symbolic(model, "inputs"))
+    outputs = reader.read(model, inputs, "")
+    return Graph(tuple(reader.calls), inputs, tuple(outputs))
+
+
+def symbolic(model: Any, which: str) -> list[Any]:
+    """The symbolic input or output tensors of a model; none if it has not been built."""
+    try:
+        tensors = getattr(model, which)
+    except (AttributeError, ValueError):  # Keras' ways of saying "not built"
+        return []
+    return list(tensors) if isinstance(tensors, list | tuple) else [] if tensors is None else [tensors]
+
+
+def shape_of(tensor: Any) -> tuple[int | None, ...]:
+    """Shape of a symbolic tensor, batch first."""
+    return tuple(tensor.shape)
+
+
+def is_graph(model: Any) -> bool:
+    """Whether `model` is Sequential or functional, and built, and does not override what that means."""
+    for cls in type(model).__mro__:
+        if cls.__name__ in ("Sequential", "Functional") and cls.__module__.startswith(("keras.", "tf_keras.")):
+            return bool(symbolic(model, "inputs"))
+        if "call" in vars(cls):
+            return False
+    return False
+
+
+def _is_sequential(model: Any) -> bool:
+    return any(cls.__name__ == "Sequential" for cls in type(model).__mro__)
+
+
+class _Reader:
+    def __init__(self) -> None:
+        self.numbers = count()
+        self.calls: list[Call] = []
+
+    def read(self, model: Any, inputs: Sequence[int], prefix: str) -> list[int]:
+        """Append the calls of `model` on these values; returns the numbers of its outputs."""
+        if _is_sequential(model):
+            return self._read_sequential(model, inputs, prefix)
+        return self._read_functional(model, inputs, prefix)
+
+    def _read_sequential(self, model: Any, inputs: Sequence[int], prefix: str) -> list[int]:
+        values = list(inputs)
+        for layer in model.layers:
+            values = self._call(layer, values, prefix, {}, many=False, outputs=1)
+        return values
+
+    def _read_functional(self, model: Any, inputs: Sequence[int], prefix: str) -> list[int]:
+        known = {id(tensor): number for tensor, number in zip(symbolic(model, "inputs"), inputs, strict=True)}
+        for node in _nodes(symbolic(model, "outputs"), set(known)):
+            many, arguments = _arguments(node)
+            values = [known[id(tensor)] for tensor in _inputs(node)]
+            produced = _outputs(node)
+            numbers = self._call(_layer(node), values, prefix, arguments, many=many, outputs=len(produced))
+            known.update({id(tensor): number for tensor, number in zip(produced, numbers, strict=True)})
+        return [known[id(tensor)] for tensor in symbolic(model, "outputs")]
+
+    def _call(
+        self, layer: Any, inputs: list[int], prefix: str, arguments: Mapping[str, Any], *, many: bool, outputs: int
+    ) -> list[int]:
+        name = f"{prefix}{layer.name}"
+        if find(layer) is None and is_graph(layer) and len(symbolic(layer, "inputs")) == len(inputs):
+            if any(_matters(value) for value in arguments.values()):
+                arguments = {key: value for key, value in arguments.items() if _matters(value)}
+                self.calls.append(Call(name, layer, tuple(inputs), (), arguments))  # for validation to refuse
+            return self.read(layer, inputs, f"{name}/")
+        numbers = [next(self.numbers) for _ in range(outputs)]
+        self.calls.append(Call(name, layer, tuple(inputs), tuple(numbers), arguments, many))
+        return numbers
+
+
+def _matters(value: Any) -> bool:
+    return value is not None and value is not False
+
+
+def _nodes(outputs: Sequence[Any], given: set[int]) -> Iterator[Any]:
+    """Every call that the outputs depend on, inputs before users. Not recursive: models can be very deep."""
+    done: set[int] = set()
+    stack = [(_node(tensor), False) for tensor in reversed(outputs) if id(tensor) not in given]
+    while stack:
+        node, ready = stack.pop()
+        if id(node) in done:
+            continue
+        if ready:
+            done.add(id(node))
+            yield node
+        else:
+            stack.append((node, True))
+            stack.extend((_node(tensor), False) for tensor in reversed(_inputs(node)) if id(tensor) not in given)
+
+
+def _node(tensor: Any) -> Any:
+    layer, index, _ = tensor._keras_history
+    return layer._inbound_nodes[index]
+
+
+def _layer(node: Any) -> Any:
+    return node.operation if hasattr(node, "operation") else node.layer
+
+
+def _inputs(node: Any) -> list[Any]:
+    return list(node.input_tensors if hasattr(node, "operation") else node.keras_inputs)
+
+
+def _outputs(node: Any) -> list[Any]:
+    tensors = node.output_tensors if hasattr(node, "operation") else node.outputs
+    return list(tensors) if isinstance(tensors, list | tuple) else [tensors]
+
+
+def _arguments(node: Any) -> tuple[bool, dict[str, Any]]:
+    """Whether the layer got its tensors as a list, and everything it was given besides them."""
+    if hasattr(node, "operation"):
+        positional, named = node.arguments.args, node.arguments.kwargs
+    else:
+        positional, named = node.call_args, node.call_kwargs
+    many = bool(positional) and isinstance(positional[0], list | tuple)
+    first: Any = positional[0] if positional else None
+    others = {f"argument {number}": value for number, value in enumerate(positional) if number} | dict(named)
+    if not positional and named:  # layer(inputs=…)
+        keyword = next(iter(named))
+        first, many = named[keyword], isinstance(named[keyword], list | tuple)
+        del others[keyword]
+    if many and not all(hasattr(item, "_keras_history") for item in first):
+        others["a constant among its inputs"] = True
+    elif not many and first is not None and not hasattr(first, "_keras_history"):
+        others["a constant as its input"] = True
+    return many, others

@@ -1,0 +1,64 @@
+"""Lowers a whole Keras model: validate, then one layer after the other."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Any
+
+from keras_private.lowering.graph import Graph, shape_of, symbolic
+from keras_private.lowering.registry import find
+from keras_private.lowering.validate import validate
+from keras_private.plan.plan import Draft
+
+
+def lower(model: Any, prot: Any, x: Any) -> Any:
+    """Compute `model` on `x` with calls on a TF Encrypted protocol.
+
+    Args:
+        model: a Sequential or functional model of keras or tf_keras, with one input and one output.
+        prot: a PlanProtocol, or one of TF Encrypted's own.
+        x: private tensor of that protocol, batch first.
+
+    Raises:
+        UnsupportedModelError: lists everything in the model that cannot be lowered.
+    """
+    return _run(validate(model), prot, x)
+
+
+def draft_of(model: Any, input_range: Sequence[float] | None = None, *, precision: int = 16) -> Draft:
+    """The recorded plan of a model, with its weights: the owner's alone.
+
+    Args:
+        input_range: (low, high) that every input value will lie in; the client checks it. None: nothing is promised.
+        precision: fractional bits that the plan will run with.
+
+    Raises:
+        UnsupportedModelError: lists everything in the model that cannot be lowered.
+        PlanError: the range makes no sense, or a tensor is too large.
+    """
+    graph = validate(model)
+    from keras_private.lowering.protocol import PlanProtocol  # imports TF Encrypted
+
+    (given,) = symbolic(model, "inputs")
+    shape = [size for size in shape_of(given)[1:] if size is not None]
+    prot = PlanProtocol(shape, input_range, precision)
+    return prot.finish(_run(graph, prot, prot.input))
+
+
+def _run(graph: Graph, prot: Any, x: Any) -> Any:
+    values = {graph.inputs[0]: x}
+    users = Counter(number for call in graph.calls for number in call.inputs)
+    users.update(graph.outputs)
+    for call in graph.calls:
+        given = [values[number] for number in call.inputs]
+        lowering = find(call.layer)
+        assert lowering is not None, "validated"  # noqa: S101
+        with prot.layer(call.name) if hasattr(prot, "layer") else nullcontext():
+            values[call.outputs[0]] = lowering.function(prot, call.layer, given if call.many else given[0])
+        users.subtract(call.inputs)
+        for number in call.inputs:
+            if not users[number]:
+                values.pop(number, None)
+    return values[graph.outputs[0]]

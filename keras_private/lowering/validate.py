@@ -1,0 +1,137 @@
+"""One look over the whole model before anything is lowered: everything that cannot be, with a reason and a way out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from keras_private.errors import UnsupportedModelError
+from keras_private.lowering.activation import hint_for
+from keras_private.lowering.graph import Call, Graph, graph_of, shape_of, symbolic
+from keras_private.lowering.registry import Refusal, find, is_keras, known
+
+_REGISTER = "register a lowering with keras_private.lowering.lowers (see examples/custom_layer.py)"
+_HINTS = {
+    "Softmax": hint_for("softmax"),
+    "PReLU": "use LeakyReLU",
+    "ELU": "use LeakyReLU and train again",
+    "Conv1D": "use Conv2D on a Reshape((steps, 1, channels)) of its input, with a kernel of (size, 1)",
+    "SeparableConv1D": "use SeparableConv2D on a Reshape((steps, 1, channels)) of its input",
+    "AveragePooling1D": "use AveragePooling2D on a Reshape((steps, 1, channels)) of its input",
+    "MaxPooling1D": "use MaxPooling2D on a Reshape((steps, 1, channels)) of its input",
+    "Maximum": "a maximum of a and b is Add of b and ReLU of Subtract(a, b)",
+    "Lambda": f"write what it does with layers, or as a Layer subclass and {_REGISTER}",
+    "Embedding": "embed at the client and query with the vectors",
+    "Resizing": "resize at the client",
+    "CenterCrop": "crop at the client",
+}
+_AUGMENTATION = "leave it out: it does nothing at inference"
+
+
+def validate(model: Any) -> Graph:
+    """The model's graph, if all of it can be lowered.
+
+    Raises:
+        UnsupportedModelError: lists every layer and argument that cannot, why, and what to use instead.
+    """
+    graph = graph_of(model)
+    problems = list(_model_problems(model, graph))
+    for call in graph.calls if graph else ():
+        problems += [(f"{call.name} ({_kind(call.layer)})", refusal) for refusal in _call_problems(call)]
+    unique = list(dict.fromkeys(problems))  # a shared layer is called more than once
+    if unique or graph is None:
+        lines = [f"  - {where}: {refusal.why}; {refusal.instead}" for where, refusal in unique]
+        many = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
+        raise UnsupportedModelError(f"model {model.name!r} cannot be shared, {many}:\n" + "\n".join(lines))
+    return graph
+
+
+def _model_problems(model: Any, graph: Graph | None) -> Iterator[tuple[str, Refusal]]:
+    where = f"{model.name} ({_kind(model)})"
+    if graph is None:
+        if any(cls.__name__ == "Sequential" for cls in type(model).__mro__) and "call" not in vars(type(model)):
+            yield (
+                where,
+                Refusal("its input shape is not known yet", "start it with Input(shape=…), or call its build()"),
+            )
+        else:
+            yield where, Refusal("its call() is Python code, not a graph of layers", "build it with the functional API")
+        return
+    for what in ("inputs", "outputs"):
+        tensors = symbolic(model, what)
+        if len(tensors) != 1:
+            yield (
+                where,
+                Refusal(f"it has {len(tensors)} {what}", f"one of the {what} must be chosen: Model(input, output)"),
+            )
+    for tensor in symbolic(model, "inputs"):
+        shape = shape_of(tensor)
+        if None in shape[1:]:
+            yield (
+                where,
+                Refusal(f"its input shape {shape} is not fixed", "give every size but the batch in Input(shape=…)"),
+            )
+
+
+def _call_problems(call: Call) -> Iterator[Refusal]:
+    layer = call.layer
+    for name, value in call.arguments.items():
+        if value is None or value is False:
+            continue
+        if name == "training":
+            yield Refusal("it is called with training=True", "predictions run in inference mode: call it without")
+        elif name == "mask":
+            yield Refusal("it is called with a mask", "masks are not supported: pad and train without one")
+        else:
+            yield Refusal(f"it is called with {name}", "only tensors may be given to a layer's call")
+    if not call.outputs:  # a nested model that is here for its arguments only
+        return
+    lowering = find(layer)
+    if lowering is None:
+        yield _unknown(layer)
+        return
+    if len(call.outputs) != 1:
+        yield Refusal(f"it has {len(call.outputs)} outputs", "only layers with one output are supported")
+    yield from _state_problems(layer)
+    yield from lowering.check(layer)
+
+
+def _state_problems(layer: Any) -> Iterator[Refusal]:
+    """What every layer shares: number types and weights."""
+    if getattr(layer, "quantization_mode", None):
+        yield Refusal(f"it is quantised ({layer.quantization_mode})", "share the model before it is quantised")
+        return
+    policy = getattr(layer, "dtype_policy", None)
+    dtype = str(getattr(policy, "variable_dtype", None) or "float32")
+    if "float" not in dtype:
+        yield Refusal(f"its weights are {dtype}", "use a float dtype policy")
+    elif any(not np.all(np.isfinite(np.asarray(weight).astype(np.float64))) for weight in layer.get_weights()):
+        yield Refusal("its weights hold NaN or infinity", "train it again")
+
+
+def _unknown(layer: Any) -> Refusal:
+    kind, cls = type(layer).__name__, type(layer)
+    if not hasattr(layer, "get_weights"):  # an operation of keras.ops written between layers, like x + y
+        return Refusal(
+            f"an operation on symbolic tensors ({kind}) is not a layer",
+            "use a layer: Add, Subtract, Average, Rescaling…",
+        )
+    if not is_keras(cls):
+        base = next((c.__name__ for c in cls.__mro__ if is_keras(c) and c.__name__ in known()), None)
+        why = f"it overrides call() of {base}" if base else "no lowering is known for this class"
+        if any(c.__name__ == "Model" and is_keras(c) for c in cls.__mro__):
+            return Refusal(why, f"build it with the functional API, or {_REGISTER}")
+        return Refusal(why, _REGISTER)
+    if kind in ("TFOpLambda", "SlicingOpLambda"):
+        return Refusal(
+            "an operation on symbolic tensors is not a layer", "use a layer: Add, Subtract, Average, Rescaling…"
+        )
+    if kind.startswith("Random") or "Aug" in kind or kind in ("MixUp", "CutMix"):
+        return Refusal("data augmentation cannot be lowered", _AUGMENTATION)
+    return Refusal("no lowering is known for this kind of layer", _HINTS.get(kind, f"replace it, or {_REGISTER}"))
+
+
+def _kind(layer: Any) -> str:
+    return type(layer).__name__

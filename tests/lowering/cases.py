@@ -1,0 +1,217 @@
+"""Small models, one for each layer and argument that can be lowered: shared by the plain and the private tests.
+
+A case builds its model with the Keras it is given (`keras` or `tf_keras`). Weights are drawn at random afterwards, the
+same for each run; nothing is trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Build = Callable[[Any, Any], Any]  # (keras, input tensor) -> output tensor
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    shape: tuple[int, ...]  # per sample
+    build: Build
+    keras: tuple[str, ...] = ("keras", "tf_keras")
+
+    def model(self, keras: Any) -> Any:
+        """The model, with random weights."""
+        x = keras.Input(self.shape)
+        return randomise(keras.Model(x, self.build(keras, x), name="case"))
+
+    def inputs(self, batch: int = 2) -> np.ndarray:
+        """In -2 … 2, and of multiples of 1/8, so that values exactly at a threshold do occur."""
+        x = np.random.default_rng(len(self.name)).uniform(-2, 2, (batch, *self.shape))
+        return (np.round(x * 8) / 8).astype(np.float32)
+
+
+def randomise(model: Any, seed: int = 7) -> Any:
+    """Random weights of moderate size; variances are positive."""
+    rng = np.random.default_rng(seed)
+    for layer in model.layers:
+        if hasattr(layer, "layers"):
+            randomise(layer, seed + 1)
+            continue
+        values = []
+        for weight in layer.weights:
+            drawn = rng.uniform(-0.5, 0.5, tuple(weight.shape))
+            if "var" in weight.name:  # moving_variance; Normalization's own statistics stay as given
+                drawn = np.abs(drawn) + 0.5
+            values.append(drawn)
+        if values and type(layer).__name__ != "Normalization":
+            layer.set_weights(values)
+    return model
+
+
+def _layer(name: str, shape: tuple[int, ...], *args: Any, title: str = "", only: str = "", **kwargs: Any) -> Case:
+    """A model of one layer."""
+    words = [title] if title else [name, *map(str, args), *(f"{key}={value}" for key, value in kwargs.items())]
+    return Case(
+        " ".join(words),
+        shape,
+        lambda keras, x: getattr(keras.layers, name)(*args, **kwargs)(x),
+        (only,) if only else ("keras", "tf_keras"),
+    )
+
+
+IMAGE = (6, 5, 3)
+
+
+def _residual(keras: Any, x: Any) -> Any:
+    layers = keras.layers
+    left = layers.Conv2D(4, 3, padding="same", activation="relu")(x)
+    right = layers.Conv2D(4, 1)(x)
+    y = layers.Add()([left, right])
+    return layers.Dense(3)(layers.GlobalAveragePooling2D()(layers.ReLU()(y)))
+
+
+def _shared(keras: Any, x: Any) -> Any:
+    dense = keras.layers.Dense(4, activation="relu")
+    return keras.layers.Concatenate()([dense(dense(x)), x])
+
+
+def _nested(keras: Any, x: Any) -> Any:
+    layers = keras.layers
+    inner = keras.Sequential([keras.Input((4,)), layers.Dense(4, activation="relu"), layers.Dropout(0.5)], name="inner")
+    seen = keras.Input((4,))
+    outer = keras.Model(seen, layers.Add()([inner(seen), seen]), name="outer")
+    return layers.Dense(2)(outer(outer(x)))
+
+
+def _mnist(keras: Any, x: Any) -> Any:
+    layers = keras.layers
+    for filters in (2, 3):
+        x = layers.ReLU()(layers.AveragePooling2D(2)(layers.Conv2D(filters, 3, padding="same")(x)))
+    return layers.Dense(4)(layers.Flatten()(x))
+
+
+def _convolution_of_the_border(keras: Any, x: Any) -> Any:
+    layers = keras.layers
+    y = layers.BatchNormalization()(layers.Conv2D(3, 2, use_bias=False)(layers.ZeroPadding2D(1)(x)))
+    return layers.MaxPooling2D(2)(layers.Activation("relu")(y))
+
+
+def _merge(name: str, *args: Any, parts: int = 2, title: str = "", **kwargs: Any) -> Case:
+    """The layer on x, a Dense of x, …"""
+
+    def build(keras: Any, x: Any) -> Any:
+        xs = [x, *(keras.layers.Dense(x.shape[-1])(x) for _ in range(parts - 1))]
+        return getattr(keras.layers, name)(*args, **kwargs)(xs)
+
+    return Case(title or f"{name} {kwargs}", (2, 3, 4), build)
+
+
+def _broadcast(keras: Any, x: Any) -> Any:
+    return keras.layers.Add()([x, keras.layers.GlobalAveragePooling2D(keepdims=True)(x)])
+
+
+CASES: tuple[Case, ...] = (
+    _layer("Dense", (5,), 3),
+    _layer("Dense", (5,), 3, use_bias=False, activation="relu"),
+    _layer("Dense", (2, 5), 3, title="Dense on rank 3"),
+    _layer("Dense", (2, 3, 5), 4, activation="leaky_relu", title="Dense on rank 4"),
+    *(
+        _layer("Conv2D", IMAGE, 4, kernel, strides=strides, padding=padding)
+        for kernel, strides, padding in [
+            (1, 1, "valid"),
+            (3, 1, "valid"),
+            (3, 1, "same"),
+            ((2, 3), (2, 1), "valid"),
+            ((2, 3), (1, 2), "same"),
+            (3, 2, "same"),
+            (2, 3, "same"),
+        ]
+    ),
+    _layer("Conv2D", IMAGE, 2, 2, use_bias=False, activation="relu"),
+    _layer("Conv2D", IMAGE, 2, 2, dilation_rate=2),
+    _layer("Conv2D", IMAGE, 2, 3, dilation_rate=(1, 2), padding="same"),
+    _layer("Conv2D", (4, 4, 4), 6, 3, groups=2, padding="same"),
+    _layer("DepthwiseConv2D", IMAGE, 3),
+    _layer("DepthwiseConv2D", IMAGE, 2, depth_multiplier=2, strides=2, padding="same", activation="relu"),
+    _layer("DepthwiseConv2D", IMAGE, 2, dilation_rate=2, use_bias=False),
+    _layer("SeparableConv2D", IMAGE, 4, 3),
+    _layer("SeparableConv2D", IMAGE, 4, 2, depth_multiplier=2, strides=2, padding="same", activation="relu"),
+    _layer("SeparableConv2D", IMAGE, 4, 2, dilation_rate=2, use_bias=False),
+    _layer("AveragePooling2D", IMAGE, 2),
+    _layer("AveragePooling2D", IMAGE, 3, strides=1),
+    _layer("AveragePooling2D", IMAGE, (2, 3), strides=(1, 2), padding="same"),
+    _layer("AveragePooling2D", IMAGE, 3, strides=2, padding="same"),
+    _layer("AveragePooling2D", (6, 4, 2), 2, padding="same"),
+    _layer("MaxPooling2D", IMAGE),
+    _layer("MaxPooling2D", IMAGE, 3, strides=1),
+    _layer("MaxPooling2D", IMAGE, (2, 3), strides=(1, 2), padding="same"),
+    _layer("MaxPooling2D", IMAGE, 3, strides=2, padding="same"),
+    _layer("GlobalAveragePooling2D", IMAGE),
+    _layer("GlobalAveragePooling2D", IMAGE, keepdims=True),
+    _layer("GlobalMaxPooling2D", IMAGE),
+    _layer("GlobalMaxPooling2D", IMAGE, keepdims=True),
+    _layer("ZeroPadding2D", IMAGE, 1),
+    _layer("ZeroPadding2D", IMAGE, (1, 2)),
+    _layer("ZeroPadding2D", IMAGE, ((0, 1), (2, 0))),
+    _layer("BatchNormalization", IMAGE),
+    _layer("BatchNormalization", (4,), scale=False),
+    _layer("BatchNormalization", (4,), center=False, epsilon=0.1),
+    _layer("BatchNormalization", IMAGE, scale=False, center=False),
+    _layer("BatchNormalization", IMAGE, axis=1),
+    _layer("BatchNormalization", IMAGE, axis=2),
+    _layer("ReLU", (40,)),
+    _layer("ReLU", (40,), max_value=1.0),
+    _layer("ReLU", (40,), max_value=6.0),
+    _layer("ReLU", (40,), negative_slope=0.25),
+    _layer("ReLU", (40,), max_value=1.5, negative_slope=0.3),
+    _layer("ReLU", (40,), threshold=0.5),
+    _layer("ReLU", (40,), threshold=0.7, negative_slope=0.1),
+    _layer("ReLU", (40,), threshold=0.5, max_value=1.0, negative_slope=0.5),
+    _layer("LeakyReLU", (40,)),
+    _layer("LeakyReLU", (40,), negative_slope=0.1, only="keras"),
+    _layer("LeakyReLU", (40,), alpha=0.1, only="tf_keras"),
+    _layer("Activation", (40,), "linear"),
+    _layer("Activation", (40,), "relu"),
+    _layer("Activation", (40,), "leaky_relu"),
+    _layer("Activation", (40,), "relu6", only="keras"),
+    Case("activation given as a function", (4,), lambda keras, x: keras.layers.Dense(3, keras.activations.relu)(x)),
+    Case(
+        "activation given as a layer",
+        (4,),
+        lambda keras, x: keras.layers.Dense(3, activation=keras.layers.ReLU(max_value=0.5))(x),
+    ),
+    _layer("Flatten", (2, 3, 4)),
+    _layer("Flatten", (2, 3, 4), data_format="channels_first"),
+    _layer("Flatten", (3,)),
+    _layer("Reshape", (2, 3, 4), (4, 6)),
+    _layer("Reshape", (2, 3, 4), (3, -1, 2)),
+    _layer("Permute", (2, 3, 4), (3, 1, 2)),
+    _layer("Permute", (2, 3), (2, 1)),
+    _layer("Dropout", (4,), 0.5),
+    _layer("SpatialDropout2D", IMAGE, 0.5),
+    _layer("GaussianNoise", (4,), 1.0),
+    _layer("GaussianDropout", (4,), 0.5),
+    _layer("Rescaling", IMAGE, 0.25),
+    _layer("Rescaling", IMAGE, 1 / 127.5, offset=-1.0),
+    _layer("Rescaling", IMAGE, [0.5, 1.0, 2.0], offset=[0.0, 1.0, -1.0], title="Rescaling by channel"),
+    _layer("Normalization", IMAGE, mean=[0.1, 0.2, 0.3], variance=[0.5, 1.0, 4.0]),
+    _layer("Normalization", (4,), axis=None, mean=0.5, variance=2.0),
+    _layer("Normalization", (3,), mean=[0.1, 0.2, 0.3], variance=[0.5, 1.0, 4.0], invert=True),
+    _merge("Add", title="Add"),
+    _merge("Add", parts=3, title="Add three"),
+    Case("Add with itself", (4,), lambda keras, x: keras.layers.Add()([x, x])),
+    Case("Add, broadcast", IMAGE, _broadcast),
+    _merge("Subtract", title="Subtract"),
+    _merge("Average", parts=3, title="Average three"),
+    _merge("Concatenate", title="Concatenate"),
+    _merge("Concatenate", axis=1, parts=3),
+    _merge("Concatenate", axis=-2),
+    Case("residual block", IMAGE, _residual),
+    Case("shared layer", (4,), _shared),
+    Case("nested models", (4,), _nested),
+    Case("small MNIST model", (8, 8, 1), _mnist),
+    Case("padding, batch normalisation, pooling", IMAGE, _convolution_of_the_border),
+)
