@@ -42,10 +42,14 @@ class LinearLayer:
         z = self.product(x, shape)
         drop, out = int(self._op.attrs["truncate"]), empty_share(shape)
         if self._op.attrs.get("relu"):
-            return (yield from together(reshare(party, z, out), relu(party, out, product_window(self._op), drop)))[1]
-        if drop:
-            return (yield from together(reshare(party, z, out), truncation(party, out, drop)))[1]
-        return (yield from reshare(party, z, out))
+            follow = relu(party, out, product_window(self._op), drop)
+        elif drop:
+            follow = truncation(party, out, drop)
+        else:
+            return (yield from reshare(party, z, out))
+        result: Share
+        _, result = yield from together(reshare(party, z, out), follow)
+        return result
 
     def product(self, x: Share, shape: tuple[int, ...]) -> Words:
         """This party's additive summand of the product, bias included. Local."""
@@ -73,4 +77,4 @@ class LinearLayer:
 
 def _geometry(attrs: Any) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
     pads = attrs["pads"]
-    return tuple(attrs["strides"]), tuple(attrs["dilation"]), (pads[0], pads[2])  # type: ignore[return-value]
+    return tuple(attrs["strides"]), tuple(attrs["dilation"]), (pads[0], pads[2])

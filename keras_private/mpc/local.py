@@ -1,5 +1,7 @@
 """Ops that need no message: each is applied to both of a party's summands alike."""
 
+# ruff: noqa: ARG001  (one signature for all of them)
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence

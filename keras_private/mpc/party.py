@@ -1,17 +1,17 @@
 """One party inside one lane: who it is, how it reaches its peers, and the masks it shares with them.
 
-Roles. A secret x = x_0 + x_1 + x_2 (mod 2^64) is held replicated: P_i has (x_i, x_{i+1}). The protocols read it as a sum of
-two numbers, x = u + v:
+Roles. A secret x = x_0 + x_1 + x_2 (mod 2^64) is held replicated: P_i has (x_i, x_{i+1}). The protocols read it as a
+sum of two numbers, x = u + v:
 
     u = x_1          known to P0 and P1, the *pair*
     v = x_2 + x_0    known to P2, the *dealer*
 
-Seen from one of the pair, x_1 is its *inner* summand (held with the other of the pair) and the other one, x_0 at P0 and x_2
-at P1, its *outer* one (held with the dealer); its outer mask stream is the one whose key the dealer holds too. Written in
-these words a protocol is one piece of code for P0 and P1 and one for P2.
+Seen from one of the pair, x_1 is its *inner* summand (held with the other of the pair) and the other one, x_0 at P0
+and x_2 at P1, its *outer* one (held with the dealer); its outer mask stream is the one whose key the dealer holds
+too. Written in these words a protocol is one piece of code for P0 and P1 and one for P2.
 
-The dealer's number is often known a round before the pair's, because P2's two summands of a fresh secret are pure masks
-(`reshare`); what the dealer has to send then travels in the round that opens u.
+The dealer's number is often known a round before the pair's, because P2's two summands of a fresh secret are pure
+masks (`reshare`); what the dealer has to send then travels in the round that opens u.
 """
 
 from __future__ import annotations

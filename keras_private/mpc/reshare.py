@@ -1,14 +1,11 @@
-"""Reshare: from one number a party to a fresh replicated sharing, in one round.
+"""Reshare: from one summand a party to a fresh replicated sharing, in one round.
 
-Two forms of input occur, and both end in the same form of output: x_0 and x_2 are fresh masks (from k_0 and k_2), so P2
-knows all of its sharing *before* the round; only x_1 has to be opened, to the pair.
+x_0 and x_2 of the result are fresh masks (from k_0 and k_2), so P2 knows all of its sharing *before* the round; only
+x_1 has to be opened, to the pair: everybody's masked summand goes to P0 and P1.
 
-    reshare   z_0 + z_1 + z_2, one summand a party:  everybody's masked summand goes to P0 and P1
-    join      z_0 + z_1, known to the pair alone:    the pair exchanges masked summands, P2 sends nothing
-
-`reshare` differs from the usual one (P_i sends z_i to P_{i-1}; Araki et al. 2016, section 2.2) by 8 bytes a value more and by
-one round less in whatever follows: the dealer's messages of a truncation or of a comparison depend on x_2 + x_0 alone,
-so that they travel in the very round that opens x_1.
+This differs from the usual one (P_i sends z_i to P_{i-1}; Araki et al. 2016, section 2.2) by 8 bytes a value
+more and by one round less in whatever follows: the dealer's messages of a truncation or of a comparison depend on x_2
++ x_0 alone, so that they travel in the very round that opens x_1.
 """
 
 from __future__ import annotations
@@ -51,24 +48,4 @@ def reshare(party: Party, z: Words, out: Share) -> Protocol[Share]:
     peer, dealer = party.pair_received((yield party.pair_step([sent], nbytes, nbytes)))
     np.add(sent, as_words(peer), out=inner)
     inner += as_words(dealer)
-    return out
-
-
-def join(party: Party, z: Words | None, shape: tuple[int, ...]) -> Protocol[Share]:
-    """Turn z_0 + z_1, known in parts to the pair alone, into a replicated sharing of `shape`. One round.
-
-    Args:
-        z: the pair's summand, uint64; None at the dealer.
-    """
-    out = empty_share(shape)
-    if party.is_dealer or z is None:
-        out.mine.reshape(-1)[:] = party.masks.mine.words(out.mine.size)
-        out.next.reshape(-1)[:] = party.masks.next.words(out.next.size)
-        yield party.dealer_step()
-        return out
-    outer = party.outer(out)
-    outer[:] = party.outer_masks.words(outer.size)
-    sent = z.reshape(-1) - outer
-    peer, _ = party.pair_received((yield party.pair_step([sent], sent.nbytes)))
-    np.add(sent, as_words(peer), out=party.inner(out))
     return out

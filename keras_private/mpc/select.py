@@ -1,17 +1,18 @@
 """Select: multiply a shared number by a shared bit, in two rounds and 16 bytes a party.
 
-Theory of operation. b = b_0 ^ b_1 ^ b_2 is shared by XOR, x = x_0 + (x_1 + x_2) by addition. Two three-party oblivious
-transfers run at once (ABY3, section 5.4.1), one for each half of x: the sender knows the half and two of the bits, the
-receiver and the helper both know the third.
+Theory of operation. b = b_0 ^ b_1 ^ b_2 is shared by XOR, x = x_0 + (x_1 + x_2) by addition. Two three-party
+oblivious transfers run at once (ABY3, section 5.4.1), one for each half of x: the sender knows the half and two of
+the bits, the receiver and the helper both know the third.
 
     sender P0 with x_0 and b_0 ^ b_1          receiver P1 and helper P2 with b_2
     sender P1 with x_1 + x_2 and b_1 ^ b_2    receiver P0 and helper P2 with b_0
 
 With c the sender's bit and w_0, w_1 fresh masks known to sender and helper, the receiver is to get c·x - r or
 (1 - c)·x - r, by its own bit. Choosing r = c·x + w_0 makes the first of the two masked messages vanish (the idea of
-correlated oblivious transfer: Asharov et al., CCS 2013, section 5.1): only (1 - 2c)·x + w_1 - w_0 is sent, and the helper
-sends w_0 or w_1. So b·x is split between P0 and P1, and `reshare.join` makes it replicated: 48 bytes a value over all
-parties in two rounds. ABY3's own one-round form takes 96, DESIGN's thrifty variant 48 in three rounds.
+correlated oblivious transfer: Asharov et al., CCS 2013, section 5.1): only (1 - 2c)·x + w_1 - w_0 is sent, and the
+helper sends w_0 or w_1. So b·x is split between P0 and P1, who make it replicated by exchanging their parts under
+fresh masks, which become y_0 and y_2: 48 bytes a value over all parties in two rounds. ABY3's own one-round form takes
+96, DESIGN's thrifty variant 48 in three rounds.
 
 The receiver never learns the mask it has no use for, so what it sees is uniform.
 """

@@ -1,15 +1,16 @@
 """Sign: shared bits [x < 0] of shared numbers x.
 
-Theory of operation. x = u + v with u known to the pair and v to the dealer (`party`), and the sign of x is the top bit of that
-sum: u_top ^ v_top ^ (the carry into the top). Only a *window* of bits takes part: above, the bound that the plan proved
-(|x| < 2^top); below, bits that may be ignored, because they move the sign only of values smaller than one unit of the
-truncated result. Bits are held in planes (`kernels.bits`), so that every width costs just its bits.
+Theory of operation. x = u + v with u known to the pair and v to the dealer (`party`), and the sign of x is the top
+bit of that sum: u_top ^ v_top ^ (the carry into the top). Only a *window* of bits takes part: above, the bound that
+the plan proved (|x| < 2^top); below, bits that may be ignored, because they move the sign only of values smaller than
+one unit of the truncated result. Bits are held in planes (`kernels.bits`), so that every width costs just its bits.
 
 The carry is that of a parallel prefix adder, with two savings over the usual one:
-- The first two levels are not levels. Window bits are taken in groups of three. A group's generate and propagate bits are sums of
-  products (bits of u)·(bits of v), and the pair knows its factor in plain, so it suffices that the dealer shares the
-  seven products of its own three bits: the pair multiplies locally and exchanges the results, masked.
-- Those products depend on v alone, which the dealer knows before u is opened (`reshare`): they travel one round early.
+- The first two levels are not levels. Window bits are taken in groups of three. A group's generate and propagate bits
+  are sums of products (bits of u)·(bits of v), and the pair knows its factor in plain, so it suffices that the dealer
+  shares the seven products of its own three bits: the pair multiplies locally and exchanges the results, masked.
+- Those products depend on v alone, which the dealer knows before u is opened (`reshare`): they travel one round
+  early.
 
     round 1          P2 -> P1        7 bits a group and the top bit, masked by F(k_0)
     round 2          P0 <-> P1       2 bits a group

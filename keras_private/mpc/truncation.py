@@ -4,18 +4,19 @@ Theory of operation. Let |x| < 2^62, x = u + v mod 2^64 with u known to the pair
 u' = u + 2^62. Then u' + v stands for x + 2^62, which lies in [0, 2^63): its top bit is 0, so the sum wrapped around
 2^64 exactly if one of u', v has its top bit set. Hence
 
-    x / 2^d  =  (u' >> d) + (v >> d) - 2^(64-d)·wrap - 2^(62-d)  (+ less than 2 units),   wrap = 1 - [u' < 2^63]·[v < 2^63].
+    x / 2^d  =  (u' >> d) + (v >> d) - 2^(64-d)·wrap - 2^(62-d)   up to 2 units of rounding,
+    wrap     =  1 - [u' < 2^63]·[v < 2^63].
 
-The shifts are local. The one product, of a bit of the pair's with a bit of the dealer's, is multiplied by 2^(64-d), so that
-only its low d bits matter: it is shared and exchanged in words of d bits. Output: y_0 is a mask, y_2 = (v >> d) - y_0, y_1
-the rest, with the two halves of the product masked once more into y_0 and y_2.
+The shifts are local. The one product, of a bit of the pair's with a bit of the dealer's, is multiplied by 2^(64-d),
+so that only its low d bits matter: it is shared and exchanged in words of d bits. Output: y_0 is a mask, y_2 = (v >>
+d) - y_0, y_1 the rest, with the two halves of the product masked once more into y_0 and y_2.
 
     round 1   P2 -> P1   (v >> d) - F(k_0) and [v < 2^63] - F(k_0)        8 bytes and d bits
     round 2   P0 <-> P1  the halves of the product, masked                d bits each way
 
-There is no statistical mask and no rare large error: the wrap is computed, not avoided. (The trick of an even top bit is
-known from the local truncation of SecureML, section 4, and from DESIGN section 6, where the dealer's number is an extra
-random r; here it is the dealer's own two summands.) The constant 1 centres the error: |y - x / 2^d| <= 1.
+There is no statistical mask and no rare large error: the wrap is computed, not avoided. (The trick of an even top bit
+is known from the local truncation of SecureML, section 4, and from DESIGN section 6, where the dealer's number is an
+extra random r; here it is the dealer's own two summands.) The constant 1 centres the error: |y - x / 2^d| <= 1.
 """
 
 from __future__ import annotations

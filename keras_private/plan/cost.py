@@ -1,8 +1,8 @@
 """What a plan costs: rounds and bytes of every protocol and of every op, as a function of shape.
 
-These are declarations; `tests/mpc` holds them against what the links counted, byte for byte. Bytes are the payload that each
-party sends to its peers, frame headers and TLS not included. A round is one exchange in which at least one party
-waits for another.
+These are declarations; `tests/mpc` holds them against what the links counted, byte for byte. Bytes are the payload
+that each party sends to its peers, frame headers and TLS not included. A round is one exchange in which at least one
+party waits for another.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class Window(NamedTuple):
 def window(bits: int | None, drop: int) -> Window:
     """The window for |x| < 2^bits (None: the contract's bound) in which the low `drop` bits may be ignored.
 
-    Bits below the window take with them a carry, so that a value may look one unit of the window smaller than it is: the
-    window is one bit wider than the bound, lest the smallest value wrap around. Whole groups only: rounding goes
+    Bits below the window take with them a carry, so that a value may look one unit of the window smaller than it is:
+    the window is one bit wider than the bound, lest the smallest value wrap around. Whole groups only: rounding goes
     downwards, which makes the comparison finer, and upwards at the bottom of the word.
     """
     top = CONTRACT_BITS if bits is None else min(bits, CONTRACT_BITS)

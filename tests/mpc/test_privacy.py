@@ -1,14 +1,15 @@
 """What a party receives is uniform, whatever the secrets are, and stays so beside what it already knows.
 
-For two chosen secrets (all zeros; large values of both signs) every protocol runs many times at once, as one long array.
-Tested for uniform bytes, at every party: each message; the difference and the XOR of any two messages; and the
+For two chosen secrets (all zeros; large values of both signs) every protocol runs many times at once, as one long
+array. Tested for uniform bytes, at every party: each message; the difference and the XOR of any two messages; and the
 same of any message with any mask that the party drew itself. The last two catch a mask that is used twice or
-that the receiver can take off. False alarms: 255 degrees of freedom, 7.5 standard deviations; below one in 10^9 a run.
+that the receiver can take off. False alarms: 255 degrees of freedom, 7.5 standard deviations; below one in 10^9 a
+run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import combinations, product
 from typing import Any
 
@@ -65,11 +66,15 @@ class Tap:
         return Tapped()  # type: ignore[return-value]
 
 
-def chunks(arrays: list[np.ndarray]) -> Iterator[np.ndarray]:
-    """Cut what was recorded into pieces of one length, so that any two of them can be compared."""
-    size = COUNT // 8  # one bit plane
+def pieces(arrays: list[np.ndarray]) -> list[np.ndarray]:
+    """Columns of COUNT words, and bit planes of what is left: like is to be compared with like."""
+    found = []
     for array in arrays:
-        yield from (array[at : at + size] for at in range(0, array.size - size + 1, size))
+        while array.size >= COUNT // 8:
+            size = 8 * COUNT if array.size >= 8 * COUNT else COUNT // 8
+            found.append(array[:size])
+            array = array[size:]
+    return found
 
 
 def assert_uniform(data: np.ndarray, what: str) -> None:
@@ -105,12 +110,15 @@ def test_received_messages_are_uniform(three: Three, name: str, secret: str) -> 
     protocol = PROTOCOLS[name]
     list(three.pool.map(lambda tap: run(tap, protocol(tap.party, x[tap.index], w[tap.index])), taps))  # type: ignore[arg-type]
     for tap in taps:
-        received, drawn = list(chunks(tap.received)), list(chunks(tap.drawn))
+        received, drawn = pieces(tap.received), pieces(tap.drawn)
         for data in tap.received:
             if data.size >= COUNT // 8:
                 assert_uniform(data, f"server{tap.index}, a message")
-        for kind, pairs in (("two messages", combinations(received, 2)), ("message and mask", product(received, drawn))):
-            for a, b in pairs:
+        for kind, pairs in (
+            ("two messages", combinations(received, 2)),
+            ("message and mask", product(received, drawn)),
+        ):
+            for a, b in ((a, b) for a, b in pairs if a.size == b.size):
                 assert not np.array_equal(a, b), f"server{tap.index}: {kind} are equal"
                 assert_uniform(a ^ b, f"server{tap.index}, XOR of {kind}")
                 assert_uniform((a.view(np.uint64) - b.view(np.uint64)).view(np.uint8), f"server{tap.index}, {kind}")
@@ -122,8 +130,8 @@ def test_the_same_secret_twice_puts_no_equal_words_on_the_wire(three: Three) -> 
     for _ in range(2):
         taps = [Tap(party) for party in three.parties]
         list(three.pool.map(lambda tap: run(tap, relu(tap.party, x[tap.index], FULL, 0)), taps))  # type: ignore[arg-type]
-        words = [data.tobytes()[at : at + 8] for tap in taps for data in tap.received for at in range(0, data.size, 8)]
-        seen.append(set(words))
+        arrived = b"".join(data.tobytes() for tap in taps for data in tap.received)
+        seen.append({arrived[at : at + 8] for at in range(0, len(arrived), 8)})
     assert not seen[0] & seen[1]
 
 

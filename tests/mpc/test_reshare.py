@@ -1,4 +1,4 @@
-"""Reshare and join against plain sums in the ring."""
+"""Reshare against plain sums in the ring."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_private.mpc.party import Party
-from keras_private.mpc.reshare import empty_share, join, reshare
+from keras_private.mpc.reshare import empty_share, reshare
 from keras_private.mpc.rounds import Protocol, Words
 from keras_private.plan import cost
 from keras_private.sharing.share import Share
@@ -28,14 +28,6 @@ def test_reshare_shares_the_sum(three: Three, x: np.ndarray, seed: int) -> None:
     assert np.array_equal(three.value(reshare_new, summands), x.view(np.uint64))
     declared = cost.reshare(x.size)
     assert three.counted() == (declared.rounds, declared.sent)
-
-
-@given(x=ring_arrays())
-def test_join_shares_the_sum_of_the_pairs_summands(three: Three, x: np.ndarray) -> None:
-    first = np.random.default_rng(x.size).integers(0, 2**64, x.shape, dtype=np.uint64)
-    summands = [first, x.view(np.uint64) - first, None]
-    assert np.array_equal(three.value(join, summands, x.shape), x.view(np.uint64))
-    assert three.counted() == (1, (8 * x.size, 8 * x.size, 0))
 
 
 def test_the_same_summands_give_another_sharing_every_time(three: Three) -> None:

@@ -32,7 +32,9 @@ def test_64_bit_signs_are_exact(three: Three, x: np.ndarray) -> None:
 
 
 @given(data=st.data(), bits=st.integers(1, 62), drop=st.integers(0, 40))
-def test_a_window_is_wrong_only_for_small_positive_values(three: Three, data: st.DataObject, bits: int, drop: int) -> None:
+def test_a_window_is_wrong_only_for_small_positive_values(
+    three: Three, data: st.DataObject, bits: int, drop: int
+) -> None:
     seen = window(bits, drop)
     x = data.draw(ring_arrays(bits=bits + 1))
     negative = opened(three.run(sign, shares_of(x.view(np.uint64)), seen), x.size)

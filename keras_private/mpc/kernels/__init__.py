@@ -1,7 +1,7 @@
 """Numba kernels: a party's local work, fused into as few passes over memory as possible.
 
-They are compiled on first use and kept on disk by numba. `warm_up` (or `python -m keras_private.mpc.kernels`) compiles all of
-them ahead of time, so that nobody waits for a compiler in the middle of a query.
+They are compiled on first use and kept on disk by numba. `warm_up` (or `python -m keras_private.mpc.kernels`)
+compiles all of them ahead of time, so that nobody waits for a compiler in the middle of a query.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A plane holds one bit of every value, 64 values a word: value i is bit i mod 64 of word i // 64, and n values take
 ceil(n / 64) words. In this form a bit of the protocol is a whole row, one AND works on 64 values, every message is
-exactly as long as its bits, and no width is special. Turning values into planes is the transposition of 64×64 bit
+exactly as long as its bits, and no width is special. Turning values into planes is the transposition of 64x64 bit
 matrices (Hacker's Delight, 2nd ed., section 7-3).
 """
 

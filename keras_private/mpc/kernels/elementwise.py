@@ -1,7 +1,7 @@
 """Elementwise local steps of truncation and selection, each fused into one pass over memory.
 
-Arrays are flat. `word` below is uint64; `short` is the smallest unsigned type that holds d bits: the correction terms of a
-truncation by d bits are multiplied by 2^(64-d), so that only their low d bits matter and only those are sent.
+Arrays are flat. `word` below is uint64; `short` is the smallest unsigned type that holds d bits: the correction terms
+of a truncation by d bits are multiplied by 2^(64-d), so that only their low d bits matter and only those are sent.
 """
 
 from __future__ import annotations

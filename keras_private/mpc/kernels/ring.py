@@ -1,10 +1,11 @@
 """Secret products in Z/2^64: what a party computes alone for z_i = x_i·(w_i + w_{i+1}) + x_{i+1}·w_i.
 
-Both terms are contracted at once: the two shares of x stand side by side, the two matrices (w_i + w_{i+1}) and w_i stand on
-top of each other, and one product of the wide with the tall gives z_i. Unsigned overflow is the ring's reduction.
+Both terms are contracted at once: the two shares of x stand side by side, the two matrices (w_i + w_{i+1}) and w_i
+stand on top of each other, and one product of the wide with the tall gives z_i. Unsigned overflow is the ring's
+reduction.
 
-The inner loop runs over the columns of the tall matrix, which LLVM turns into vector multiplications (vpmullq where the
-machine has AVX-512DQ); four rows at a time keep each loaded row of it busy.
+The inner loop runs over the columns of the tall matrix, which LLVM turns into vector multiplications (vpmullq where
+the machine has AVX-512DQ); four rows at a time keep each loaded row of it busy.
 """
 
 from __future__ import annotations
@@ -63,7 +64,8 @@ def conv2d(mine, next_, tall, out, kernel, strides, dilation, origin):  # type: 
     """out += the convolution of both shares with the tall kernel.
 
     mine, next_ (B, H, W, C); tall (2·kh·kw·C, N); out (B·OH·OW, N) with `kernel` = (kh, kw, OH, OW);
-    strides (sh, sw); dilation (dh, dw); origin (pad_top, pad_left). Whatever a window reads outside the image is zero.
+    strides (sh, sw); dilation (dh, dw); origin (pad_top, pad_left). Whatever a window reads outside the image is
+    zero.
     """
     _, height, width, channels = mine.shape
     kh, kw, oh, ow = kernel
