@@ -97,16 +97,16 @@ def _constant(value: Any, item: Check) -> bool:
     return math.prod(value[0]) == len(value[1]) and all(map(item, value[1]))
 
 
-def check_attributes(where: str, attrs: Any, checks: dict[str, Check]) -> None:
-    """Exactly the attributes in `checks`, each well formed.
+def check_attributes(where: str, attrs: Any, checks: dict[str, Check], optional: frozenset[str] = frozenset()) -> None:
+    """Exactly the attributes in `checks`, but for optional ones, each well formed.
 
     Raises:
         PlanError: one is missing, unknown or malformed; `where` names the op.
     """
-    missing = sorted(checks.keys() - attrs.keys())
+    missing = sorted(checks.keys() - attrs.keys() - optional)
     unknown = sorted(map(repr, attrs.keys() - checks.keys()))
     if missing or unknown:
         raise PlanError(f"{where}: attributes missing: {missing or 'none'}, unknown: {unknown or 'none'}")
     for name, check in checks.items():
-        if not check(attrs[name]):
+        if name in attrs and not check(attrs[name]):
             raise PlanError(f"{where}: attribute {name} is malformed: {str(attrs[name])[:60]}")

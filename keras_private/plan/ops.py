@@ -24,6 +24,9 @@ from keras_private.plan.plan import Op, Shape, Tensor, Weight
 MAX_ELEMENTS = 1 << 28  # of one tensor or weight
 MAX_FRAC = 62
 LINEAR = frozenset({"matmul", "conv2d", "depthwise_conv2d"})
+PRODUCTS = LINEAR | {"mul"}
+# `bits` of a secret product: proven |raw| < 2^bits before its truncation; without it only the contract holds.
+OPTIONAL = frozenset({"bits"})
 
 ShapeRule = Callable[[Op, Sequence[Shape], Sequence[Shape]], Shape]
 
@@ -59,7 +62,7 @@ def infer(op: Op, inputs: Sequence[Tensor], weights: Sequence[Weight], precision
     for what, given, (low, high) in (("inputs", inputs, spec.inputs), ("weights", weights, spec.weights)):
         if not low <= len(given) <= high:
             raise PlanError(f"{where} takes {low} to {high} {what}, not {len(given)}")
-    at.check_attributes(where, op.attrs, {**spec.attrs, **extra})
+    at.check_attributes(where, op.attrs, {**spec.attrs, **extra}, OPTIONAL if op.kind in PRODUCTS else frozenset())
     shape = spec.shape(op, [tensor.shape for tensor in inputs], [weight.shape for weight in weights])
     if not shape_fits(shape):
         raise PlanError(
@@ -89,7 +92,7 @@ def _frac(where: str, op: Op, inputs: Sequence[Tensor], weights: Sequence[Weight
     frac = inputs[0].frac
     if any(tensor.frac != frac for tensor in inputs):
         raise PlanError(f"{where}: inputs with {[tensor.frac for tensor in inputs]} fractional bits cannot meet")
-    if op.kind in LINEAR or op.kind == "mul":
+    if op.kind in PRODUCTS:
         if frac != precision:
             raise PlanError(f"{where}: the input of a secret product needs {precision} fractional bits, not {frac}")
         frac += weights[0].frac
@@ -219,7 +222,8 @@ _PAIR = at.integers(2, 1)
 _PADS = at.integers(4, 0)
 _SHIFT = at.integer(0, at.MAX_SHIFT)
 _LAYOUT: dict[str, at.Check] = {"data_format": at.data_format}
-_FUSED: dict[str, at.Check] = {"truncate": _SHIFT, "relu": at.boolean}
+_PRODUCT: dict[str, at.Check] = {"truncate": _SHIFT, "bits": at.integer(1, at.MAX_SHIFT)}
+_FUSED: dict[str, at.Check] = {**_PRODUCT, "relu": at.boolean}
 _CONV: dict[str, at.Check] = {"strides": _PAIR, "pads": _PADS, "dilation": _PAIR}
 _POOL: dict[str, at.Check] = {"pool": _PAIR, "strides": _PAIR, "pads": _PADS}
 
@@ -230,7 +234,7 @@ SPECS: Mapping[str, Spec] = MappingProxyType(
         "depthwise_conv2d": Spec(_conv, weights=(1, 2), attrs=_CONV, recorded=_LAYOUT, executable=_FUSED),
         "add": Spec(_broadcast, inputs=(1, 2), weights=(0, 1)),
         "sub": Spec(_broadcast, inputs=(1, 2), weights=(0, 1)),
-        "mul": Spec(_elementwise, weights=(1, 1), executable={"truncate": _SHIFT}),
+        "mul": Spec(_elementwise, weights=(1, 1), executable=_PRODUCT),
         "scale": Spec(_elementwise, attrs={"factor": at.real_constant}, executable=None),
         "scale_int": Spec(_elementwise, attrs={"multiplier": at.integer_constant, "bits": _SHIFT}, recorded=None),
         "truncate": Spec(_same, attrs={"bits": _SHIFT}, recorded=None),

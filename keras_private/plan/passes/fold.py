@@ -1,0 +1,149 @@
+"""Folding: constants and biases disappear into the neighbouring linear op's weights.
+
+    scale, mul   into the linear op before (its output channels) or after (its input channels), also across ops that
+                 they commute with; zero padding keeps zeros, so this is exact
+    add          into the bias of the linear op before; into the bias of the one after unless that pads with zeros,
+                 which the addition would have to miss
+
+A secret factor never crosses a ReLU or a maximum: whether it may would tell its sign, and the plan is public.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from keras_private.plan.ops import LINEAR
+from keras_private.plan.passes.graph import Array, Graph, channels_only, full_rank, rewrite
+from keras_private.plan.plan import Draft, Op
+
+
+def fold(draft: Draft) -> Draft:
+    return rewrite(draft, [_factor, _addition_after, _addition_before, _scale_last])
+
+
+def _factor(graph: Graph, op: Op) -> bool:
+    """A scale or mul into the nearest linear op; backwards first, because that keeps the values in between small."""
+    return op.kind in ("scale", "mul") and (_backwards(graph, op) or _forwards(graph, op))
+
+
+def _backwards(graph: Graph, op: Op) -> bool:
+    factor: Array | None = full_rank(graph.factor(op), len(graph.shape(op.output)))
+    at = op
+    while factor is not None and (source := graph.before(at)) is not None:
+        if source.kind in LINEAR:
+            vector = channels_only(factor, graph.shape(source.output))
+            if vector is None:
+                return False
+            names = [_scaled_outputs(graph, source, vector)]
+            names += [graph.weight(graph.value(name) * vector, name) for name in source.weights[1:]]
+            graph.replace(source, graph.new(source.kind, source.inputs, source, weights=names, **source.attrs))
+            graph.drop(op)
+            return True
+        if not _commutes(op, source, factor):
+            return False
+        if source.kind == "reshape":
+            rank = len(graph.shape(source.inputs[0]))
+            factor = factor.reshape((1,) * rank) if factor.size == 1 else None
+        elif source.kind == "transpose":
+            factor = factor.transpose(np.argsort(source.attrs["perm"]))
+        at = source
+    return False
+
+
+def _forwards(graph: Graph, op: Op) -> bool:
+    factor: Array = full_rank(graph.factor(op), len(graph.shape(op.output)))
+    at = op
+    while (user := graph.after(at)) is not None:
+        if user.kind in LINEAR:
+            vector = channels_only(factor, graph.shape(at.output))
+            if vector is None:
+                return False
+            names = [graph.weight(graph.value(user.weights[0]) * vector[:, None], user.weights[0]), *user.weights[1:]]
+            graph.replace(user, graph.new(user.kind, user.inputs, user, weights=names, **user.attrs))
+            graph.drop(op)
+            return True
+        if not _commutes(op, user, factor):
+            return False
+        if user.kind == "reshape":
+            shape = graph.shape(user.output)
+            whole = np.broadcast_to(factor, graph.shape(at.output))
+            factor = factor.reshape((1,) * len(shape)) if factor.size == 1 else whole.reshape(shape)
+        elif user.kind == "transpose":
+            factor = factor.transpose(user.attrs["perm"])
+        at = user
+    return False
+
+
+def _commutes(op: Op, across: Op, factor: Array) -> bool:
+    """Whether the full-rank `factor` of `op` may move across that op; secret values are not looked at."""
+    if across.kind == "pad":  # along a padded axis it must not vary
+        return all(
+            size == 1 or not any(pair) for size, pair in zip(factor.shape, across.attrs["paddings"], strict=True)
+        )
+    if across.kind in ("sum_pool2d", "max_pool2d") and factor.shape[:2] != (1, 1):
+        return False
+    if across.kind in ("relu", "max_pool2d"):
+        return op.kind == "scale" and bool(np.all(factor > 0))
+    return across.kind in ("sum_pool2d", "reshape", "transpose")
+
+
+def _scaled_outputs(graph: Graph, op: Op, vector: Array) -> str:
+    weight = graph.value(op.weights[0])
+    factor = vector.reshape(weight.shape[2:]) if op.kind == "depthwise_conv2d" else vector
+    return graph.weight(weight * factor, op.weights[0])
+
+
+def _scale_last(graph: Graph, op: Op) -> bool:
+    """s·x + c = s·(x + c/s) for a public s, so that the scale can go on to a linear op that c must not enter."""
+    first = graph.before(op, "scale") if op.kind == "add" and op.weights else None
+    if first is None or not np.all(graph.factor(first)):
+        return False
+    name = graph.weight(graph.factor(op) / graph.factor(first), op.weights[0])
+    added = graph.new("add", first.inputs[0], op, weights=[name])
+    graph.replace(op, added, graph.new("scale", added.output, first, factor=first.attrs["factor"]))
+    return True
+
+
+def _addition_after(graph: Graph, op: Op) -> bool:
+    """linear(x) + c: c becomes, or joins, the bias."""
+    if op.kind != "add" or not op.weights:
+        return False
+    source = graph.before(op, *LINEAR)
+    added = channels_only(graph.factor(op), graph.shape(op.output))
+    if source is None or added is None:
+        return False
+    old = graph.value(source.weights[1]) if len(source.weights) == 2 else np.zeros(added.shape)
+    bias = graph.weight(old + added, (*source.weights[1:], op.weights[0])[0])
+    new = graph.new(source.kind, source.inputs, source, weights=[source.weights[0], bias], **source.attrs)
+    graph.replace(op, new)
+    return True
+
+
+def _addition_before(graph: Graph, op: Op) -> bool:
+    """linear(x + c) = linear(x) + linear(c), where linear(c) is the same everywhere."""
+    if op.kind not in LINEAR or any(op.attrs.get("pads", ())):
+        return False
+    flat = graph.before(op, "reshape") if op.kind == "matmul" and len(graph.shape(op.inputs[0])) == 1 else None
+    source = graph.before(flat if flat is not None else op, "add")
+    if source is None or not source.weights:
+        return False
+    factor, shape = graph.factor(source), graph.shape(source.output)
+    weight = graph.value(op.weights[0])
+    if flat is not None:
+        gained = np.broadcast_to(factor, shape).reshape(-1) @ weight
+    else:
+        vector = channels_only(factor, shape)
+        if vector is None:
+            return False
+        if op.kind == "matmul":
+            gained = vector @ weight
+        elif op.kind == "conv2d":
+            gained = np.einsum("ijcn,c->n", weight, vector)
+        else:
+            gained = np.einsum("ijcm,c->cm", weight, vector).reshape(-1)
+    old = graph.value(op.weights[1]) if len(op.weights) == 2 else 0.0
+    bias = graph.weight(old + gained, (*op.weights[1:], source.weights[0])[0])
+    new = graph.new(op.kind, op.inputs, op, weights=[op.weights[0], bias], **op.attrs)
+    graph.replace(op, new)
+    graph.drop(source)
+    return True

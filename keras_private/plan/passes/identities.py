@@ -1,0 +1,118 @@
+"""Identities: what does nothing goes, what does the same thing twice becomes one."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from keras_private.plan.attributes import constant
+from keras_private.plan.passes.graph import Graph, rewrite
+from keras_private.plan.plan import Draft, Op
+
+
+def identities(draft: Draft) -> Draft:
+    return rewrite(draft, [_nothing, _as_reshape, _twice, _subtract_weight, _constants, _pad_into_window])
+
+
+def _nothing(graph: Graph, op: Op) -> bool:
+    """Remove an op that returns its input."""
+    single = len(op.inputs) == 1
+    same_shape = single and graph.shape(op.inputs[0]) == graph.shape(op.output)
+    attrs = op.attrs
+    if (
+        (op.kind == "reshape" and same_shape)
+        or (op.kind == "transpose" and attrs["perm"] == tuple(range(len(attrs["perm"]))))
+        or (op.kind == "pad" and not np.any(attrs["paddings"]))
+        or (op.kind == "scale" and attrs["factor"] == 1)
+        or (op.kind == "concat" and single)
+        or (
+            op.kind in ("sum_pool2d", "max_pool2d")
+            and not attrs.get("relu")
+            and attrs["pool"] == (1, 1) == attrs["strides"]
+            and not any(attrs["pads"])
+        )
+    ):
+        graph.drop(op)
+        return True
+    return False
+
+
+def _as_reshape(graph: Graph, op: Op) -> bool:
+    """A transpose that moves only axes of size one moves no data."""
+    if op.kind != "transpose":
+        return False
+    shape = graph.shape(op.inputs[0])
+    moved = [axis for axis in op.attrs["perm"] if shape[axis] != 1]
+    if moved != sorted(moved):
+        return False
+    graph.replace(op, graph.new("reshape", op.inputs[0], op, shape=graph.shape(op.output)))
+    return True
+
+
+def _twice(graph: Graph, op: Op) -> bool:
+    """reshape of reshape, transpose of transpose, relu of relu."""
+    first = graph.producer(op.inputs[0])
+    if first is None:
+        return False
+    if op.kind == "reshape" and first.kind == "reshape":
+        graph.replace(op, graph.new("reshape", first.inputs[0], op, shape=op.attrs["shape"]))
+        return True
+    if op.kind == "transpose" and first.kind == "transpose":
+        perm = tuple(first.attrs["perm"][axis] for axis in op.attrs["perm"])
+        graph.replace(op, graph.new("transpose", first.inputs[0], op, perm=perm))
+        return True
+    if op.kind == "relu" and (first.kind == "relu" or first.attrs.get("relu")):
+        graph.drop(op)
+        return True
+    return False
+
+
+def _subtract_weight(graph: Graph, op: Op) -> bool:
+    if op.kind != "sub" or not op.weights:
+        return False
+    name = graph.weight(-graph.factor(op), op.weights[0])
+    graph.replace(op, graph.new("add", op.inputs[0], op, weights=[name]))
+    return True
+
+
+def _constants(graph: Graph, op: Op) -> bool:
+    """Two constants in a row are one: scale and mul multiply, additions of weights add."""
+    if op.kind in ("scale", "mul"):
+        first = graph.before(op, "scale", "mul")
+        if first is None:
+            return False
+        product = graph.factor(first) * graph.factor(op)
+        if op.kind == first.kind == "scale":
+            new = graph.new("scale", first.inputs[0], op, factor=constant(product))
+        else:
+            name = graph.weight(product, (*op.weights, *first.weights)[0])
+            new = graph.new("mul", first.inputs[0], op, weights=[name])
+    elif op.kind == "add" and op.weights:
+        first = graph.before(op, "add")
+        if first is None or not first.weights:
+            return False
+        name = graph.weight(graph.factor(first) + graph.factor(op), op.weights[0])
+        new = graph.new("add", first.inputs[0], op, weights=[name])
+    else:
+        return False
+    graph.replace(op, new)
+    return True
+
+
+def _pad_into_window(graph: Graph, op: Op) -> bool:
+    """Zero padding of rows and columns before a window op becomes the op's own; before another pad, part of that."""
+    first = graph.producer(op.inputs[0])
+    if first is None or first.kind != "pad":
+        return False
+    paddings = first.attrs["paddings"]
+    if op.kind == "pad":
+        both = tuple((a + c, b + d) for (a, b), (c, d) in zip(paddings, op.attrs["paddings"], strict=True))
+        graph.replace(op, graph.new("pad", first.inputs[0], op, paddings=both))
+        return True
+    if op.kind not in ("conv2d", "depthwise_conv2d", "sum_pool2d") or op.attrs["data_format"] != "NHWC":
+        return False
+    rows, columns, channels = paddings
+    if any(channels):
+        return False
+    pads = tuple(own + more for own, more in zip(op.attrs["pads"], (*rows, *columns), strict=True))
+    graph.replace(op, graph.new(op.kind, first.inputs[0], op, weights=op.weights, **{**op.attrs, "pads": pads}))
+    return True
