@@ -9,6 +9,7 @@ import pytest
 
 from keras_private.lowering import draft_of
 from keras_private.plan.evaluate import evaluate
+from keras_private.plan.optimise import optimise
 from .cases import CASES, Case
 
 RUNS = [pytest.param(case, keras, id=f"{keras}-{case.name}") for case in CASES for keras in case.keras]
@@ -19,4 +20,6 @@ def test_plan_computes_what_keras_computes(case: Case, keras: str) -> None:
     model = case.model(importlib.import_module(keras))
     x = case.inputs()
     draft = draft_of(model, (-2.0, 2.0))
-    np.testing.assert_allclose(evaluate(draft, x), np.asarray(model(x)), rtol=1e-5, atol=1e-5)
+    expected = np.asarray(model(x))
+    np.testing.assert_allclose(evaluate(draft, x), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(evaluate(optimise(draft), x), expected, rtol=1e-5, atol=1e-5)
