@@ -2,8 +2,8 @@
 
 Theory of operation. Every tensor carries the lowest and highest value of each of its elements (per sample; float64
 arrays that stay in the owner's memory). Ops that only add with signs are propagated as centre and radius: op(c; w) and
-op(r; |w|) around it, so zero padding, dilation and strides are exact for free; the rest is monotone. Fixed point is part
-of the proof: weights enter as they are encoded, and every encoding and truncation widens the interval by what it errs.
+op(r; |w|) around it, so zero padding, dilation and strides are exact for free; the rest is monotone. Fixed point is
+part of the proof: weights enter as they are encoded, and encodings and truncations widen the interval by their error.
 
 The plan gets only the power of two above the largest of all elements, so that little is told of the weights.
 

@@ -5,9 +5,9 @@ and makes one with f + (those of the weight). The truncation back to f is fused 
 is local (sums, pooling, reshapes), put off until a ReLU takes it along for free or a consumer insists. So at most one
 truncation is paid for per linear layer.
 
-Fractional bits of a weight: so many that its largest element has about f + 4 significant bits (1/255 folded into a kernel
-must not cost accuracy), between f and f + 12, and only while the product is proven to stay below 2^61. For tensors
-without a proof every weight has f bits, so that values below 2^(62-2f) are always safe: the range contract.
+Fractional bits of a weight: so many that its largest element has about f + 4 significant bits (1/255 folded into a
+kernel must not cost accuracy), between f and f + 12, and only while the product is proven to stay below 2^61. For
+tensors without a proof every weight has f bits, so that values below 2^(62-2f) are always safe: the range contract.
 
 Where both sides of an addition have different fractional bits, the coarser is shifted left, which is local and exact,
 if its bound allows (without a proof: up to 2f, as in the range contract); otherwise the finer is truncated.

@@ -1,0 +1,164 @@
+"""`private_summary`: what a query costs and what is proven, in a table a person likes to read."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from keras_private.plan.cost import Cost, cost_of
+from keras_private.plan.ops import PRODUCTS
+from keras_private.plan.plan import Op, Plan, Shape
+
+WIDTH = 100
+CONTRACT_BITS = 62
+
+
+class Network(NamedTuple):
+    """A network between the parties, for the estimate."""
+
+    name: str
+    seconds_per_round: float
+    bytes_per_second: float
+
+
+NETWORKS = (Network("LAN", 0.1e-3, 1e9), Network("WAN", 40e-3, 10e6))
+
+_COLUMNS = (("Layer", 26), ("Operation", 28), ("Output shape", 17), ("Rounds", 6), ("Sent/party", 10), ("Bound", 6))
+_RIGHT = ("Rounds", "Sent/party", "Bound")
+
+
+def private_summary(plan: Plan, *, batch: int = 1, title: str = "") -> str:
+    """The table, as plain text of at most 100 columns.
+
+    Args:
+        plan: executable.
+        batch: images per query that rounds and bytes are given for.
+        title: the model's name.
+
+    Rounds are those of the parties among themselves. Bytes are what the busiest party sends, without frame headers and
+    TLS. A bound 2^k says that all values of the output are proven smaller than 2^k in magnitude.
+    """
+    rows: list[tuple[str, ...]] = []
+    total = Cost()
+    shown = None
+    for op in plan.ops:
+        cost = cost_of(op, plan, batch)
+        total += cost
+        layer = op.layer or "(plan)"
+        rows.append(
+            (
+                layer if layer != shown else "",
+                _operation(op),
+                _shape(plan.tensors[op.output].shape),
+                str(cost.rounds or "·"),
+                size(max(cost.sent)) if any(cost.sent) else "·",
+                _bound(plan, op.output),
+            )
+        )
+        shown = layer
+    start = ("input", _range(plan), _shape(plan.input_shape), "·", "·", _bound(plan, plan.input))
+    last = ("total", f"{len(plan.ops)} operations, batch of {batch}", "", str(total.rounds), size(max(total.sent)), "")
+    table = [_rule("┌", "┬", "┐"), _row([name for name, _ in _COLUMNS]), _rule("├", "┼", "┤"), _row(start)]
+    table += [_row(row) for row in rows]
+    table += [_rule("├", "┼", "┤"), _row(last), _rule("└", "┴", "┘")]
+    heading = [f"Private plan of {title}"] if title else []
+    return "\n".join([*heading, *table, *_facts(plan, total), *_unproven(plan)]) + "\n"
+
+
+def estimate(cost: Cost, network: Network) -> float:
+    """Seconds that the network alone takes, computation not included."""
+    return cost.rounds * network.seconds_per_round + max(cost.sent) / network.bytes_per_second
+
+
+def unproven(plan: Plan) -> list[str]:
+    """The layers, in order, with a value whose range could not be proved."""
+    layers = [
+        op.layer or op.kind
+        for op in plan.ops
+        if plan.tensors[op.output].bits is None
+        or (op.kind in PRODUCTS and op.attrs.get("bits", CONTRACT_BITS) >= CONTRACT_BITS)
+    ]
+    return list(dict.fromkeys(layers))
+
+
+def size(count: int) -> str:
+    """12 B, 3.4 kB, 5.6 MB (powers of ten)."""
+    amount = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 999.5 or unit == "GB":
+            return f"{amount:.0f} {unit}" if unit == "B" or amount >= 99.5 else f"{amount:.1f} {unit}"
+        amount /= 1000
+    raise AssertionError("unreachable")
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds * 1e3:.1f} ms" if seconds < 1 else f"{seconds:.1f} s"
+
+
+def _operation(op: Op) -> str:
+    parts = [op.kind]
+    if op.kind in PRODUCTS and op.attrs.get("truncate"):
+        parts.append("trunc")
+    if op.attrs.get("relu"):
+        parts.append("relu")
+    return " + ".join(parts)
+
+
+def _shape(shape: Shape) -> str:
+    return f"({', '.join(['batch', *map(str, shape)])})" if len(shape) < 3 else f"({', '.join(map(str, shape))})"
+
+
+def _range(plan: Plan) -> str:
+    if plan.input_range is None:
+        return "any range"
+    return f"range {plan.input_range[0]:g} to {plan.input_range[1]:g}"
+
+
+def _bound(plan: Plan, name: str) -> str:
+    tensor = plan.tensors[name]
+    return "?" if tensor.bits is None else f"2^{tensor.bits - tensor.frac}"
+
+
+def _rule(left: str, middle: str, right: str) -> str:
+    return left + middle.join("─" * width for _, width in _COLUMNS) + right
+
+
+def _row(cells: Sequence[str]) -> str:
+    shown = []
+    for cell, (name, width) in zip(cells, _COLUMNS, strict=True):
+        text = cell if len(cell) <= width else cell[: width - 1] + "…"
+        shown.append(text.rjust(width) if name in _RIGHT else text.ljust(width))
+    return "│" + "│".join(shown) + "│"
+
+
+def _facts(plan: Plan, total: Cost) -> list[str]:
+    weights = sum(math.prod(weight.shape) for weight in plan.weights.values())
+    waits = "; ".join(
+        f"{network.name} {_duration(estimate(total, network))} ({network.seconds_per_round * 1e3:g} ms a round, "
+        f"{network.bytes_per_second / 1e6:,.0f} MB/s)"
+        for network in NETWORKS
+    )
+    return [
+        f"Secret weights: {weights:,} in {len(plan.weights)} arrays. Fixed point: {plan.precision} fractional bits.",
+        f"Network time of a query: {waits}.",
+    ]
+
+
+def _unproven(plan: Plan) -> list[str]:
+    layers = unproven(plan)
+    if not layers:
+        return ["Ranges: proven for every value; nothing can overflow for inputs within the declared range."]
+    names = ", ".join(layers[:8]) + (f" and {len(layers) - 8} more" if len(layers) > 8 else "")
+    limit = CONTRACT_BITS - 2 * plan.precision
+    cause = (
+        "no input_range was declared; share(cluster, input_range=(low, high)) lets bounds be proven"
+        if plan.input_range is None
+        else "the worst case grows too large through these layers; real inputs rarely come near it"
+    )
+    text = (
+        f"Ranges: not proven for {names}: {cause}. Results are right as long as every value before a truncation stays "
+        f"below 2^{limit} in magnitude, and wrong without notice beyond."
+    )
+    return textwrap.wrap(text, WIDTH)
