@@ -9,7 +9,7 @@ from hypothesis import settings
 
 from .three import Three
 
-settings.register_profile("keras_private", deadline=None, derandomize=True, max_examples=25)
+settings.register_profile("keras_private", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("keras_private")
 
 

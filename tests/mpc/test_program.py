@@ -1,0 +1,126 @@
+"""Whole plans at three parties against their plain evaluation, and their declared cost against what was counted."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+from keras_private.errors import PlanError
+from keras_private.mpc.program import Program
+from keras_private.plan import cost
+from keras_private.plan.builder import PlanBuilder
+from keras_private.plan.evaluate import evaluate
+from keras_private.plan.optimise import optimise
+from keras_private.plan.plan import Draft
+from keras_private.sharing import fixed
+from keras_private.sharing.share import Share, reconstruct, split
+
+from .three import Three, shares_of
+
+RANDOM = np.random.default_rng(7)
+
+
+def programs_of(draft: Draft) -> list[Program]:
+    """The plan bound to each party's shares of the weights."""
+    shared: dict[str, list[Share]] = {}
+    for name, weight in draft.plan.weights.items():
+        packages = split(fixed.encode(draft.values[name], weight.frac))
+        shared[name] = [package.expand(weight.shape) for package in packages]
+    return [Program(draft.plan, {name: shares[i] for name, shares in shared.items()}) for i in range(3)]
+
+
+def convolution(b: PlanBuilder, x: str, filters: int, **geometry: Any) -> str:
+    kernel = b.weight(RANDOM.normal(0, 0.3, (3, 3, b.shape(x)[-1], filters)), "kernel")
+    geometry = {"strides": (1, 1), "pads": (1, 1, 1, 1), "dilation": (1, 1), "data_format": "NHWC", **geometry}
+    bias = b.weight(RANDOM.normal(0, 0.1, (filters,)), "bias")
+    return b.op("add", [b.op("conv2d", [x], weights=[kernel], layer="conv", **geometry)], weights=[bias], layer="conv")
+
+
+def pooled(b: PlanBuilder, x: str, kind: str, **geometry: Any) -> str:
+    return b.op(
+        kind,
+        [x],
+        layer=kind,
+        **{"pool": (2, 2), "strides": (2, 2), "pads": (0, 0, 0, 0), "data_format": "NHWC", **geometry},
+    )
+
+
+def small_cnn(b: PlanBuilder) -> str:
+    x = b.op("relu", [pooled(b, convolution(b, b.input, 4), "max_pool2d")], layer="relu")
+    x = b.op("scale", [pooled(b, convolution(b, x, 5, pads=(0, 0, 0, 0)), "sum_pool2d")], factor=0.25, layer="pool")
+    x = b.op("relu", [x], layer="relu")
+    x = b.op("reshape", [x], shape=(int(np.prod(b.shape(x))),))
+    return b.op("matmul", [x], weights=[b.weight(RANDOM.normal(0, 0.2, (b.shape(x)[0], 3)), "dense")], layer="dense")
+
+
+def branches(b: PlanBuilder) -> str:
+    left = b.op("relu", [convolution(b, b.input, 2)], layer="left")
+    right = convolution(b, b.input, 2, strides=(1, 1))
+    merged = b.op("concat", [b.op("add", [left, right]), b.op("sub", [left, right])], axis=2, layer="merge")
+    leaky = b.op("add", [b.op("scale", [merged], factor=0.3), b.op("scale", [b.op("relu", [merged])], factor=0.7)])
+    gain = b.op("mul", [leaky], weights=[b.weight(RANDOM.normal(0, 1, (4,)), "gain")], layer="gain")
+    padded = b.op("pad", [b.op("transpose", [gain], perm=(2, 0, 1))], paddings=((0, 0), (1, 0), (0, 2)))
+    return b.op("relu", [padded], layer="out")
+
+
+def depthwise(b: PlanBuilder) -> str:
+    kernel = b.weight(RANDOM.normal(0, 0.4, (3, 3, 2, 2)), "kernel")
+    x = b.op(
+        "depthwise_conv2d",
+        [b.input],
+        weights=[kernel],
+        layer="depthwise",
+        strides=(2, 1),
+        pads=(1, 0, 0, 1),
+        dilation=(1, 2),
+        data_format="NHWC",
+    )
+    return pooled(b, x, "max_pool2d", pool=(3, 2), strides=(1, 1), pads=(1, 1, 0, 1))
+
+
+def nothing(b: PlanBuilder) -> str:
+    height, width, channels = b.shape(b.input)
+    return b.op("reshape", [b.input], shape=(height, width * channels))
+
+
+@pytest.mark.parametrize("input_range", [(-1.0, 2.0), None])
+@pytest.mark.parametrize("model", [small_cnn, branches, depthwise, nothing])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_plan_computes_what_it_says(three: Three, model: Any, input_range: Any, batch: int) -> None:
+    builder = PlanBuilder((9, 8, 2), input_range)
+    recorded = builder.finish(model(builder))
+    draft = optimise(recorded, precision=16)
+    x = np.random.default_rng(batch).uniform(-1, 2, (batch, 9, 8, 2))
+    outputs = three.run(
+        lambda party, program, x: program.protocol(party, x), programs_of(draft), shares_of(fixed.encode(x, 16))
+    )
+    logits = fixed.decode(reconstruct(outputs), 16)
+    assert np.abs(logits - evaluate(recorded, x)).max() < 1e-3
+    declared = cost.total(draft.plan, batch)
+    assert declared.rounds == three.links[0].stats.rounds
+    assert three.counted() == (declared.rounds, declared.sent)
+
+
+def test_weights_must_match_the_plan() -> None:
+    builder = PlanBuilder((9, 8, 2), (0, 1))
+    draft = optimise(builder.finish(small_cnn(builder)), precision=16)
+    shares = {name: Share(*[np.zeros(w.shape, np.uint64)] * 2) for name, w in draft.plan.weights.items()}
+    first = next(iter(shares))
+    with pytest.raises(PlanError, match=first):
+        Program(draft.plan, {name: share for name, share in shares.items() if name != first})
+    with pytest.raises(PlanError, match="unknown"):
+        Program(draft.plan, {**shares, "unknown": shares[first]})
+    with pytest.raises(PlanError, match="shape"):
+        Program(draft.plan, {**shares, first: Share(*[np.zeros((1, 1), np.uint64)] * 2)})
+    with pytest.raises(PlanError, match="executable"):
+        builder = PlanBuilder((2,), None)
+        Program(builder.finish(builder.op("relu", [builder.input])).plan, {})
+
+
+def test_a_program_shows_no_weight() -> None:
+    builder = PlanBuilder((9, 8, 2), (0, 1))
+    program = programs_of(optimise(builder.finish(small_cnn(builder)), precision=16))[0]
+    assert re.fullmatch(r"Program\(\d+ ops, \d+ weights\)", repr(program))
