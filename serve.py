@@ -53,6 +53,7 @@ def interrupt_on_signals() -> None:
     def handler(_signum: int, _frame: FrameType | None) -> None:
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, signal.SIG_IGN)
+        os.write(1, b"\nStopping ...\n")  # not print(): the signal may have come in the middle of one
         raise KeyboardInterrupt
 
     for each in (signal.SIGINT, signal.SIGTERM):
@@ -76,15 +77,11 @@ def serve(config: Path, model_file: Path, num_requests: int | None) -> None:
         for worker in cluster.workers:
             say(f"  {worker.host}")
         say("Sharing the model: each party gets numbers that mean nothing alone ...")
-        model.share(cluster, input_range=(0.0, 1.0))
-        how_many = "until Ctrl-C" if num_requests is None else f"{num_requests} queries"
-        say(f"Ready, serving {how_many}. Ask with: python client.py")
-        try:
+        with model.share(cluster, input_range=(0.0, 1.0)):
+            how_many = "until Ctrl-C" if num_requests is None else f"{num_requests} queries"
+            say(f"Ready, serving {how_many}. Ask with: python client.py")
             model.serve(num_requests=num_requests)
             say("All queries served.")
-        finally:
-            say("Stopping the model and the parties ...")
-            model.stop()
     say("Stopped; nothing is left running.")
 
 
