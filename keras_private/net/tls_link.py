@@ -67,44 +67,47 @@ class _Neighbour:
         self.view = _NO_BYTES.data
         self.missing = 0  # bytes
         self.unchecked = False  # whether the header is still to be looked at
+        self.due = b""  # that header, if its length is known
         self.kind = FrameType.DATA
-        self.length: int | None = 0
-        self.watched = 0  # the events this socket is registered for
 
     def start_send(self, kind: FrameType, buffers: Sequence[Buffer], size: int) -> None:
         """Sends what the socket takes; `push` sends the rest."""
         header = pack_header(size, kind, self.lane, self.sent)
         self.sent += 1
         if size < _CHUNK:
-            self.unsent.append(memoryview(b"".join((header, *cast("Sequence[bytes]", buffers)))))
+            frame = b"".join((header, *cast("Sequence[bytes]", buffers)))
+            try:
+                sent = self.sock.send(frame)
+            except ssl.SSLWantWriteError:
+                sent = 0
+            if sent < len(frame):
+                self.unsent.append(memoryview(frame)[sent:])
         else:
             self.unsent.extend(as_bytes(buffer) for buffer in reversed(buffers))
             self.unsent.append(memoryview(header))
-        self.push()
+            self.push()
 
     def push(self) -> None:
+        """Sends on, as much as the socket takes."""
         try:
             while self.unsent:
-                view = self.unsent.pop()
-                while view:
-                    # OpenSSL wants a write that did not fit to be repeated with the same bytes.
-                    view = self._send_chunk(view)
+                # OpenSSL wants a write that did not fit to be repeated with the same bytes: they stay until they went.
+                view = self.unsent[-1]
+                view = view[self.sock.send(view[:_CHUNK]) :] if view else view
+                if view:
+                    self.unsent[-1] = view
+                else:
+                    self.unsent.pop()
         except ssl.SSLWantWriteError:
             pass
 
-    def _send_chunk(self, view: memoryview) -> memoryview:
-        try:
-            return view[self.sock.send(view[:_CHUNK]) :]
-        except ssl.SSLWantWriteError:
-            self.unsent.append(view)
-            raise
-
     def start_receive(self, kind: FrameType, length: int | None) -> None:
         """Expects a frame of `length` payload bytes, or with None of any length (only its header, for now)."""
-        self.kind, self.length = kind, length
+        self.kind = kind
+        self.due = b"" if length is None else pack_header(length, kind, self.lane, self.received)
         self.buffer = np.empty(HEADER_BYTES + (length or 0), np.uint8)
         self.view = self.buffer.data
-        self.missing = self.buffer.nbytes
+        self.missing = self.view.nbytes
         self.unchecked = True
 
     def pull(self) -> None:
@@ -117,20 +120,22 @@ class _Neighbour:
                 self.missing -= got
                 if self.unchecked and self.view.nbytes - self.missing >= HEADER_BYTES:
                     self.unchecked = False
-                    self._look_at_header()
+                    if self.view[:HEADER_BYTES] != self.due:
+                        self._judge_header()
+                    self.received += 1
         except ssl.SSLWantReadError:
             pass
 
-    def _look_at_header(self) -> None:
+    def _judge_header(self) -> None:
+        """Any header but the one whose every byte was known."""
         header = parse_header(self.view)
         if header.type == FrameType.FAREWELL:
             raise LinkError(f"it gave up: {self._last_words(header.length)}")
-        size = check_header(self.view, self.kind, self.lane, self.received, length=self.length)
-        self.received += 1
-        if self.length is None:  # now it is known: make room, and go on
-            self.buffer = np.empty(size, np.uint8)
-            self.view = self.buffer.data
-            self.missing = size
+        length = parse_header(self.due).length if self.due else None
+        size = check_header(self.view, self.kind, self.lane, self.received, length=length)
+        self.buffer = np.empty(HEADER_BYTES + size, np.uint8)
+        self.view = self.buffer.data
+        self.missing = size
 
     def _last_words(self, length: int) -> str:
         text = self.view[HEADER_BYTES : self.view.nbytes - self.missing].tobytes()
@@ -138,6 +143,12 @@ class _Neighbour:
         with contextlib.suppress(OSError):  # it came in one record: what there is of it is there now
             text += self.sock.recv(rest) if rest > 0 else b""
         return printable(text[:length])
+
+    def take(self) -> Bytes:
+        """The payload that has come."""
+        buffer = self.buffer
+        self.buffer, self.view = _NO_BYTES, _NO_BYTES.data
+        return buffer[HEADER_BYTES:]
 
     def farewell(self, reason: str) -> None:
         """Tells the other side why this was the last frame, unless the last one is not out yet."""
@@ -150,16 +161,6 @@ class _Neighbour:
         """Wakes whoever polls this socket. Not SSLSocket.shutdown: that one would go on in the clear."""
         with contextlib.suppress(OSError):
             socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
-
-    def take(self) -> Bytes:
-        """The payload that has come."""
-        buffer = self.buffer[HEADER_BYTES:] if self.length is not None else self.buffer
-        self.buffer, self.view = _NO_BYTES, _NO_BYTES.data
-        return buffer
-
-    @property
-    def events(self) -> int:
-        return (select.POLLIN if self.missing else 0) | (select.POLLOUT if self.unsent else 0)
 
 
 class TLSLink(Link):
@@ -188,7 +189,10 @@ class TLSLink(Link):
         self._prev = _Neighbour(self.prev, prev, lane)
         self._both = (self._next, self._prev)
         self._by_fileno = {neighbour.fileno: neighbour for neighbour in self._both}
-        self._poller = select.poll()
+        # Registering costs more than polling, so the three cases of every round are ready-made.
+        self._poll_next = _poller((self._next.fileno, select.POLLIN))
+        self._poll_prev = _poller((self._prev.fileno, select.POLLIN))
+        self._poll_both = _poller((self._next.fileno, select.POLLIN), (self._prev.fileno, select.POLLIN))
         self._lock = threading.Lock()  # around the two fields below
         self._busy = False
         self._closed: str | None = None
@@ -304,28 +308,33 @@ class TLSLink(Link):
 
     def _run(self, deadline: float, seconds: float) -> None:
         """Moves bytes until everything is sent and everything due has come."""
-        poller = self._poller
-        while True:
-            waiting = False
-            for neighbour in self._both:
-                if neighbour.missing and neighbour.sock.pending():  # OpenSSL holds bytes that poll() knows nothing of
-                    self._move(neighbour, select.POLLIN)
-                events = neighbour.events
-                if events != neighbour.watched:
-                    neighbour.watched = events
-                    if events:
-                        poller.register(neighbour.fileno, events)
-                    else:  # not "no events": a neighbour that has finished and left would be reported for ever
-                        poller.unregister(neighbour.fileno)
-                if events:
-                    waiting = True
-            if not waiting:
-                return
+        for neighbour in self._both:
+            if neighbour.missing and neighbour.sock.pending():  # OpenSSL holds bytes that poll() knows nothing of
+                self._move(neighbour, select.POLLIN)
+        while (poller := self._what_to_poll()) is not None:
             ready = poller.poll(max(0.0, deadline - time.monotonic()) * 1000)
             if not ready:
                 raise self._late(seconds)
             for fileno, events in ready:
                 self._move(self._by_fileno[fileno], events)
+
+    def _what_to_poll(self) -> select.poll | None:
+        """The sockets that something is still to go to or come from, and no other.
+
+        A neighbour that has finished and left would be reported for ever, though nobody waits for it.
+        """
+        next_, prev = self._both
+        if next_.unsent or prev.unsent:
+            return _poller(
+                *(
+                    (it.fileno, (select.POLLIN if it.missing else 0) | (select.POLLOUT if it.unsent else 0))
+                    for it in self._both
+                    if it.missing or it.unsent
+                )
+            )
+        if next_.missing:
+            return self._poll_both if prev.missing else self._poll_next
+        return self._poll_prev if prev.missing else None
 
     def _move(self, neighbour: _Neighbour, events: int) -> None:
         arrow = "→"
@@ -364,3 +373,10 @@ class TLSLink(Link):
             except OSError:
                 pass
         return LinkError(self._describe(neighbour.party, cause, arrow))
+
+
+def _poller(*watched: tuple[int, int]) -> select.poll:
+    poller = select.poll()
+    for fileno, events in watched:
+        poller.register(fileno, events)
+    return poller
