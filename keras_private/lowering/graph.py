@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from keras_private.lowering.registry import find
+from keras_private.lowering.registry import find, is_keras
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +62,18 @@ def shape_of(tensor: Any) -> tuple[int | None, ...]:
 
 
 def is_graph(model: Any) -> bool:
-    """Whether `model` is Sequential or functional, and built, and does not override what that means."""
+    """Whether `model` is a graph of layers that can be read."""
+    return graph_class(model) is not None and bool(symbolic(model, "inputs"))
+
+
+def graph_class(model: Any) -> str | None:
+    """ "Sequential" or "Functional"; None if `model` is neither, or overrides what that means."""
     for cls in type(model).__mro__:
-        if cls.__name__ in ("Sequential", "Functional") and cls.__module__.startswith(("keras.", "tf_keras.")):
-            return bool(symbolic(model, "inputs"))
+        if cls.__name__ in ("Sequential", "Functional") and is_keras(cls):
+            return cls.__name__
         if "call" in vars(cls):
-            return False
-    return False
-
-
-def _is_sequential(model: Any) -> bool:
-    return any(cls.__name__ == "Sequential" for cls in type(model).__mro__)
+            return None
+    return None
 
 
 class _Reader:
@@ -82,7 +83,7 @@ class _Reader:
 
     def read(self, model: Any, inputs: Sequence[int], prefix: str) -> list[int]:
         """Append the calls of `model` on these values; returns the numbers of its outputs."""
-        if _is_sequential(model):
+        if graph_class(model) == "Sequential":
             return self._read_sequential(model, inputs, prefix)
         return self._read_functional(model, inputs, prefix)
 
@@ -107,8 +108,8 @@ class _Reader:
     ) -> list[int]:
         name = f"{prefix}{layer.name}"
         if find(layer) is None and is_graph(layer) and len(symbolic(layer, "inputs")) == len(inputs):
-            if any(_matters(value) for value in arguments.values()):
-                arguments = {key: value for key, value in arguments.items() if _matters(value)}
+            if any(matters(value) for value in arguments.values()):
+                arguments = {key: value for key, value in arguments.items() if matters(value)}
                 self.calls.append(Call(name, layer, tuple(inputs), (), arguments))  # for validation to refuse
             return self.read(layer, inputs, f"{name}/")
         numbers = [next(self.numbers) for _ in range(outputs)]
@@ -116,7 +117,8 @@ class _Reader:
         return numbers
 
 
-def _matters(value: Any) -> bool:
+def matters(value: Any) -> bool:
+    """Whether an argument of a call says anything: training=False, mask=None do not."""
     return value is not None and value is not False
 
 

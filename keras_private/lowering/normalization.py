@@ -33,12 +33,7 @@ def lower_batch_normalization(prot: Any, layer: Any, x: Any) -> Any:
     return prot.add(y, secret(prot, offset.reshape(-1, *behind), "offset"))
 
 
-def _check_normalization(layer: Any) -> Iterable[Refusal]:
-    if getattr(layer, "mean", None) is None:
-        yield Refusal("it has no statistics yet", "call its adapt() on training data, or give it mean and variance")
-
-
-@lowers("Normalization", check=_check_normalization)
+@lowers("Normalization")
 def lower_normalization(prot: Any, layer: Any, x: Any) -> Any:
     mean = array(layer.mean)
     deviation = np.maximum(np.sqrt(array(layer.variance)), _EPSILON)

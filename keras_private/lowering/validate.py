@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_private.errors import UnsupportedModelError
 from keras_private.lowering.activation import hint_for
-from keras_private.lowering.graph import Call, Graph, graph_of, shape_of, symbolic
+from keras_private.lowering.graph import Call, Graph, graph_class, graph_of, matters, shape_of, symbolic
 from keras_private.lowering.registry import Refusal, find, is_keras, known
 
 _REGISTER = "register a lowering with keras_private.lowering.lowers (see examples/custom_layer.py)"
@@ -51,7 +51,7 @@ def validate(model: Any) -> Graph:
 def _model_problems(model: Any, graph: Graph | None) -> Iterator[tuple[str, Refusal]]:
     where = f"{model.name} ({_kind(model)})"
     if graph is None:
-        if any(cls.__name__ == "Sequential" for cls in type(model).__mro__) and "call" not in vars(type(model)):
+        if graph_class(model) == "Sequential":
             yield (
                 where,
                 Refusal("its input shape is not known yet", "start it with Input(shape=…), or call its build()"),
@@ -77,25 +77,27 @@ def _model_problems(model: Any, graph: Graph | None) -> Iterator[tuple[str, Refu
 
 def _call_problems(call: Call) -> Iterator[Refusal]:
     layer = call.layer
-    for name, value in call.arguments.items():
-        if value is None or value is False:
-            continue
-        if name == "training":
-            yield Refusal("it is called with training=True", "predictions run in inference mode: call it without")
-        elif name == "mask":
-            yield Refusal("it is called with a mask", "masks are not supported: pad and train without one")
-        else:
-            yield Refusal(f"it is called with {name}", "only tensors may be given to a layer's call")
-    if not call.outputs:  # a nested model that is here for its arguments only
-        return
     lowering = find(layer)
-    if lowering is None:
+    if lowering is None and call.outputs:  # without outputs it is a nested model, here for its arguments only
         yield _unknown(layer)
+        return
+    for name, value in call.arguments.items():
+        if matters(value):
+            yield _argument(name)
+    if lowering is None:
         return
     if len(call.outputs) != 1:
         yield Refusal(f"it has {len(call.outputs)} outputs", "only layers with one output are supported")
     yield from _state_problems(layer)
     yield from lowering.check(layer)
+
+
+def _argument(name: str) -> Refusal:
+    if name == "training":
+        return Refusal("it is called with training=True", "predictions run in inference mode: call it without")
+    if name == "mask":
+        return Refusal("it is called with a mask", "masks are not supported: pad and train without one")
+    return Refusal(f"it is called with {name}", "only tensors may be given to a layer's call")
 
 
 def _state_problems(layer: Any) -> Iterator[Refusal]:

@@ -198,6 +198,7 @@ CASES: tuple[Case, ...] = (
     _layer("Rescaling", IMAGE, 1 / 127.5, offset=-1.0),
     _layer("Rescaling", IMAGE, [0.5, 1.0, 2.0], offset=[0.0, 1.0, -1.0], title="Rescaling by channel"),
     _layer("Normalization", IMAGE, mean=[0.1, 0.2, 0.3], variance=[0.5, 1.0, 4.0]),
+    _layer("Normalization", IMAGE, title="Normalization, never adapted"),
     _layer("Normalization", (4,), axis=None, mean=0.5, variance=2.0),
     _layer("Normalization", (3,), mean=[0.1, 0.2, 0.3], variance=[0.5, 1.0, 4.0], invert=True),
     _merge("Add", title="Add"),

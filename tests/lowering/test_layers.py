@@ -10,6 +10,7 @@ import pytest
 from keras_private.lowering import draft_of
 from keras_private.plan.evaluate import evaluate
 from keras_private.plan.optimise import optimise
+
 from .cases import CASES, Case
 
 RUNS = [pytest.param(case, keras, id=f"{keras}-{case.name}") for case in CASES for keras in case.keras]

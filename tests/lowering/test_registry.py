@@ -1,0 +1,125 @@
+"""Lowerings of one's own."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from keras_private.errors import UnsupportedModelError
+from keras_private.lowering import Refusal, array, draft_of, lowers, pair, secret
+from keras_private.lowering.registry import find, known
+from keras_private.plan.evaluate import evaluate
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "custom_layer.py"
+
+
+class Offset(keras.layers.Layer):  # type: ignore[misc, name-defined]
+    """Adds a weight; refuses negative sizes."""
+
+    def __init__(self, size: float = 1.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.size = size
+
+    def build(self, shape: Any) -> None:
+        self.offset = self.add_weight(shape=(shape[-1],), initializer="ones")
+
+    def call(self, x: Any) -> Any:
+        return x + self.size * self.offset
+
+
+def refuse_negative(layer: Any) -> Any:
+    if layer.size < 0:
+        yield Refusal(f"size {layer.size} is negative", "use a positive one")
+
+
+@lowers(Offset, check=refuse_negative)
+def lower_offset(prot: Any, layer: Any, x: Any) -> Any:
+    return prot.add(x, secret(prot, layer.size * array(layer.offset), "offset"))
+
+
+def model_with(layer: Any) -> Any:
+    x = keras.Input((3,))
+    return keras.Model(x, layer(x))
+
+
+def test_a_class_of_ones_own() -> None:
+    draft = draft_of(model_with(Offset(2.0, name="shift")))
+    np.testing.assert_array_equal(evaluate(draft, np.zeros((1, 3))), [[2.0, 2.0, 2.0]])
+    assert list(draft.plan.weights) == ["shift/offset"]
+
+
+def test_its_check() -> None:
+    with pytest.raises(UnsupportedModelError, match=r"size -1\.0 is negative; use a positive one"):
+        draft_of(model_with(Offset(-1.0)))
+
+
+def test_a_subclass_inherits_unless_it_computes_something_else() -> None:
+    class Named(Offset):
+        pass
+
+    class Other(Offset):
+        def call(self, x: Any) -> Any:
+            return x
+
+    assert find(Named()) is find(Offset())
+    assert find(Other()) is None
+
+
+def test_a_subclass_may_have_its_own() -> None:
+    class Negated(keras.layers.Dense):  # type: ignore[misc, name-defined]
+        def call(self, x: Any) -> Any:
+            return -super().call(x)
+
+    dense = find(keras.layers.Dense(1))
+
+    @lowers(Negated)
+    def lower_negated(prot: Any, layer: Any, x: Any) -> Any:
+        assert dense is not None
+        return prot.negative(dense.function(prot, layer, x))
+
+    model = model_with(Negated(2))
+    x = np.ones((1, 3), np.float32)
+    np.testing.assert_allclose(evaluate(draft_of(model), x), np.asarray(model(x)), rtol=1e-6)
+
+
+def test_a_class_of_the_same_name_is_not_keras_own() -> None:
+    class Dense:
+        name = "dense"
+
+    assert find(Dense()) is None
+
+
+def test_names_and_classes_only() -> None:
+    with pytest.raises(TypeError, match="names of Keras layers or classes"):
+        lowers(3)(lower_offset)  # type: ignore[arg-type]
+
+
+def test_the_layers_of_the_first_release() -> None:
+    assert set(known()) >= {
+        *("InputLayer", "Dense", "Conv2D", "DepthwiseConv2D", "SeparableConv2D", "AveragePooling2D", "MaxPooling2D"),
+        *("GlobalAveragePooling2D", "GlobalMaxPooling2D", "ZeroPadding2D", "BatchNormalization", "ReLU", "LeakyReLU"),
+        *("Activation", "Flatten", "Reshape", "Permute", "Dropout", "Rescaling", "Normalization", "Add", "Subtract"),
+        *("Concatenate", "Average"),
+    }
+
+
+def test_helpers() -> None:
+    assert pair(2) == (2, 2)
+    assert pair([1, 3]) == (1, 3)
+    assert array(keras.ops.ones((2,))).dtype == np.float64
+
+
+def test_the_example() -> None:
+    spec = importlib.util.spec_from_file_location("custom_layer", EXAMPLE)
+    assert spec is not None
+    assert spec.loader is not None
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    model = example.model()
+    x = np.linspace(-3, 3, 8, dtype=np.float32).reshape(2, 4)
+    np.testing.assert_allclose(evaluate(draft_of(model), x), np.asarray(model(x)), rtol=1e-5, atol=1e-5)

@@ -1,0 +1,172 @@
+"""Everything that cannot be lowered is said at once: which layer, why, what to use instead."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+from keras_private.errors import UnsupportedModelError
+from keras_private.lowering import draft_of
+
+
+@pytest.fixture(params=["keras", "tf_keras"])
+def keras(request: pytest.FixtureRequest) -> Any:
+    return importlib.import_module(request.param)
+
+
+def refusals(model: Any) -> list[str]:
+    with pytest.raises(UnsupportedModelError) as caught:
+        draft_of(model)
+    return [line.strip() for line in str(caught.value).splitlines()[1:]]
+
+
+def test_every_problem_is_listed(keras: Any) -> None:
+    layers = keras.layers
+    x = keras.Input((8, 8, 3))
+    y = layers.Conv2DTranspose(2, 3, name="up")(x)
+    y = layers.Conv2D(2, 3, activation="tanh", name="conv")(y)
+    y = layers.BatchNormalization(name="norm")(y, training=True)
+    y = layers.Flatten(name="flat")(y)
+    y = layers.Dense(3, activation="softmax", name="head")(y)
+    found = refusals(keras.Model(x, y))
+    assert len(found) == 4
+    assert found[0].startswith("- up (Conv2DTranspose): no lowering")
+    assert found[1].startswith("- conv (Conv2D): activation tanh")
+    assert found[2].startswith("- norm (BatchNormalization): it is called with training=True")
+    assert found[3].startswith("- head (Dense): activation softmax")
+    assert "argmax" in found[3]
+
+
+@pytest.mark.parametrize(
+    ("build", "expected"),
+    [
+        (lambda layers: layers.Softmax(), "argmax"),
+        (lambda layers: layers.Activation("sigmoid"), "sigmoid is not supported"),
+        (lambda layers: layers.Activation("gelu"), "gelu is not supported"),
+        (lambda layers: layers.Dense(2, activation=lambda x: x * 2), "activation function is not supported"),
+        (lambda layers: layers.PReLU(), "LeakyReLU"),
+        (lambda layers: layers.Lambda(lambda x: x), "lowers"),
+        (lambda layers: layers.Dense(2, activation=layers.Softmax()), "activation Softmax"),
+    ],
+)
+def test_layers_and_activations_without_a_lowering(keras: Any, build: Any, expected: str) -> None:
+    x = keras.Input((4,))
+    (found,) = refusals(keras.Model(x, build(keras.layers)(x)))
+    assert expected in found
+
+
+def test_a_function_that_is_only_called_relu(keras: Any) -> None:
+    def relu(x: Any) -> Any:
+        return x + 1
+
+    x = keras.Input((4,))
+    (found,) = refusals(keras.Model(x, keras.layers.Dense(2, activation=relu)(x)))
+    assert "is not supported" in found
+
+
+def test_subclassed_layer_with_a_call_of_its_own(keras: Any) -> None:
+    class Doubled(keras.layers.Dense):  # type: ignore[misc, name-defined]
+        def call(self, x: Any) -> Any:
+            return 2 * super().call(x)
+
+    x = keras.Input((4,))
+    (found,) = refusals(keras.Model(x, Doubled(2, name="twice")(x)))
+    assert found.startswith("- twice (Doubled): it overrides call() of Dense")
+    assert "lowers" in found
+
+
+def test_subclassed_model(keras: Any) -> None:
+    class Imperative(keras.Model):  # type: ignore[misc, name-defined]
+        def call(self, x: Any) -> Any:
+            return x
+
+    model = Imperative(name="imperative")
+    model(np.zeros((1, 4), np.float32))
+    (found,) = refusals(model)
+    assert "imperative (Imperative)" in found
+    assert "functional API" in found
+    x = keras.Input((4,))
+    (found,) = refusals(keras.Model(x, Imperative(name="inner")(x)))
+    assert found.startswith("- inner (Imperative)")
+
+
+def test_functional_model_with_a_call_of_its_own(keras: Any) -> None:
+    class Doubled(keras.Model):  # type: ignore[misc, name-defined]
+        def call(self, x: Any, **kwargs: Any) -> Any:
+            return 2 * super().call(x, **kwargs)
+
+    x = keras.Input((4,))
+    (found,) = refusals(Doubled(x, keras.layers.Dense(2)(x)))
+    assert "functional API" in found
+
+
+def test_sequential_without_a_shape(keras: Any) -> None:
+    (found,) = refusals(keras.Sequential([keras.layers.Dense(2)]))
+    assert "Input(shape=…)" in found
+
+
+def test_several_inputs_and_outputs(keras: Any) -> None:
+    x, y = keras.Input((4,)), keras.Input((4,))
+    found = refusals(keras.Model([x, y], [keras.layers.Add()([x, y]), x]))
+    assert [re.search(r"it has 2 (\w+)", line)[1] for line in found] == ["inputs", "outputs"]  # type: ignore[index]
+
+
+def test_sizes_that_are_not_fixed(keras: Any) -> None:
+    x = keras.Input((None, None, 3))
+    (found,) = refusals(keras.Model(x, keras.layers.Conv2D(2, 3)(x)))
+    assert "(None, None, None, 3) is not fixed" in found
+
+
+def test_operations_between_layers(keras: Any) -> None:
+    x = keras.Input((4,))
+    found = refusals(keras.Model(x, keras.layers.Dense(4)(x) + x))
+    assert len(found) == 1
+    assert "use a layer: Add" in found[0]
+
+
+def test_a_constant_among_the_inputs(keras: Any) -> None:
+    x = keras.Input((4,))
+    found = refusals(keras.Model(x, keras.layers.Add()([x, np.ones((1, 4), np.float32)])))
+    assert any("constant" in line for line in found)
+
+
+def test_masks(keras: Any) -> None:
+    x = keras.Input((4, 2))
+    y = keras.layers.BatchNormalization()(keras.layers.Masking()(x))
+    assert any("Masking" in line for line in refusals(keras.Model(x, y)))
+
+
+def test_weights_that_are_not_numbers(keras: Any) -> None:
+    x = keras.Input((2,))
+    layer = keras.layers.Dense(1, name="broken")
+    model = keras.Model(x, layer(x))
+    layer.set_weights([np.array([[np.nan], [1.0]]), np.zeros(1)])
+    (found,) = refusals(model)
+    assert found.startswith("- broken (Dense): its weights hold NaN or infinity")
+
+
+def test_quantised() -> None:
+    import keras
+
+    x = keras.Input((4,))
+    model = keras.Model(x, keras.layers.Dense(2)(x))
+    model.quantize("int8")
+    (found,) = refusals(model)
+    assert "quantised (int8)" in found
+
+
+def test_a_shared_layer_is_listed_once(keras: Any) -> None:
+    x = keras.Input((4,))
+    layer = keras.layers.Dense(4, activation="tanh")
+    assert len(refusals(keras.Model(x, layer(layer(x))))) == 1
+
+
+def test_training_mode_of_an_inner_model(keras: Any) -> None:
+    inner = keras.Sequential([keras.Input((4,)), keras.layers.Dropout(0.5)], name="inner")
+    x = keras.Input((4,))
+    (found,) = refusals(keras.Model(x, inner(x, training=True)))
+    assert found.startswith("- inner (Sequential): it is called with training=True")
