@@ -6,8 +6,9 @@ is local (sums, pooling, reshapes), put off until a ReLU takes it along for free
 truncation is paid for per linear layer.
 
 Fractional bits of a weight: so many that its largest element has about f + 4 significant bits (1/255 folded into a
-kernel must not cost accuracy), between f and f + 12, and only while the product is proven to stay below 2^61. For
-tensors without a proof every weight has f bits, so that values below 2^(62-2f) are always safe: the range contract.
+kernel must not cost accuracy), between f and f + 12, and only while the product is proven to stay below 2^61. Without a
+proof the largest element gets f significant bits: then the product is as safe as if it were weighted by numbers up to
+one, and the sum of the inputs' magnitudes may reach 2^(62-2f), the range contract.
 
 Where both sides of an addition have different fractional bits, the coarser is shifted left, which is local and exact,
 if its bound allows (without a proof: up to 2f, as in the range contract); otherwise the finer is truncated.
@@ -131,13 +132,14 @@ class _Writer:
         return result
 
     def weight_frac(self, op: Op, x: _Value, weight: Array) -> int:
+        """Fractional bits of the op's weight; see the theory above."""
         largest = float(np.max(np.abs(weight)))
-        extra = 0 if largest == 0 else min(max(GUARD_BITS + math.floor(-math.log2(largest)), 0), EXTRA_BITS)
+        small = 0 if largest == 0 else math.floor(-math.log2(largest))
         product = bounds.propagate(op, [x.interval], [self.draft.values[name] for name in op.weights])
         if product is None:
-            return self.precision
+            return self.precision + min(max(small, 0), EXTRA_BITS)
         room = SAFE_BITS - bounds.needed_bits(product, x.tensor.frac + self.precision)
-        return self.precision + max(0, min(extra, room))
+        return self.precision + max(0, min(small + GUARD_BITS if largest else 0, EXTRA_BITS, room))
 
     def scale(self, op: Op, x: _Value) -> _Value:
         """A public factor that met no linear op: an integer and a shift."""
@@ -216,7 +218,7 @@ class _Writer:
         weights = [self.draft.values[name] for name in op.weights]
         result = bounds.propagate(op, [x.interval for x in xs], weights)
         if result is None:
-            return xs[0].tensor.frac <= 2 * self.precision
+            return True
         return bounds.needed_bits(result, xs[0].tensor.frac) <= SAFE_BITS
 
     # --- helpers that emit

@@ -74,13 +74,12 @@ def estimate(cost: Cost, network: Network) -> float:
 
 def unproven(plan: Plan) -> list[str]:
     """The layers, in order, with a value whose range could not be proved."""
-    layers = [
-        op.layer or op.kind
-        for op in plan.ops
-        if plan.tensors[op.output].bits is None
-        or (op.kind in PRODUCTS and op.attrs.get("bits", CONTRACT_BITS) >= CONTRACT_BITS)
-    ]
-    return list(dict.fromkeys(layers))
+    return list(dict.fromkeys(op.layer or op.kind for op in plan.ops if _is_unproven(plan, op)))
+
+
+def _is_unproven(plan: Plan, op: Op) -> bool:
+    product = op.kind in PRODUCTS and op.attrs.get("bits", CONTRACT_BITS) >= CONTRACT_BITS
+    return product or plan.tensors[op.output].bits is None
 
 
 def size(count: int) -> str:
@@ -142,7 +141,7 @@ def _facts(plan: Plan, total: Cost) -> list[str]:
     )
     return [
         f"Secret weights: {weights:,} in {len(plan.weights)} arrays. Fixed point: {plan.precision} fractional bits.",
-        f"Network time of a query: {waits}.",
+        *textwrap.wrap(f"Network time of a query: {waits}.", WIDTH),
     ]
 
 
@@ -151,7 +150,9 @@ def _unproven(plan: Plan) -> list[str]:
     if not layers:
         return ["Ranges: proven for every value; nothing can overflow for inputs within the declared range."]
     names = ", ".join(layers[:8]) + (f" and {len(layers) - 8} more" if len(layers) > 8 else "")
-    limit = CONTRACT_BITS - 2 * plan.precision
+    limit = CONTRACT_BITS - max(
+        plan.tensors[op.output].frac + int(op.attrs.get("truncate", 0)) for op in plan.ops if _is_unproven(plan, op)
+    )
     cause = (
         "no input_range was declared; share(cluster, input_range=(low, high)) lets bounds be proven"
         if plan.input_range is None

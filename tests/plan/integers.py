@@ -1,0 +1,47 @@
+"""An executable plan in integers, as the parties compute it, in the clear: what a run should give, to the unit."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from keras_private.plan.attributes import constant_array
+from keras_private.plan.builder import Draft
+from keras_private.plan.evaluate import _windows, apply
+from keras_private.plan.plan import Op
+from keras_private.sharing import fixed
+
+
+def run(draft: Draft, x: np.ndarray) -> dict[str, np.ndarray]:
+    """Every tensor's raw value, int64; products before truncation under '<name> product'."""
+    plan = draft.plan
+    weights = {
+        name: fixed.encode(value, plan.weights[name].frac).view(np.int64) for name, value in draft.values.items()
+    }
+    raw = {plan.input: fixed.encode(x, plan.precision).view(np.int64)}
+    for op in plan.ops:
+        result = _apply(op, [raw[name] for name in op.inputs], [weights[name] for name in op.weights])
+        raw[f"{op.output} product"] = result
+        if op.attrs.get("relu") or op.kind == "relu":
+            result = np.maximum(result, 0)
+        drop = op.attrs["bits"] if op.kind == "truncate" else op.attrs.get("truncate", 0)
+        raw[op.output] = result >> drop
+    return raw
+
+
+def _apply(op: Op, xs: list[np.ndarray], ws: list[np.ndarray]) -> np.ndarray:
+    if op.kind == "matmul":
+        result = xs[0] @ ws[0]
+    elif op.kind in ("conv2d", "depthwise_conv2d"):
+        windows = np.ascontiguousarray(_windows(op, xs[0], ws[0].shape[:2], op.attrs["dilation"], 0))
+        rule = "brcnij,ijnm->brcm" if op.kind == "conv2d" else "brcnij,ijnm->brcnm"
+        result = np.einsum(rule, windows, ws[0])
+        result = result.reshape(*result.shape[:3], -1)
+    elif op.kind == "scale_int":
+        return xs[0] * constant_array(op.attrs["multiplier"])
+    elif op.kind in ("relu", "truncate"):
+        return xs[0]
+    elif op.kind == "max_pool2d":
+        return apply(op, [xs[0].astype(np.float64)], []).astype(np.int64)  # raw values are below 2^53 here
+    else:
+        return apply(op, xs, ws)
+    return result + ws[1] if len(ws) == 2 else result
