@@ -117,12 +117,14 @@ class Link(abc.ABC):
             reason: told to the neighbours where that is still possible. It must not hold a secret.
         """
 
-    def _describe(self, peer: int, cause: str, arrow: str = "←") -> str:
-        return f"{self.names[self.index]} {arrow} {self.names[peer]}, {self.phase}: {cause}"
+    def _describe(self, peer: int | None, cause: str, arrow: str = "←") -> str:
+        """The text of an error: who (`peer` None: this side alone), when, what."""
+        them = "" if peer is None else f" {arrow} {self.names[peer]}"
+        return f"{self.names[self.index]}{them}, {self.phase}: {cause}"
 
     def _check_peer(self, peer: int) -> None:
         if peer not in (self.next, self.prev):
-            raise LinkError(self._describe(self.index, f"party {peer} is not a neighbour of party {self.index}"))
+            raise LinkError(self._describe(None, f"party {peer} is not a neighbour of party {self.index}"))
 
     def _timed_out(self, peer: int, seconds: float) -> LinkTimeoutError:
         return LinkTimeoutError(self._describe(peer, f"nothing came for {seconds:g} s"))

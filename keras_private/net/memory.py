@@ -72,11 +72,14 @@ class MemoryLink(Link):
         super().__init__(index, _NAMES, timeout)
         self._out = {peer: pipes[index, peer] for peer in (self.next, self.prev)}
         self._in = {peer: pipes[peer, index] for peer in (self.next, self.prev)}
+        self._closed = False
 
     def exchange(
         self, to_next: Sequence[Buffer], to_prev: Sequence[Buffer], from_next: int, from_prev: int
     ) -> tuple[Bytes, Bytes]:
         deadline = time.monotonic() + self.timeout
+        if self._closed:
+            raise LinkError(self._describe(None, "this side closed the link"))
         try:
             for peer, buffers in ((self.next, to_next), (self.prev, to_prev)):
                 size = payload_bytes(buffers)
@@ -108,6 +111,7 @@ class MemoryLink(Link):
             raise
 
     def close(self, reason: str = "") -> None:
+        self._closed = True
         for pipe in (*self._out.values(), *self._in.values()):
             pipe.close(_Closed(self.index, reason))
 

@@ -282,7 +282,7 @@ class TLSLink(Link):
     def _enter(self) -> None:
         with self._lock:
             if self._closed is not None:
-                raise LinkError(self._describe(self.index, self._closed))
+                raise LinkError(self._describe(None, self._closed))
             self._busy = True
 
     def _leave(self) -> None:
