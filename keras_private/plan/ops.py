@@ -206,6 +206,8 @@ def _windows(
     strides, (top, bottom, left, right) = op.attrs["strides"], op.attrs["pads"]
     rows = window_count(height, kernel[0], strides[0], top, bottom, dilation[0])
     columns = window_count(width, kernel[1], strides[1], left, right, dilation[1])
+    if not shape_fits((height + top + bottom, width + left + right, math.prod(given) // (height * width))):
+        raise PlanError(f"{describe(op)}: padding {op.attrs['pads']} makes the input too large")
     if rows < 1 or columns < 1:
         raise PlanError(
             f"{describe(op)}: a window of {kernel} (dilation {dilation}) is larger than an input of {given}"

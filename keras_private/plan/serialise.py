@@ -21,7 +21,7 @@ from keras_private.plan.plan import IDENTIFIER, Op, Plan, Shape, Tensor, Weight
 
 MAGIC = "keras_private plan"
 VERSION = 1
-MAX_BYTES = 16 << 20
+MAX_BYTES = 4 << 20
 MAX_OPS = 10_000
 MAX_WEIGHT_ELEMENTS = 1 << 28  # of all weights together
 MAX_BITS = 62
@@ -187,11 +187,11 @@ def _check_program(
         used |= {*op.inputs, *op.weights}
     if tensors.keys() != claimed.keys():
         raise PlanError("the plan describes tensors that no op makes")
+    if output not in tensors or tensors[output].frac != precision:
+        raise PlanError(f"the plan's output must be a tensor with {precision} fractional bits")
     unused = (tensors.keys() | weights.keys()) - used - {output, source}
     if unused:
         raise PlanError(f"{len(unused)} tensors or weights of the plan are never used, {min(unused)!r} among them")
-    if output not in tensors or tensors[output].frac != precision:
-        raise PlanError(f"the plan's output must be a tensor with {precision} fractional bits")
     return tensors
 
 

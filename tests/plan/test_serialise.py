@@ -1,0 +1,207 @@
+"""Reading plans back: all of a good one, nothing of a bad one."""
+
+import copy
+import functools
+from typing import Any
+
+import msgpack
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from keras_private.errors import PlanError
+from keras_private.plan.optimise import optimise
+from keras_private.plan.plan import Plan
+from keras_private.plan.serialise import MAX_OPS, digest, parse, serialise, validate
+
+from . import models
+
+heavy = settings(derandomize=True, deadline=None, max_examples=400)
+names = sorted(models.ALL)
+
+
+@functools.cache
+def plan(name: str) -> Plan:
+    return optimise(models.ALL[name]()).plan
+
+
+@functools.cache
+def data(name: str) -> bytes:
+    return serialise(plan(name))
+
+
+@pytest.mark.parametrize("name", names)
+def test_reads_back_what_was_written(name: str) -> None:
+    back = parse(data(name))
+    assert back == plan(name)
+    assert serialise(back) == data(name)
+    assert digest(back) == digest(plan(name))
+    assert len(digest(back)) == 64
+
+
+def test_different_plans_have_different_hashes() -> None:
+    assert len({digest(plan(name)) for name in names}) == len(names)
+
+
+def refused_or_valid(raw: bytes) -> None:
+    try:
+        read = parse(raw)
+    except PlanError:
+        return
+    validate(read)
+    assert serialise(read) == raw
+
+
+@heavy
+@given(st.sampled_from(names), st.integers(0, 10_000), st.binary(min_size=0, max_size=3), st.integers(0, 3))
+def test_bytes_changed_anywhere(name: str, at: int, new: bytes, removed: int) -> None:
+    raw = data(name)
+    at %= len(raw) + 1
+    refused_or_valid(raw[:at] + new + raw[at + removed :])
+
+
+@heavy
+@given(st.sampled_from(names), st.integers(0, 10_000))
+def test_truncated(name: str, at: int) -> None:
+    raw = data(name)
+    with pytest.raises(PlanError):
+        parse(raw[: at % len(raw)])
+
+
+@settings(derandomize=True, deadline=None, max_examples=200)
+@given(st.binary(max_size=200))
+def test_random_bytes(raw: bytes) -> None:
+    with pytest.raises(PlanError):
+        parse(raw)
+
+
+def spots(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The paths of all values within a document."""
+    found = [path] if path else []
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        found += spots(item, (*path, key))
+    return found
+
+
+anything = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-5, 70),
+    st.sampled_from([2**63, -(2**63), 2**31, 62, 10**9]),
+    st.floats(),
+    st.text(max_size=4),
+    st.binary(max_size=4),
+    st.sampled_from(["t0", "t1", "input", "relu", "matmul", "conv2d", "truncate", "scale_int", "NHWC", ""]),
+    st.lists(st.integers(-1, 9), max_size=4),
+    st.dictionaries(st.sampled_from(["bits", "truncate", "relu", "x"]), st.integers(-1, 70), max_size=3),
+    st.just([[[[[[]]]]]]),
+)
+
+
+@heavy
+@given(st.sampled_from(names), st.integers(0, 10_000), anything, st.sampled_from(["set", "delete", "repeat"]))
+def test_well_formed_but_altered(name: str, where: int, value: Any, how: str) -> None:
+    document = msgpack.unpackb(data(name))
+    paths = spots(document)
+    *parents, key = paths[where % len(paths)]
+    holder = document
+    for step in parents:
+        holder = holder[step]
+    if how == "set":
+        holder[key] = value
+    elif how == "delete":
+        del holder[key]
+    elif isinstance(holder, list):
+        holder.insert(key, copy.deepcopy(holder[key]))
+    refused_or_valid(msgpack.packb(document))
+
+
+def altered(change: Any) -> bytes:
+    document = msgpack.unpackb(data("mnist"))
+    change(document)
+    packed: bytes = msgpack.packb(document)
+    return packed
+
+
+def attr(document: Any, op: int, name: str, value: Any) -> None:
+    document["ops"][op][4][name] = value
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda d: d.update(version=2), "version 2, this program reads version 1"),
+        (lambda d: d.update(format="other"), "not a keras_private plan"),
+        (lambda d: d.update(extra=1), "fields"),
+        (lambda d: d.pop("input_range"), "fields"),
+        (lambda d: d.update(precision=0), "precision"),
+        (lambda d: d.update(precision=True), "precision"),
+        (lambda d: d.update(input_range=[1.0, 0.0]), "input_range"),
+        (lambda d: d.update(input_range=[float("nan"), 1.0]), "input_range"),
+        (lambda d: d.update(output="t1"), "output"),
+        (lambda d: d.update(output="t99"), "output"),
+        (lambda d: d.update(input="t0"), "assigned twice"),
+        (lambda d: d.update(ops=d["ops"] * (MAX_OPS // 2)), "limit"),
+        (lambda d: d["ops"][1].__setitem__(0, "pickle"), "unknown op kind"),
+        (lambda d: d["ops"][1].__setitem__(0, "scale"), "does not belong"),
+        (lambda d: d["ops"][1].__setitem__(1, ["t3"]), "does not exist"),
+        (lambda d: d["ops"][1].__setitem__(2, ["nothing"]), "does not exist"),
+        (lambda d: d["ops"][1].__setitem__(5, "a b\n"), "short identifier"),
+        (lambda d: d["ops"][1].__setitem__(5, "x" * 65), "short identifier"),
+        (lambda d: d["ops"].pop(0), "does not exist"),
+        (lambda d: d["ops"].pop(), "no op makes"),
+        (lambda d: attr(d, 1, "truncate", 99), "truncate is malformed"),
+        (lambda d: attr(d, 1, "truncate", 3), "fractional bits differ|needs"),
+        (lambda d: attr(d, 1, "relu", 1), "relu is malformed"),
+        (lambda d: attr(d, 1, "bits", 63), "bits is malformed"),
+        (lambda d: attr(d, 1, "surprise", 1), "surprise"),
+        (lambda d: d["ops"][1][4].pop("strides"), "strides"),
+        (lambda d: attr(d, 1, "strides", [2, 0]), "strides is malformed"),
+        (lambda d: attr(d, 1, "pads", [9, 0, 0, 0]), "differ"),
+        (lambda d: attr(d, 1, "pads", [1 << 27, 0, 0, 0]), "too large"),
+        (lambda d: d["tensors"][1].__setitem__(1, [1, 2, 3]), "differ"),
+        (lambda d: d["tensors"][1].__setitem__(1, [1 << 20, 1 << 20]), "shape"),
+        (lambda d: d["tensors"][1].__setitem__(3, 0), "bound in bits"),
+        (lambda d: d["tensors"][1].__setitem__(3, 63), "bound in bits"),
+        (lambda d: d["tensors"].append(["t77", [1], 16, None]), "no op makes"),
+        (lambda d: d["tensors"].append(d["tensors"][0]), "twice"),
+        (lambda d: d["weights"].append(["w", [1], 16]), "never used"),
+        (lambda d: d["weights"].append(["w", [1 << 28], 16]), "elements together"),
+        (lambda d: d["weights"].reverse(), "canonical"),
+    ],
+)
+def test_refusals_give_the_reason(change: Any, reason: str) -> None:
+    with pytest.raises(PlanError, match=reason):
+        parse(altered(change))
+
+
+def test_limits() -> None:
+    raw = data("mnist")
+    with pytest.raises(PlanError, match="bytes exceeds"):
+        parse(raw, max_bytes=100)
+    with pytest.raises(PlanError, match="limit is 3 ops"):
+        parse(raw, max_ops=3)
+    with pytest.raises(PlanError, match="elements together"):
+        parse(raw, max_weight_elements=10)
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        b"\xdd\xff\xff\xff\xff",
+        b"\xdf\xff\xff\xff\xff",
+        b"\xdb\xff\xff\xff\xff",
+        b"\xc9\x7f\xff\xff\xff\x01",
+        b"\x91" * 4000,
+    ],
+    ids=["list", "map", "string", "extension", "nesting"],
+)
+def test_claimed_sizes_are_not_believed(bomb: bytes) -> None:
+    with pytest.raises(PlanError):
+        parse(bomb)
+
+
+def test_a_recorded_plan_is_not_for_the_parties() -> None:
+    with pytest.raises(PlanError):
+        parse(serialise(models.mnist().plan))
