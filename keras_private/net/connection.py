@@ -146,8 +146,13 @@ class Listener:
             }.get(error.errno or 0, error.strerror or str(error))
             raise LinkError(f"{self._local.name} cannot listen at {format_address((host, port))}: {cause}") from None
         self.address: Address = (host, self._sock.getsockname()[1])
-        self._closed = threading.Event()
         self._waker, self._wake = socket.socketpair()
+        self._poller = select.poll()
+        self._poller.register(self._sock, select.POLLIN)
+        self._poller.register(self._waker, select.POLLIN)
+        self._lock = threading.Lock()  # around the two fields below
+        self._accepting = False
+        self._closed = False
 
     def accept(self, timeout: float = DEFAULT_TIMEOUT) -> Pending:
         """The next caller; its handshake is left to do, best in a thread of its own.
@@ -156,32 +161,52 @@ class Listener:
             LinkTimeoutError: nobody called.
             LinkError: the listener was closed, or the system is out of file descriptors.
         """
-        deadline = time.monotonic() + timeout
         here = f"{self._local.name} at {format_address(self.address)}"
-        poller = select.poll()
-        with contextlib.suppress(OSError, ValueError):  # closed by another thread: noticed below
-            poller.register(self._sock, select.POLLIN)
-            poller.register(self._waker, select.POLLIN)
-        while not self._closed.is_set():
-            if not poller.poll(max(0.0, deadline - time.monotonic()) * 1000):
+        with self._lock:
+            if self._closed:
+                raise LinkError(f"{here}: the listener was closed")
+            self._accepting = True
+        try:
+            accepted = self._accept(time.monotonic() + timeout)
+            if accepted is None:
                 raise LinkTimeoutError(f"{here}: nobody connected in {timeout:g} s")
-            try:
-                sock, peer = self._sock.accept()
-            except (BlockingIOError, ConnectionAbortedError):
-                continue  # the caller has changed its mind
-            except OSError as error:
-                if self._closed.is_set():
-                    break
-                raise LinkError(f"{here} cannot accept: {error.strerror}") from None
-            return Pending(sock, (peer[0], peer[1]), self._context, self._local)
-        raise LinkError(f"{here}: the listener was closed")
+            sock, address = accepted
+            return Pending(sock, address, self._context, self._local)
+        except LinkError:
+            raise
+        except OSError as error:
+            cause = "the listener was closed" if self._closed else f"cannot accept: {error.strerror}"
+            raise LinkError(f"{here}: {cause}") from None
+        finally:
+            with self._lock:
+                self._accepting = False
+                if self._closed:
+                    self._release()
+
+    def _accept(self, deadline: float) -> tuple[socket.socket, Address] | None:
+        while self._poller.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            if self._closed:
+                raise OSError(errno.EBADF, "closed")
+            # A caller may have changed its mind in the meantime.
+            with contextlib.suppress(BlockingIOError, ConnectionAbortedError):
+                sock, address = self._sock.accept()
+                return sock, address[:2]
+        return None
 
     def close(self) -> None:
         """Stops listening and ends a waiting `accept`. Idempotent."""
-        if not self._closed.is_set():
-            self._closed.set()
-            self._wake.close()  # poll() sees the end of the pair's other end
-            self._sock.close()
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            if self._accepting:
+                self._wake.send(b"!")  # the accepting thread closes: its poll() must not see another file's number
+            else:
+                self._release()
+
+    def _release(self) -> None:
+        for sock in (self._sock, self._waker, self._wake):
+            sock.close()
 
 
 def _parse(address: str | Address) -> Address:

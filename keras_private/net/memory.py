@@ -89,7 +89,7 @@ class MemoryLink(Link):
                     self.stats.sent_frames += 1
             received_next = self._receive(self.next, FrameType.DATA, from_next, deadline, self.timeout)
             received_prev = self._receive(self.prev, FrameType.DATA, from_prev, deadline, self.timeout)
-        except LinkError as error:
+        except BaseException as error:
             self.close(str(error))
             raise
         self.stats.rounds += 1

@@ -74,7 +74,7 @@ class _Neighbour:
         """Sends what the socket takes; `push` sends the rest."""
         header = pack_header(size, kind, self.lane, self.sent)
         self.sent += 1
-        if size < _CHUNK:
+        if size + HEADER_BYTES <= _CHUNK:
             frame = b"".join((header, *cast("Sequence[bytes]", buffers)))
             try:
                 sent = self.sock.send(frame)
@@ -186,7 +186,11 @@ class TLSLink(Link):
         names[(index - 1) % 3] = prev.peer.name
         super().__init__(index, (names[0], names[1], names[2]), timeout)
         self._next = _Neighbour(self.next, next, lane)
-        self._prev = _Neighbour(self.prev, prev, lane)
+        try:
+            self._prev = _Neighbour(self.prev, prev, lane)
+        except LinkError:
+            self._next.sock.close()
+            raise
         self._both = (self._next, self._prev)
         self._by_fileno = {neighbour.fileno: neighbour for neighbour in self._both}
         # Registering costs more than polling, so the three cases of every round are ready-made.

@@ -35,7 +35,9 @@ def test_a_header_reads_back(length: int, lane: int, sequence: int) -> None:
 
 
 def test_the_layout_is_fixed() -> None:
-    assert pack_header(0x01020304, FrameType.DATA, 0x0506, 7).hex() == "04030201" + "01" + "00" + "0605" + "07" + "00" * 7
+    assert (
+        pack_header(0x01020304, FrameType.DATA, 0x0506, 7).hex() == "04030201" + "01" + "00" + "0605" + "07" + "00" * 7
+    )
 
 
 @pytest.mark.parametrize(

@@ -229,3 +229,10 @@ def test_errors_hold_no_payload(make_links: Make) -> None:
     error = failure(lambda: one.exchange([], [], 0, 5))
     assert "secret" not in str(error)
     assert "secret" not in repr(zero)
+
+
+def test_a_buffer_that_cannot_be_sent_ends_the_lane(make_links: Make) -> None:
+    zero, one, _ = make_links()
+    with pytest.raises(ValueError, match="contiguous"):
+        zero.exchange([np.zeros((4, 4), np.uint64).T[:2]], [], 0, 0)
+    assert "it gave up" in str(failure(lambda: one.exchange([], [], 0, 8)))
