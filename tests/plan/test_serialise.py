@@ -139,7 +139,7 @@ def attr(document: Any, op: int, name: str, value: Any) -> None:
         (lambda d: d.update(precision=True), "precision"),
         (lambda d: d.update(input_range=[1.0, 0.0]), "input_range"),
         (lambda d: d.update(input_range=[float("nan"), 1.0]), "input_range"),
-        (lambda d: d.update(output="t1"), "output"),
+        (lambda d: d.update(output="t1"), "never used"),
         (lambda d: d.update(output="t99"), "output"),
         (lambda d: d.update(input="t0"), "assigned twice"),
         (lambda d: d.update(ops=d["ops"] * (MAX_OPS // 2)), "limit"),
