@@ -144,9 +144,9 @@ class ClusterConfig(_Section):
                 )
             if self.tls is None and not party.is_loopback:
                 raise ValueError(
-                    f"tls: is missing, and parties.{name} ({party.host}) is not on this machine; add "
-                    '\'tls: {ca: certs/ca.crt, cert: "certs/{name}.crt", key: "certs/{name}.key"}\' and make the '
-                    "files with 'keras-private certs'"
+                    f"tls: is missing, and parties.{name} ({party.host}) is not on this machine; add 'tls: "
+                    '{ca: "certs/{name}/ca.crt", cert: "certs/{name}/{name}.crt", key: "certs/{name}/{name}.key"}\' '
+                    "and make the files with 'keras-private certs'"
                 )
         return self
 

@@ -30,6 +30,11 @@ ID_BYTES: Final = 16
 CONTROL_BYTES: Final = 1 << 20
 """Largest message that carries no shares."""
 
+REFUSED: Final = "refused"
+"""Code of an error: a party said no (`RefusedError`)."""
+FAILED: Final = "failed"
+"""Code of an error: a party could not (`PartyError`)."""
+
 _MAX_TEXT = 1 << 16
 _MAX_ITEMS = 1 << 16
 
@@ -129,7 +134,7 @@ class Welcome(Message):
 @_message("error")
 @dataclasses.dataclass(frozen=True, slots=True)
 class Error(Message):
-    """`code`: see `codes`; `request`: the query it is about, if it is about one."""
+    """`code`: REFUSED or FAILED; `request`: the query it is about, if it is about one."""
 
     code: str
     text: str
@@ -367,7 +372,13 @@ def decode(data: bytes) -> Message:
     """
     try:
         fields = msgpack.unpackb(
-            data, raw=False, use_list=False, max_array_len=_MAX_ITEMS, max_map_len=64, max_str_len=_MAX_TEXT, max_ext_len=0
+            data,
+            raw=False,
+            use_list=False,
+            max_array_len=_MAX_ITEMS,
+            max_map_len=64,
+            max_str_len=_MAX_TEXT,
+            max_ext_len=0,
         )
     except (ValueError, TypeError, RecursionError, msgpack.UnpackException):
         raise FrameError("a message that is not msgpack") from None

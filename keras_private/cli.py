@@ -1,0 +1,131 @@
+"""`keras-private …`: run a party, make certificates, ask how a cluster is.
+
+keras-private party --config cluster.yaml --name server0
+keras-private certs --config cluster.yaml --folder certs --owner alice --client bob
+keras-private status --config cluster.yaml
+"""
+
+from __future__ import annotations
+
+import datetime
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from keras_private.config import PARTY_NAMES, ClusterConfig
+from keras_private.errors import KerasPrivateError
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+Config = Annotated[Path, typer.Option(help="The cluster's cluster.yaml.")]
+
+
+@app.command()
+def party(
+    config: Config, name: Annotated[str, typer.Option(help="Which party this is: server0, server1 or server2.")]
+) -> None:
+    """Run one party until it is told to stop (Ctrl-C, SIGTERM)."""
+    from keras_private.party.__main__ import run
+
+    if name not in PARTY_NAMES:
+        raise typer.BadParameter(f"{name!r} is none of {', '.join(PARTY_NAMES)}", param_hint="--name")
+    raise typer.Exit(run(str(config), name))
+
+
+@app.command()
+def certs(
+    config: Config = Path("cluster.yaml"),
+    folder: Annotated[Path, typer.Option(help="Where the folders are made.")] = Path("certs"),
+    owner: Annotated[list[str] | None, typer.Option(help="An owner's name; may be given several times.")] = None,
+    client: Annotated[list[str] | None, typer.Option(help="A client's name; may be given several times.")] = None,
+    days: Annotated[int, typer.Option(min=1, max=3650, help="How long the certificates are valid.")] = 365,
+    renew: Annotated[bool, typer.Option(help="Make those anew that are still good, too.")] = False,
+) -> None:
+    """Make an authority, and a folder with a certificate for every participant, ready to be copied to their hosts.
+
+    What is there and good stays as it is; what expires within 30 days is made anew.
+    """
+    from keras_private.net.certificates import create_authority, expires_at, expiry_warning, issue
+    from keras_private.net.roles import Role
+
+    cluster = ClusterConfig.load(config)
+    hosts = {name: (each.address[0],) for name, each in cluster.parties.items()}
+    roles = [Role("party", name) for name in PARTY_NAMES]
+    roles += [Role("owner", name) for name in owner or ["owner"]]
+    roles += [Role("client", name) for name in client or ["client"]]
+    if len({role.name.lower() for role in roles} | {"authority"}) != len(roles) + 1:
+        raise typer.BadParameter("every participant needs a name of their own, other than 'authority'")
+    authority = folder / "authority"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not (authority / "ca.key").exists():
+        create_authority(authority)
+    for role in roles:
+        place = folder / role.name
+        cert = place / f"{role.name}.crt"
+        made = renew or not cert.exists() or expiry_warning(cert) is not None
+        if made:
+            place.mkdir(mode=0o700, exist_ok=True)
+            issue(place, role, hosts.get(role.name, ()), days, authority)
+        typer.echo(f"{role!s:24} {place}/  expires {expires_at(cert):%Y-%m-%d}{'' if made else '  (kept)'}")
+    if warning := expiry_warning(authority / "ca.crt"):
+        typer.echo(warning, err=True)
+    typer.echo(
+        f"\nCopy each folder to its participant's host, as {folder.name}/<name>/ beside cluster.yaml, which says:"
+    )
+    stem = f"{folder.name}/{{name}}/"
+    typer.echo(f'  tls: {{ca: "{stem}ca.crt", cert: "{stem}{{name}}.crt", key: "{stem}{{name}}.key"}}')
+    typer.echo(f"Keep {authority}/ to yourself: who has ca.key can become anyone.")
+
+
+@app.command()
+def status(config: Config = Path("cluster.yaml")) -> None:
+    """Say which parties are up, what they hold and do, and when their certificates expire.
+
+    Exit code 1 if a party is down.
+    """
+    from keras_private.net.roles import Role
+    from keras_private.owner import ask_status
+    from keras_private.party.network import TLSNetwork, credentials
+
+    cluster = ClusterConfig.load(config)
+    network = TLSNetwork(cluster, credentials(cluster, Role("owner", "owner")))
+    down = 0
+    for index, name in enumerate(PARTY_NAMES):
+        head = f"{name}  {cluster.party(index).host}"
+        try:
+            answer = ask_status(cluster, network, index)
+        except KerasPrivateError as error:
+            down += 1
+            typer.echo(f"{head}  DOWN  {error}")
+            continue
+        model = f"model {answer.digest[:16]} of {answer.owner}" if answer.digest else "no model"
+        state = "serving, " if answer.serving else ""
+        typer.echo(
+            f"{head}  up  {model}  {state}served {answer.served}, waiting {answer.waiting}  "
+            f"peers {', '.join(answer.peers) or 'none'}, lanes {answer.lanes}  {_expiry(answer.expires)}"
+        )
+    raise typer.Exit(1 if down else 0)
+
+
+def _expiry(seconds: int | None) -> str:
+    if seconds is None:
+        return ""
+    when = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+    left = (when - datetime.datetime.now(datetime.UTC)).days
+    warning = "  RENEW IT: keras-private certs" if left < 30 else ""
+    return f"certificate until {when:%Y-%m-%d} ({left} days){warning}"
+
+
+def main() -> None:
+    """The command's entry point: known errors in one line."""
+    try:
+        app()
+    except KerasPrivateError as error:
+        sys.stderr.write(f"keras-private: {error}\n")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,314 @@
+"""TFECluster: the three parties of a cluster, started and stopped from here where they are this machine's.
+
+    with TFECluster.from_yaml("cluster.yaml") as cluster: …     # starts, and stops at the end
+    TFECluster(TFEWorker(), TFEWorker(), TFEWorker())           # three threads of this process
+
+A party that is started from here is a process of its own. It is told its configuration on its standard input, and that
+pipe is also its life line: when this process ends, however it ends, the pipe closes and the party stops.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import select
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from keras_private.config import PARTY_NAMES, ClusterConfig
+from keras_private.errors import ClusterError, ConfigError, KerasPrivateError, LinkError, StartError, StateError
+from keras_private.logs import LEVEL_VARIABLE, party_log
+from keras_private.net.roles import Role
+from keras_private.owner import ask_status
+from keras_private.party.dial import wait_for
+from keras_private.party.memory import MemoryNetwork
+from keras_private.party.messages import VERSION, Hello, Status
+from keras_private.party.network import Network, TLSNetwork, credentials
+from keras_private.party.server import PartyServer
+from keras_private.worker import TFEWorker
+
+START_S = 60.0
+_STOP_S = 5.0
+_READY, _FAILED = "ready", "failed "
+
+
+class TFECluster:
+    """Three parties.
+
+    Args:
+        workers: exactly three: all with hosts (processes, here or elsewhere), or all without (threads of this process).
+
+    Raises:
+        ConfigError: not three, or a mixture, or a host twice.
+    """
+
+    def __init__(self, *workers: TFEWorker) -> None:
+        for worker in workers:
+            if not isinstance(worker, TFEWorker):
+                raise ConfigError(f"a cluster is made of TFEWorker objects, not {type(worker).__name__}")
+        if len(workers) != len(PARTY_NAMES):
+            raise ConfigError(f"a cluster has exactly three workers; {len(workers)} were given")
+        hosts = [worker.host for worker in workers if worker.host is not None]
+        if hosts and len(hosts) != len(workers):
+            raise ConfigError("either all three workers have a host, or none has (a cluster within this process)")
+        self._local = not hosts
+        # An in-process cluster listens nowhere; its configuration holds the limits.
+        addresses = hosts or [f"localhost:{port}" for port in (4000, 4001, 4002)]
+        self._setup(workers, ClusterConfig.of_hosts(addresses, [worker.auto_managed for worker in workers]), None)
+
+    @classmethod
+    def from_yaml(cls, path: str | Path) -> TFECluster:
+        """The cluster that a cluster.yaml describes.
+
+        Raises:
+            ConfigError: the file says something that is wrong; all of it, by name.
+        """
+        return cls.from_config(ClusterConfig.load(path), Path(path).expanduser())
+
+    @classmethod
+    def from_config(cls, config: ClusterConfig, path: Path | None = None) -> TFECluster:
+        """The cluster that a configuration describes; `path` is the file it came from, for what people are told."""
+        cluster = cls.__new__(cls)
+        cluster._local = False
+        workers = [TFEWorker(host=party.host, auto_managed=party.auto_managed) for party in config.parties.values()]
+        cluster._setup(tuple(workers), config, path)
+        return cluster
+
+    @classmethod
+    def in_process(cls, config: ClusterConfig) -> TFECluster:
+        """Three threads of this process with the precision and limits of `config`; its hosts are not used."""
+        cluster = cls(TFEWorker(), TFEWorker(), TFEWorker())
+        cluster._config = config
+        return cluster
+
+    def _setup(self, workers: tuple[TFEWorker, ...], config: ClusterConfig, path: Path | None) -> None:
+        self._workers = workers
+        self._config = config
+        self._path = path
+        self._lock = threading.RLock()
+        self._started = False
+        self._processes: dict[str, _PartyProcess] = {}
+        self._servers: list[PartyServer] = []
+        self._memory: MemoryNetwork | None = None
+
+    def __repr__(self) -> str:
+        where = "in this process" if self._local else ", ".join(str(worker.host) for worker in self._workers)
+        return f"TFECluster({where}; {'started' if self._started else 'not started'})"
+
+    # What others ask
+
+    @property
+    def workers(self) -> tuple[TFEWorker, ...]:
+        """The three workers, in order; the first is the leader."""
+        return self._workers
+
+    @property
+    def config(self) -> ClusterConfig:
+        return self._config
+
+    @property
+    def started(self) -> bool:
+        return self._started
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The process ids of the parties that were started from here."""
+        return {name: process.pid for name, process in self._processes.items()}
+
+    @property
+    def tfe_config(self) -> Any:
+        """The `tfe.RemoteConfig` of the same three players. Imports TensorFlow.
+
+        Raises:
+            ConfigError: TF Encrypted is not installed.
+        """
+        from keras_private.lowering.tfe import load  # the one place below `hook` that asks for TensorFlow
+
+        return load().RemoteConfig([(name, party.host) for name, party in self._config.parties.items()])
+
+    def network(self, role: Role) -> Network:
+        """The cluster as this owner or client sees it.
+
+        Raises:
+            StateError: an owner's, before `start`; or an in-process cluster that was not started.
+            ConfigError: there are no usable certificates.
+        """
+        if not self._started and (self._local or role.kind == "owner"):
+            raise StateError("the cluster is not running: call cluster.start() first")
+        if self._memory is not None:
+            return self._memory.as_role(role)
+        return TLSNetwork(self._config, credentials(self._config, role))
+
+    def status(self) -> dict[str, Status | KerasPrivateError]:
+        """What each party says about itself, or why it says nothing."""
+        network = self.network(Role("owner", "owner"))
+        answers: dict[str, Status | KerasPrivateError] = {}
+        for index, name in enumerate(PARTY_NAMES):
+            try:
+                answers[name] = ask_status(self._config, network, index)
+            except (LinkError, ClusterError) as error:
+                answers[name] = error
+        return answers
+
+    # Starting and stopping
+
+    def start(self, timeout: float = START_S) -> TFECluster:
+        """Start the parties that are managed from here, and wait until all three are there. Does nothing when started.
+
+        For the others it prints the command to run on their hosts.
+
+        Args:
+            timeout: seconds to wait for each party.
+
+        Raises:
+            StartError: a party did not start, or is not there; names it and the cause. No party is left behind.
+            ConfigError: there are no usable certificates.
+        """
+        with self._lock:
+            if self._started:
+                return self
+            try:
+                if self._local:
+                    self._start_threads()
+                else:
+                    self._start_processes(timeout)
+            except BaseException:
+                self._end()
+                raise
+            self._started = True
+            atexit.register(self.stop)
+        return self
+
+    def stop(self) -> None:
+        """Stop the parties that were started from here. The second time it does nothing."""
+        with self._lock:
+            if self._started:
+                self._started = False
+                atexit.unregister(self.stop)
+                self._end()
+
+    def __enter__(self) -> TFECluster:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _start_threads(self) -> None:
+        memory = MemoryNetwork(Role("owner", "owner"))
+        for index, name in enumerate(PARTY_NAMES):
+            network = memory.as_role(Role("party", name))
+            server = PartyServer(self._config, index, network, log=party_log(name, "error"))
+            self._servers.append(server)
+            server.start()
+        self._memory = memory
+
+    def _start_processes(self, timeout: float) -> None:
+        network = TLSNetwork(self._config, credentials(self._config, Role("owner", "owner")))
+        deadline = time.monotonic() + timeout
+        for name, party in self._config.parties.items():
+            if party.auto_managed:
+                self._processes[name] = _PartyProcess(name, self._config)
+        for index, worker in enumerate(self._workers):
+            if not worker.auto_managed:
+                command = worker.command(index, str(self._path or "cluster.yaml"))
+                print(f"Run on the host of {worker.host}:  {command}", flush=True)  # noqa: T201  the user is to see it
+        for process in self._processes.values():
+            process.wait_ready(deadline)
+        for index, name in enumerate(PARTY_NAMES):
+            if name not in self._processes:
+                try:
+                    hello = Hello("owner", VERSION, self._config.cluster)
+                    wait_for(network, index, hello, max(1.0, deadline - time.monotonic())).close()
+                except (LinkError, ClusterError) as error:
+                    raise StartError(f"{name} at {self._workers[index].host} is not there: {error}") from None
+
+    def _end(self) -> None:
+        for process in self._processes.values():
+            process.ask_to_stop()
+        for process in self._processes.values():
+            process.wait_stopped()
+        self._processes = {}
+        for server in self._servers:
+            server.stop()
+        self._servers = []
+        self._memory = None
+
+
+class _PartyProcess:
+    """One party as a child process."""
+
+    def __init__(self, name: str, config: ClusterConfig) -> None:
+        self._name = name
+        environment = dict(os.environ)
+        environment.setdefault(LEVEL_VARIABLE, "error")
+        here = str(Path(__file__).resolve().parent.parent)  # the child must find this very package
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [here, environment.get("PYTHONPATH")]))
+        try:
+            # A session of its own: Ctrl-C at the terminal is for us alone, we then end the parties in good order.
+            self._process = subprocess.Popen(  # noqa: S603  our own interpreter and module
+                [sys.executable, "-m", "keras_private.party", "--config", "-", "--name", name],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=environment,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise StartError(f"{name} could not be started: {error}") from None
+        with contextlib.suppress(OSError):  # if it is gone already, wait_ready says why
+            self._stdin.write(config.to_json().encode() + b"\n")
+            self._stdin.flush()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def _stdin(self) -> Any:
+        return self._process.stdin
+
+    @property
+    def _stdout(self) -> Any:
+        return self._process.stdout
+
+    def wait_ready(self, deadline: float) -> None:
+        """Wait for the line in which the party says that it listens.
+
+        Raises:
+            StartError: it says something else, ends, or says nothing; names the party and the cause.
+        """
+        poller = select.poll()
+        poller.register(self._stdout, select.POLLIN)
+        if not poller.poll(1000 * max(0.0, deadline - time.monotonic())):
+            raise StartError(f"{self._name} did not start in time")
+        line = self._stdout.readline().decode(errors="replace").strip()
+        if line == _READY:
+            return
+        if line.startswith(_FAILED):
+            raise StartError(f"{self._name} did not start: {line.removeprefix(_FAILED)}")
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_STOP_S)
+        raise StartError(
+            f"{self._name} ended while starting, with exit code {self._process.returncode}; see its output"
+        )
+
+    def ask_to_stop(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stdin.close()
+
+    def wait_stopped(self) -> None:
+        """The end of the process, by force if need be."""
+        for insist in (None, self._process.terminate, self._process.kill):
+            if insist is not None:
+                insist()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_STOP_S)
+                break
+        self._stdout.close()

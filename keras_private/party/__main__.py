@@ -1,0 +1,87 @@
+"""Runs one party:  python -m keras_private.party --config cluster.yaml --name server0
+
+`--config -` is how `TFECluster.start` runs it: the configuration comes as one JSON line on standard input, "ready" or
+"failed <cause>" goes to standard output, and the party stops when its standard input ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+
+from keras_private.config import PARTY_NAMES, ClusterConfig
+from keras_private.errors import KerasPrivateError
+from keras_private.logs import party_log
+from keras_private.net.certificates import expires_at, expiry_warning
+from keras_private.net.roles import Role
+from keras_private.party.network import TLSNetwork, credentials
+from keras_private.party.server import PartyServer
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a party until SIGTERM, SIGINT or, when managed, the end of standard input. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m keras_private.party", description="Run one party of a cluster.")
+    parser.add_argument("--config", required=True, help="the cluster's cluster.yaml")
+    parser.add_argument("--name", required=True, choices=PARTY_NAMES, help="which party this is")
+    options = parser.parse_args(arguments)
+    return run(options.config, options.name)
+
+
+def run(config: str, name: str) -> int:
+    """See `main`."""
+    managed, stop = config == "-", threading.Event()
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, lambda *_: stop.set())
+    try:
+        server = _start(config, name)
+    except (KerasPrivateError, json.JSONDecodeError) as error:
+        if managed:
+            _say(f"failed {' '.join(str(error).split())}")
+        else:
+            sys.stderr.write(f"{name}: {error}\n")
+        return 1
+    if managed:
+        _say("ready")
+        threading.Thread(target=_watch_parent, args=(stop,), name="parent", daemon=True).start()
+    stop.wait()
+    server.stop()
+    return 0
+
+
+def _start(source: str, name: str) -> PartyServer:
+    log = party_log(name)
+    config = ClusterConfig.parse(json.loads(sys.stdin.readline())) if source == "-" else ClusterConfig.load(source)
+    files = credentials(config, Role("party", name))
+    if warning := expiry_warning(files.cert):
+        log.warning("certificate", cause=warning)
+    server = PartyServer(
+        config,
+        PARTY_NAMES.index(name),
+        TLSNetwork(config, files),
+        log=log,
+        expires=int(expires_at(files.cert).timestamp()),
+    )
+    server.start()
+    return server
+
+
+def _say(line: str) -> None:
+    with contextlib.suppress(OSError):  # the parent may be gone; then our standard input ends too
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+
+
+def _watch_parent(stop: threading.Event) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        while sys.stdin.buffer.read(1):
+            pass
+    stop.set()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

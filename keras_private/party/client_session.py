@@ -1,0 +1,154 @@
+"""A client's connection to a party: describe, query, cancel."""
+
+from __future__ import annotations
+
+import select
+import threading
+from collections.abc import Callable
+
+from keras_private.errors import FrameError, InputError, KerasPrivateError, LinkError, LinkTimeoutError, RefusedError
+from keras_private.net.frames import as_bytes
+from keras_private.party.messages import (
+    FAILED,
+    REFUSED,
+    Answer,
+    Cancel,
+    Describe,
+    Description,
+    Error,
+    Message,
+    Query,
+    decode,
+    encode,
+)
+from keras_private.party.models import HeldModel
+from keras_private.party.network import Channel
+from keras_private.party.node import Node
+from keras_private.party.queue import Request
+from keras_private.sharing.share import Package, Share
+
+IDLE_S = 60.0
+_AT_ONCE = 1 << 16  # an answer up to this size fits into a socket that says it has room
+
+
+class ClientSession:
+    """Runs in the connection's own thread; answers come from a lane's.
+
+    Args:
+        admit: puts a request into the queue (and tells the leader).
+        drop: the client does not want a request any more.
+    """
+
+    def __init__(
+        self, node: Node, channel: Channel, admit: Callable[[Request], None], drop: Callable[[bytes], None]
+    ) -> None:
+        self._node = node
+        self._channel = channel
+        self._admit = admit
+        self._drop = drop
+        self._open: set[bytes] = set()
+
+    def run(self) -> None:
+        """Serve the client until it goes away.
+
+        Raises:
+            FrameError: it sent something that no client sends.
+            LinkError: the connection broke.
+        """
+        try:
+            while True:
+                try:
+                    data = self._channel.receive(IDLE_S, self._node.config.limits.request_bytes)
+                except LinkTimeoutError:
+                    if self._channel.closed:
+                        raise
+                    continue
+                self._handle(decode(data))
+        finally:
+            for id_ in list(self._open):
+                self._drop(id_)
+
+    def _handle(self, message: Message) -> None:
+        if isinstance(message, Query):
+            try:
+                self._query(message)
+            except (RefusedError, InputError) as error:
+                self.refuse(message.request, REFUSED, str(error))
+            except KerasPrivateError as error:
+                self.refuse(message.request, FAILED, str(error))
+        elif isinstance(message, Cancel):
+            if message.request in self._open:
+                self._drop(message.request)
+        elif isinstance(message, Describe):
+            try:
+                answer: Message = self._describe(self._model())
+            except RefusedError as error:
+                answer = Error(REFUSED, str(error))
+            self._channel.send(encode(answer))
+        else:
+            raise FrameError(f"a client may not send a {message.kind} message")
+
+    def _model(self) -> HeldModel:
+        model = self._node.shelf.model
+        if model is None:
+            raise RefusedError(f"{self._node.name} holds no model; the owner must share it (again)")
+        return model
+
+    def _describe(self, model: HeldModel) -> Description:
+        plan = model.plan
+        return Description(
+            model.id,
+            model.digest,
+            plan.input_shape,
+            plan.output_shape,
+            plan.input_range,
+            plan.precision,
+            self._node.config.limits.max_batch,
+        )
+
+    def _query(self, query: Query) -> None:
+        model, most = self._model(), self._node.config.limits.max_batch
+        if query.model != model.id:
+            raise RefusedError("the model was replaced since this client connected; connect to it again")
+        if not 1 <= query.rows <= most:
+            raise RefusedError(f"a batch has from 1 to {most} rows, not {query.rows}")
+        share = Package(query.mine, query.next).expand((query.rows, *model.plan.input_shape))
+        client = str(self._channel.peer)
+        request = Request(query.request, client, model.id, model.digest, query.rows, share, self.answer, self.refuse)
+        self._open.add(query.request)
+        self._admit(request)
+
+    # Called once a request, from whichever thread settles it
+
+    def answer(self, id_: bytes, output: Share) -> None:
+        """Send this party's share of a request's output."""
+        self._open.discard(id_)
+        self._deliver(Answer(id_, as_bytes(output.mine), as_bytes(output.next)))
+
+    def refuse(self, id_: bytes, code: str, text: str) -> None:
+        """Tell the client that there will be no output."""
+        self._open.discard(id_)
+        self._deliver(Error(code, text, id_))
+
+    def _deliver(self, message: Message) -> None:
+        """Send without ever making a lane wait for a client that does not read."""
+        data = encode(message)
+        if len(data) <= _AT_ONCE and _has_room(self._channel):
+            self._send(data)
+        else:
+            threading.Thread(target=self._send, args=(data,), name=f"{self._node.name} answer", daemon=True).start()
+
+    def _send(self, data: bytes) -> None:
+        try:
+            self._channel.send(data)
+        except LinkError:
+            self._channel.close("the client does not take its answers")
+
+
+def _has_room(channel: Channel) -> bool:
+    number = channel.fileno()
+    if number < 0:  # in memory, or closed
+        return True
+    poller = select.poll()
+    poller.register(number, select.POLLOUT)
+    return bool(poller.poll(0))

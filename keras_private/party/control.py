@@ -1,0 +1,293 @@
+"""Control: one standing connection from each follower to the leader, beside the lanes.
+
+The followers dial, and dial again when it breaks. Over it the leader learns what they hold, and they learn what to
+forget and when to build a lane. A connection that is silent for too long counts as broken: both sides say `Ping` when
+they have nothing else to say. When it breaks, whatever the follower held is gone for the leader, and the follower
+refuses everything that waits at it: so after a reconnect both start from the same, empty, state.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from keras_private.config import PARTY_NAMES
+from keras_private.errors import FrameError, KerasPrivateError, LinkError, LinkTimeoutError, PartyError
+from keras_private.party.dial import call
+from keras_private.party.messages import (
+    CONTROL_BYTES,
+    FAILED,
+    Discard,
+    Drop,
+    Hold,
+    LaneFailed,
+    Message,
+    Model,
+    OpenLane,
+    Ping,
+    decode,
+    encode,
+)
+from keras_private.party.network import Channel
+from keras_private.party.node import Backoff, Node
+from keras_private.party.queue import FOLLOWERS, LeaderQueue, Request
+
+if TYPE_CHECKING:
+    from keras_private.party.lane import FollowerLane, LeaderLane
+
+_IDS_A_MESSAGE = 4096
+
+
+def _messages(channel: Channel, timeout: float) -> Message:
+    """The next message that is more than a sign of life.
+
+    Raises:
+        LinkError: the connection broke, was silent for `timeout` seconds, or carried something else.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            message = decode(channel.receive(timeout / 4, CONTROL_BYTES))
+        except LinkTimeoutError:
+            if channel.closed or time.monotonic() > deadline:
+                raise
+            channel.send(encode(Ping()))
+            continue
+        if not isinstance(message, Ping):
+            return message
+        deadline = time.monotonic() + timeout
+
+
+class Followers:
+    """The leader's side: both followers' connections, and what they said they hold."""
+
+    def __init__(self, node: Node, queue: LeaderQueue) -> None:
+        self._node = node
+        self._queue = queue
+        self._changed = threading.Condition()
+        self._channels: dict[int, Channel] = {}
+        self._models: dict[int, Model] = {}
+        self.lanes: list[LeaderLane] = []
+
+    # What the lanes ask
+
+    @property
+    def complete(self) -> bool:
+        """Whether both followers are connected and have said what they hold."""
+        return len(self._models) == len(FOLLOWERS)
+
+    def is_here(self, index: int) -> bool:
+        return index in self._channels
+
+    def wait_complete(self) -> bool:
+        """Wait until `complete`; False when the server stops."""
+        with self._changed:
+            while not self._node.closing.is_set():
+                if self.complete:
+                    return True
+                self._changed.wait(60.0)
+        return False
+
+    def send(self, index: int, message: Message) -> None:
+        """Send if the follower is there; if it is not, it will learn from its own side."""
+        channel = self._channels.get(index)
+        if channel is not None:
+            with contextlib.suppress(LinkError):
+                channel.send(encode(message))
+
+    def discard(self, ids: list[bytes], code: str, text: str) -> None:
+        """Let both followers forget these requests, and tell their clients."""
+        for start in range(0, len(ids), _IDS_A_MESSAGE):
+            for index in FOLLOWERS:
+                self.send(index, Discard(tuple(ids[start : start + _IDS_A_MESSAGE]), code, text))
+
+    # What the owner's session asks
+
+    def obstacle(self) -> str:
+        """Why the model cannot be served now although both followers are connected, or nothing."""
+        ours = self._node.shelf.model
+        if ours is None:
+            return "server0 holds no model; share it again"
+        with self._changed:
+            models = dict(self._models)
+        for index, theirs in sorted(models.items()):
+            name = PARTY_NAMES[index]
+            if theirs.model is None:
+                return f"{name} holds no model (it was restarted); share the model again"
+            if theirs.digest != ours.digest:
+                return (
+                    f"the parties hold different plans, server0 {ours.digest} and {name} {theirs.digest}; "
+                    "share the model again"
+                )
+            if theirs.model != ours.id:
+                return f"server0 and {name} hold shares of different uploads of the plan; share the model again"
+        return ""
+
+    def wait_agreed(self, timeout: float) -> str:
+        """Give the followers' reports time to arrive; what `obstacle` says in the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.complete and not self.obstacle(), timeout)
+        return self.obstacle()
+
+    # The connections
+
+    def attend(self, index: int, channel: Channel) -> None:
+        """Listen to a follower until its connection ends. In the connection's own thread."""
+        with self._changed:
+            old = self._channels.get(index)
+        if old is not None:
+            old.close("replaced by a newer connection")
+            self._lost(index, old, "it connected again")
+        with self._changed:
+            self._channels[index] = channel
+            self._changed.notify_all()
+        self._node.log.info("peer up", peer=PARTY_NAMES[index])
+        cause = "closed"
+        try:
+            while True:
+                self._handle(index, _messages(channel, self._node.timeout))
+        except LinkError as error:
+            cause = str(error)
+        finally:
+            channel.close()
+            self._lost(index, channel, cause)
+
+    def close(self) -> None:
+        with self._changed:
+            channels = list(self._channels.values())
+            self._changed.notify_all()
+        for channel in channels:
+            channel.close("this party was stopped")
+
+    def _handle(self, index: int, message: Message) -> None:
+        if isinstance(message, Hold):
+            self._queue.hold(index, message)
+        elif isinstance(message, Drop):
+            self._queue.drop(message.request)
+        elif isinstance(message, Model):
+            with self._changed:
+                self._models[index] = message
+                self._changed.notify_all()
+            if self._queue.serving and (obstacle := self.obstacle()):
+                self._queue.stop_serving(obstacle)
+        elif isinstance(message, LaneFailed) and message.lane < len(self.lanes):
+            self.lanes[message.lane].failed(index, message)
+        else:
+            raise FrameError(f"server0 ← {PARTY_NAMES[index]}, control: a {message.kind} message is not due here")
+
+    def _lost(self, index: int, channel: Channel, cause: str) -> None:
+        with self._changed:
+            if self._channels.get(index) is not channel:
+                return
+            del self._channels[index]
+            self._models.pop(index, None)
+            self._changed.notify_all()
+        if not self._node.closing.is_set():
+            self._node.log.warning("peer down", peer=PARTY_NAMES[index], cause=cause)
+        for lane in self.lanes:
+            lane.interrupt()
+        self._queue.forget_party(index, f"{PARTY_NAMES[index]} is gone while the request waited: {cause}")
+
+
+class LeaderLine:
+    """A follower's side: the connection to the leader, kept up by a thread of its own."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._channel: Channel | None = None
+        self.lanes: list[FollowerLane] = []
+        self._thread = threading.Thread(target=self._live, name=f"{node.name} control", daemon=True)
+
+    @property
+    def up(self) -> bool:
+        return self._channel is not None
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def join(self, timeout: float) -> None:
+        self._thread.join(timeout)
+
+    def close(self) -> None:
+        channel = self._channel
+        if channel is not None:
+            channel.close("this party was stopped")
+
+    def send(self, message: Message) -> None:
+        """Send if the leader is there; if not, it starts from an empty state when it is back."""
+        channel = self._channel
+        if channel is not None:
+            with contextlib.suppress(LinkError):
+                channel.send(encode(message))
+
+    def hold(self, request: Request) -> None:
+        """Take a client's request in and tell the leader.
+
+        Raises:
+            RefusedError: the queue is full.
+            PartyError: the leader is not there.
+        """
+        # The order matters: if the connection breaks at any moment from here on, either the queue is emptied after the
+        # request went in, or the send fails. A new connection never gets to hear of the request.
+        channel = self._channel
+        if channel is None:
+            raise PartyError(f"the leader, server0, cannot be reached from {self._node.name}; try again later")
+        self._node.queue.add(request)
+        try:
+            channel.send(encode(Hold(request.id, request.client, request.model, request.digest, request.rows)))
+        except LinkError as error:
+            self._node.queue.refuse([request.id], FAILED, f"the leader, server0, is gone: {error}")
+
+    def drop(self, id_: bytes) -> None:
+        """A client does not want its request any more: the leader decides what becomes of it."""
+        self.send(Drop(id_))
+
+    def report_model(self) -> None:
+        """Tell the leader what this party holds now."""
+        self.send(self._model())
+
+    def _model(self) -> Model:
+        model = self._node.shelf.model
+        return Model(model.id, model.digest) if model else Model(None, "")
+
+    def _live(self) -> None:
+        node, backoff, quiet = self._node, Backoff(self._node.closing), False
+        while not node.closing.is_set():
+            try:
+                channel = call(node.network, 0, node.hello("control"), node.timeout)
+            except KerasPrivateError as error:
+                if not quiet:  # once is enough until something changes
+                    node.log.warning("leader away", cause=str(error))
+                quiet = True
+                backoff.wait()
+                continue
+            self._channel = channel
+            backoff.reset()
+            quiet = False
+            cause = ""
+            try:
+                channel.send(encode(self._model()))
+                node.log.info("peer up", peer="server0")
+                while not node.closing.is_set():
+                    self._handle(_messages(channel, node.timeout))
+            except LinkError as error:
+                cause = str(error)
+            finally:
+                channel.close()
+                self._channel = None
+                for lane in self.lanes:
+                    lane.open(None)
+                node.queue.refuse_all(FAILED, f"server0 is gone: {cause}")
+            if not node.closing.is_set():
+                node.log.warning("peer down", peer="server0", cause=cause)
+            backoff.wait()
+
+    def _handle(self, message: Message) -> None:
+        if isinstance(message, OpenLane) and message.lane < len(self.lanes):
+            self.lanes[message.lane].open(message.epoch)
+        elif isinstance(message, Discard):
+            self._node.queue.refuse(message.requests, message.code, message.text)
+        else:
+            raise FrameError(f"{self._node.name} ← server0, control: a {message.kind} message is not due here")

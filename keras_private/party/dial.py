@@ -1,0 +1,84 @@
+"""Calling a party: connect, say what for, ask something and get the answer or its error."""
+
+from __future__ import annotations
+
+import time
+from typing import TypeVar
+
+from keras_private.config import PARTY_NAMES
+from keras_private.errors import FrameError, LinkError, LinkTimeoutError, PartyError, RefusedError
+from keras_private.party.messages import CONTROL_BYTES, FAILED, Error, Hello, Message, Welcome, decode, encode
+from keras_private.party.network import Channel, Network
+
+M = TypeVar("M", bound=Message)
+
+
+def call(network: Network, index: int, hello: Hello, timeout: float) -> Channel:
+    """An established connection to party `index` that has accepted `hello`.
+
+    Raises:
+        LinkError: the party is not there, or does not know us; names both sides.
+        RefusedError: the party does not want us, and says why.
+    """
+    channel = network.connect(index, timeout)
+    channel.phase = hello.purpose
+    try:
+        welcome = ask(channel, hello, Welcome, timeout)
+    except BaseException:
+        channel.close()
+        raise
+    if welcome.party != PARTY_NAMES[index]:
+        channel.close()
+        raise LinkError(
+            f"{channel.local.name} → {PARTY_NAMES[index]}: {welcome.party!r} answered; is the address right?"
+        )
+    return channel
+
+
+def ask(channel: Channel, message: Message, answer: type[M], timeout: float, max_bytes: int = CONTROL_BYTES) -> M:
+    """Send `message` and wait for an answer of the type given.
+
+    Raises:
+        RefusedError, PartyError: the party answered with an error; its text, after the party's name.
+        LinkError: the party is gone, silent, or answered with something else.
+    """
+    channel.send(encode(message))
+    return expect(channel, answer, timeout, max_bytes)
+
+
+def expect(channel: Channel, answer: type[M], timeout: float, max_bytes: int = CONTROL_BYTES) -> M:
+    """The next message, which must be of the type given; raises as `ask`."""
+    try:
+        reply = decode(channel.receive(timeout, max_bytes))
+    except FrameError as error:
+        channel.close()
+        raise FrameError(f"{channel.local.name} ← {channel.peer.name}, {channel.phase}: {error}") from None
+    if isinstance(reply, Error):
+        raise error_of(channel, reply)
+    if not isinstance(reply, answer):
+        channel.close()
+        raise FrameError(f"{channel.local.name} ← {channel.peer.name}: expected {answer.kind}, got {reply.kind}")
+    return reply
+
+
+def error_of(channel: Channel, error: Error) -> RefusedError | PartyError:
+    """A party's error message as an exception that names the party."""
+    kind = PartyError if error.code == FAILED else RefusedError
+    return kind(f"{channel.peer.name}: {error.text}")
+
+
+def wait_for(network: Network, index: int, hello: Hello, timeout: float) -> Channel:
+    """`call`, again and again until the party is there, `timeout` seconds in all.
+
+    Raises:
+        LinkTimeoutError: it did not come up; holds the last cause.
+    """
+    deadline, pause = time.monotonic() + timeout, 0.05
+    while True:
+        try:
+            return call(network, index, hello, min(5.0, timeout))
+        except LinkError as error:
+            if time.monotonic() + pause > deadline:
+                raise LinkTimeoutError(f"{PARTY_NAMES[index]} did not come up within {timeout:g} s: {error}") from None
+        time.sleep(pause)
+        pause = min(2 * pause, 1.0)

@@ -1,0 +1,405 @@
+"""A lane: one thread, one set of links to the two other parties, one batch at a time.
+
+Theory of operation. The leader decides when a lane is built: it draws a random *epoch* and tells both followers
+(`OpenLane`, over their control connections). Each party dials those with a lower number and waits for those with a
+higher one; connections of another epoch belong to an older attempt and are hung up. On the new links the parties agree
+on new keys, so no mask outlives a connection. Then the leader announces batch after batch (`Run`), and each is run in
+lockstep.
+
+Whatever goes wrong in a lane, at whichever party, ends it: that party hangs up, which the two others notice. Followers
+tell the leader why (`LaneFailed`). The leader finds out who began it (`_verdict`), gives that answer to everybody who
+waits for the batch, and opens the lane anew as soon as both followers are there.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from keras_private.config import PARTY_NAMES
+from keras_private.errors import KerasPrivateError, LinkError, LinkTimeoutError, PartyError
+from keras_private.net.link import Link
+from keras_private.party.control import Followers, LeaderLine
+from keras_private.party.dial import call
+from keras_private.party.messages import FAILED, ID_BYTES, LaneFailed, OpenLane, Run, decode, encode
+from keras_private.party.models import HeldModel
+from keras_private.party.network import Channel
+from keras_private.party.node import Backoff, Node
+from keras_private.party.queue import FOLLOWERS, LeaderQueue, Request
+from keras_private.sharing.share import Share
+
+if TYPE_CHECKING:
+    from keras_private.mpc.party import Party
+
+LANES = 1
+IDLE_S = 3600.0  # an idle follower looks up this often; whatever matters interrupts it
+_EVIDENCE_S = 1.0  # how long the leader waits for the others' side of the story
+_SETTLE_S = 2.0  # how long a follower waits for the leader's verdict before it gives its own
+_ARROW = re.compile(r"(server[012]) [←→↔] (server[012])")
+
+
+class Lane:
+    """What leader and followers have in common: building the links, and running a batch."""
+
+    def __init__(self, number: int, node: Node) -> None:
+        self.number = number
+        self._node = node
+        self._changed = threading.Condition()
+        self._offers: dict[int, tuple[bytes, Channel]] = {}
+        self._epoch = b""
+        self._link: Link | None = None
+        self._up = False
+        self._thread = threading.Thread(target=self._live, name=f"{node.name} lane {number}", daemon=True)
+
+    @property
+    def up(self) -> bool:
+        return self._up
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def join(self, timeout: float) -> None:
+        self._thread.join(timeout)
+
+    def offer(self, peer: int, epoch: bytes, channel: Channel) -> None:
+        """Party `peer` dialled us for this lane; takes the connection over."""
+        with self._changed:
+            old = self._offers.pop(peer, None)
+            self._offers[peer] = (epoch, channel)
+            self._changed.notify_all()
+        if old:
+            old[1].close("replaced by a newer connection")
+
+    def interrupt(self) -> None:
+        """End whatever the lane's thread is waiting for; it starts over. From any thread."""
+        with self._changed:
+            link = self._link
+            self._changed.notify_all()
+        if link is not None:
+            link.close()
+
+    def close(self) -> None:
+        """After `node.closing` was set: end the lane."""
+        self.interrupt()
+        with self._changed:
+            offers, self._offers = self._offers, {}
+        for _, channel in offers.values():
+            channel.close()
+
+    # To be provided
+
+    def _live(self) -> None:
+        raise NotImplementedError
+
+    def _outdated(self, epoch: bytes) -> bool:
+        """Whether building the lane with this epoch makes no sense any more."""
+        raise NotImplementedError
+
+    # Building
+
+    def _build(self, epoch: bytes) -> tuple[Link, Party]:
+        from keras_private.mpc.masks import agree_masks  # numba comes with it: a party listens before it is there
+        from keras_private.mpc.party import Party
+
+        node, index = self._node, self._node.index
+        deadline = time.monotonic() + node.timeout
+        channels: dict[int, Channel] = {}
+        try:
+            for peer in range(len(PARTY_NAMES)):
+                if peer < index:
+                    hello = node.hello("lane", self.number, epoch)
+                    channels[peer] = call(node.network, peer, hello, max(0.1, deadline - time.monotonic()))
+                elif peer > index:
+                    channels[peer] = self._await_offer(peer, epoch, deadline)
+            neighbours = channels[(index + 1) % 3], channels[(index - 1) % 3]
+            link = node.network.link(index, self.number, epoch, neighbours, node.timeout)
+        except BaseException:
+            for channel in channels.values():
+                channel.close()
+            raise
+        with self._changed:
+            self._link = link
+        try:
+            context = b"%s/%d/%s" % (node.config.cluster.encode(), self.number, epoch)
+            party = Party(link, agree_masks(link, context))
+        except BaseException:
+            link.close()
+            raise
+        self._up = True
+        self._node.log.info("lane up", lane=self.number)
+        return link, party
+
+    def _await_offer(self, peer: int, epoch: bytes, deadline: float) -> Channel:
+        name = PARTY_NAMES[peer]
+        with self._changed:
+            while True:
+                offered, channel = self._offers.get(peer, (b"", None))
+                if channel is not None and offered == epoch:
+                    del self._offers[peer]
+                    return channel
+                if self._node.closing.is_set() or self._outdated(epoch):
+                    raise LinkError(f"{self._node.name} ← {name}, opening lane {self.number}: called off")
+                remaining = deadline - time.monotonic()
+                if remaining <= 0:
+                    raise LinkTimeoutError(f"{self._node.name} ← {name}, opening lane {self.number}: it did not call")
+                self._changed.wait(remaining)
+
+    def _forget_link(self) -> None:
+        with self._changed:
+            link, self._link, self._up = self._link, None, False
+        if link is not None:
+            link.close()
+
+    # Running
+
+    def _run(self, party: Party, model: HeldModel, requests: list[Request]) -> Share:
+        started = time.perf_counter()
+        link = party.link
+        link.stats.reset()
+        output = model.program.run(party, _join(requests))
+        link.phase = "idle"
+        self._node.served += len(requests)
+        self._node.log.info(
+            "run done",
+            lane=self.number,
+            requests=len(requests),
+            rows=sum(request.rows for request in requests),
+            rounds=link.stats.rounds,
+            bytes=link.stats.sent_bytes,
+            ms=round(1000 * (time.perf_counter() - started), 3),
+        )
+        return output
+
+
+class LeaderLane(Lane):
+    """The lane at server0."""
+
+    def __init__(self, number: int, node: Node, queue: LeaderQueue, followers: Followers) -> None:
+        super().__init__(number, node)
+        self._queue = queue
+        self._followers = followers
+        self._reports: dict[int, LaneFailed] = {}
+
+    def failed(self, index: int, report: LaneFailed) -> None:
+        """A follower tore the lane down."""
+        with self._changed:
+            if report.epoch != self._epoch:
+                return
+            self._reports[index] = report
+            self._changed.notify_all()
+        self._wake_taker()
+
+    def interrupt(self) -> None:
+        super().interrupt()
+        self._wake_taker()
+
+    def _wake_taker(self) -> None:
+        with self._queue.changed:
+            self._queue.changed.notify_all()
+
+    def _outdated(self, epoch: bytes) -> bool:  # noqa: ARG002  the leader itself draws the epochs
+        return bool(self._reports) or not self._followers.complete
+
+    def _broken(self) -> bool:
+        return self._node.closing.is_set() or self._outdated(self._epoch)
+
+    def _live(self) -> None:
+        node, backoff = self._node, Backoff(self._node.closing)
+        while self._followers.wait_complete():
+            with self._changed:
+                self._reports.clear()
+                self._epoch = os.urandom(ID_BYTES)
+            for index in FOLLOWERS:
+                self._followers.send(index, OpenLane(self.number, self._epoch))
+            up = False
+            batch: list[Request] = []
+            try:
+                _, party = self._build(self._epoch)
+                up = True
+                self._queue.lane_is(up=True)
+                backoff.reset()
+                while batch := self._queue.take(node.config.limits.max_batch, self._broken):
+                    self._lead(party, batch)
+                    batch = []
+            except Exception as error:  # noqa: BLE001  whatever it is, the lane's thread must live on
+                self._fail(error, batch)
+            finally:
+                self._forget_link()
+                if up:
+                    self._queue.lane_is(up=False)
+                    node.log.warning("lane down", lane=self.number)
+            backoff.wait()
+
+    def _lead(self, party: Party, batch: list[Request]) -> None:
+        ids = [request.id for request in batch]
+        model = self._node.shelf.model
+        if model is None or model.id != batch[0].model:
+            self._refuse(ids, "the model was stopped or replaced; connect to it again")
+            return
+        party.link.phase = "announcing a run"
+        announcement = encode(Run(model.id, model.digest, tuple(ids)))
+        for index in FOLLOWERS:
+            party.link.send_control(index, announcement)
+        output = self._run(party, model, batch)
+        waiting = {request.id for request in self._queue.finish(ids, served=True)}
+        _answer(batch, output, waiting)
+
+    def _fail(self, error: Exception, batch: list[Request]) -> None:
+        self._forget_link()  # first of all: the others must not go on waiting
+        if self._node.closing.is_set():
+            verdict = "server0 was stopped"
+        else:
+            verdict = self._verdict(error)
+            _log_failure(self._node, self.number, error, verdict, running=bool(batch))
+        if batch:
+            self._refuse([request.id for request in batch], verdict)
+
+    def _refuse(self, ids: list[bytes], text: str) -> None:
+        for request in self._queue.finish(ids, served=False):
+            request.refuse(request.id, FAILED, text)
+        self._followers.discard(ids, FAILED, text)
+
+    def _verdict(self, error: Exception) -> str:
+        """Who began it, and why. Who noticed first often blames somebody who had only noticed before him."""
+        suspect, text = _suspect(error, self._node.index), str(error) or type(error).__name__
+        deadline = time.monotonic() + _EVIDENCE_S
+        heard = {self._node.index}
+        while True:
+            report = self._testimony(suspect, deadline) if suspect not in heard else None
+            gone = [index for index in FOLLOWERS if not self._followers.is_here(index)]
+            if gone:
+                return f"the run failed because {PARTY_NAMES[gone[0]]} is gone ({text})"
+            if report is None:
+                return f"the run failed at {PARTY_NAMES[suspect]}: {text}"
+            heard.add(suspect)
+            suspect, text = report.suspect % len(PARTY_NAMES), report.cause
+
+    def _testimony(self, index: int, deadline: float) -> LaneFailed | None:
+        """What follower `index` says; None if it says nothing until the deadline, or a follower is gone."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: index in self._reports or not self._followers.complete, max(0.0, deadline - time.monotonic())
+            )
+            return self._reports.get(index)
+
+
+class FollowerLane(Lane):
+    """The lane at server1 and server2."""
+
+    def __init__(self, number: int, node: Node, leader: LeaderLine) -> None:
+        super().__init__(number, node)
+        self._leader = leader
+
+    def open(self, epoch: bytes | None) -> None:
+        """The leader wants the lane built with this epoch; None: the leader is gone."""
+        with self._changed:
+            self._epoch = epoch or b""
+        self.interrupt()
+
+    def _outdated(self, epoch: bytes) -> bool:
+        return self._epoch != epoch
+
+    def _live(self) -> None:
+        node, done = self._node, b""
+        while not node.closing.is_set():
+            with self._changed:
+                if self._epoch in (b"", done):
+                    self._changed.wait(IDLE_S)
+                    continue
+                done = epoch = self._epoch
+            try:
+                link, party = self._build(epoch)
+                while not self._outdated(epoch):
+                    link.phase = "idle"
+                    try:
+                        announcement = link.receive_control(0, IDLE_S)
+                    except LinkTimeoutError:
+                        continue
+                    self._follow(party, announcement)
+            except Exception as error:  # noqa: BLE001  whatever it is, the lane's thread must live on
+                self._fail(error, epoch)
+            finally:
+                self._forget_link()
+
+    def _follow(self, party: Party, announcement: bytes) -> None:
+        run, node = decode(announcement), self._node
+        if not isinstance(run, Run):
+            raise PartyError(f"server0 announced a {run.kind} in a lane")
+        try:
+            model = node.shelf.model
+            if model is None or (model.id, model.digest) != (run.model, run.digest):
+                held = f"plan {model.digest}" if model else "no model"
+                raise PartyError(
+                    f"no run: {node.name} holds {held}, server0 wants to run plan {run.digest}; "
+                    "the owner must share the model again"
+                )
+            requests = node.queue.peek(run.requests)
+            if len(requests) != len(run.requests):
+                raise PartyError(f"{node.name} was not sent {len(run.requests) - len(requests)} of the run's requests")
+            output = self._run(party, model, requests)
+        except Exception as error:
+            raise _RunFailedError(run.requests, error) from error
+        _answer(requests, output, {request.id for request in node.queue.pick(run.requests)})
+
+    def _fail(self, error: Exception, epoch: bytes) -> None:
+        ids: tuple[bytes, ...] = ()
+        if isinstance(error, _RunFailedError):
+            ids, error = error.ids, error.error
+        node = self._node
+        cause = str(error) or type(error).__name__
+        if not (node.closing.is_set() or self._outdated(epoch)):
+            _log_failure(node, self.number, error, cause, running=bool(ids))
+            self._leader.send(LaneFailed(self.number, epoch, _suspect(error, node.index), cause[:2000]))
+        self._forget_link()
+        node.queue.wait_gone(ids, _SETTLE_S)
+        node.queue.refuse(ids, FAILED, cause)
+
+
+class _RunFailedError(Exception):
+    """Carries, to where a lane's failure is handled, which requests were in the run."""
+
+    def __init__(self, ids: tuple[bytes, ...], error: Exception) -> None:
+        super().__init__(str(error))
+        self.ids = ids
+        self.error = error
+
+
+def _join(requests: list[Request]) -> Share:
+    """One batch from several, in order."""
+    if len(requests) == 1:
+        return requests[0].share
+    return Share(
+        np.concatenate([request.share.mine for request in requests]),
+        np.concatenate([request.share.next for request in requests]),
+    )
+
+
+def _answer(requests: list[Request], output: Share, waiting: set[bytes]) -> None:
+    """Give each client the rows that are its own."""
+    start = 0
+    for request in requests:
+        end = start + request.rows
+        if request.id in waiting:
+            request.answer(request.id, Share(output.mine[start:end], output.next[start:end]))
+        start = end
+
+
+def _suspect(error: Exception, own: int) -> int:
+    """The party at which an error seems to have begun: the far side of the last connection that it names."""
+    sides = _ARROW.findall(str(error)) if isinstance(error, LinkError) else []
+    return PARTY_NAMES.index(sides[-1][1]) if sides else own
+
+
+def _log_failure(node: Node, lane: int, error: Exception, cause: str, *, running: bool) -> None:
+    """A failed run is an error; a lane that breaks between runs is built anew; a defect shows its traceback."""
+    if not isinstance(error, KerasPrivateError):
+        node.log.error("lane failed", lane=lane, cause=cause, exc_info=error)
+    elif running:
+        node.log.error("run failed", lane=lane, cause=cause)
+    else:
+        node.log.info("lane failed", lane=lane, cause=cause)

@@ -1,0 +1,140 @@
+"""The model a party holds: the plan, this party's weight shares, and whose it is."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from keras_private.config import Limits
+from keras_private.errors import InputError, PlanError, RefusedError
+from keras_private.party.messages import Load, Weight
+from keras_private.plan.plan import Plan
+from keras_private.plan.serialise import digest, parse
+from keras_private.sharing.share import Package, Share
+
+if TYPE_CHECKING:
+    from keras_private.mpc.program import Program
+
+
+@dataclass(frozen=True, slots=True)
+class HeldModel:
+    """A loaded model. `id` names the upload: shares of different uploads of one plan do not fit together."""
+
+    id: bytes
+    digest: str
+    owner: str
+    plan: Plan
+    program: Program = field(repr=False)
+
+
+class Shelf:
+    """Where a party keeps its one model. Thread-safe.
+
+    A model belongs to the owner who loaded it: nobody else may replace it or take it away.
+
+    Args:
+        changed: called, without a lock, after every change.
+    """
+
+    def __init__(self, changed: Callable[[HeldModel | None], None]) -> None:
+        self._lock = threading.Lock()
+        self._model: HeldModel | None = None
+        self._changed = changed
+
+    @property
+    def model(self) -> HeldModel | None:
+        return self._model
+
+    def check_owner(self, owner: str) -> None:
+        """Raises:
+        RefusedError: the model here is somebody else's.
+        """
+        model = self._model
+        if model is not None and model.owner != owner:
+            raise RefusedError(f"the model loaded here belongs to {model.owner}; only they can replace or stop it")
+
+    def put(self, model: HeldModel) -> None:
+        """Hold this model instead of the one before.
+
+        Raises:
+            RefusedError: the one before is somebody else's.
+        """
+        with self._lock:
+            self.check_owner(model.owner)
+            self._model = model
+        self._changed(model)
+
+    def remove(self, owner: str) -> bool:
+        """Forget the model; whether there was one.
+
+        Raises:
+            RefusedError: it is somebody else's.
+        """
+        with self._lock:
+            self.check_owner(owner)
+            had, self._model = self._model is not None, None
+        if had:
+            self._changed(None)
+        return had
+
+
+class Upload:
+    """A model on its way in: the plan first, then each weight's package in pieces, in the order the plan names them.
+
+    Nothing is allocated beyond what the checked plan calls for.
+
+    Raises:
+        PlanError: the plan does not parse, or is larger than the limits allow.
+    """
+
+    def __init__(self, load: Load, owner: str, limits: Limits) -> None:
+        self.id = load.model
+        self._owner = owner
+        self._plan = parse(bytes(load.plan))
+        words = sum(math.prod(weight.shape) for weight in self._plan.weights.values())
+        if 16 * words > limits.model_bytes:
+            raise PlanError(
+                f"this model's shares take {16 * words >> 20} MB, the limit is {limits.model_mb} (limits.model_mb)"
+            )
+        self._shares: dict[str, Share] = {}
+        self._due = [(name, part) for name in self._plan.weights for part in ("mine", "next")]
+        self._pieces = bytearray()
+        self._first: bytes = b""
+
+    @property
+    def complete(self) -> bool:
+        return not self._due
+
+    def add(self, piece: Weight) -> None:
+        """Take the next piece in.
+
+        Raises:
+            PlanError: it is not the one that is due, or has the wrong size.
+        """
+        if not self._due or (piece.name, piece.part) != self._due[0]:
+            raise PlanError("a weight arrived out of turn; send them in the plan's order")
+        shape = self._plan.weights[piece.name].shape
+        if len(self._pieces) + len(piece.data) > max(8 * math.prod(shape), 32):
+            raise PlanError(f"weight {piece.name!r} is larger than the plan says")
+        self._pieces += piece.data
+        if not piece.last:
+            return
+        self._due.pop(0)
+        whole, self._pieces = bytes(self._pieces), bytearray()
+        if piece.part == "mine":
+            self._first = whole
+            return
+        try:
+            self._shares[piece.name] = Package(self._first, whole).expand(shape)
+        except InputError as error:
+            raise PlanError(f"weight {piece.name!r}: {error}") from None
+
+    def finish(self) -> HeldModel:
+        """The whole model, bound to a program that can run."""
+        from keras_private.mpc.program import Program  # numba comes with it: a party listens before it is there
+
+        program = Program(self._plan, self._shares)
+        return HeldModel(self.id, digest(self._plan), self._owner, self._plan, program)

@@ -1,0 +1,63 @@
+"""What the parts of one party server have in common."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+from keras_private import config
+from keras_private.config import PARTY_NAMES
+from keras_private.logs import Log
+from keras_private.party.messages import VERSION, Hello
+from keras_private.party.models import Shelf
+from keras_private.party.network import Network
+from keras_private.party.queue import RequestQueue
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
+"""Seconds between attempts to reach a party that is away: doubled from the one to the other."""
+
+
+@dataclass(slots=True)
+class Node:
+    """One party: who it is, what it holds, how it reaches the others.
+
+    Attributes:
+        closing: set once, when the server stops; every wait ends soon after.
+        warm: set when the kernels are compiled; a model is loaded after that only.
+    """
+
+    index: int
+    config: config.ClusterConfig
+    network: Network
+    log: Log
+    queue: RequestQueue
+    shelf: Shelf
+    closing: threading.Event = field(default_factory=threading.Event)
+    warm: threading.Event = field(default_factory=threading.Event)
+    served: int = 0
+
+    @property
+    def name(self) -> str:
+        return PARTY_NAMES[self.index]
+
+    @property
+    def timeout(self) -> float:
+        return self.config.limits.timeout_s
+
+    def hello(self, purpose: str, lane: int = 0, epoch: bytes | None = None) -> Hello:
+        return Hello(purpose, VERSION, self.config.cluster, lane, epoch)
+
+
+class Backoff:
+    """Pauses between attempts, doubling, cut short when the server stops."""
+
+    def __init__(self, closing: threading.Event) -> None:
+        self._closing = closing
+        self._pause = FIRST_PAUSE
+
+    def wait(self) -> None:
+        self._closing.wait(self._pause)
+        self._pause = min(2 * self._pause, LONGEST_PAUSE)
+
+    def reset(self) -> None:
+        self._pause = FIRST_PAUSE

@@ -1,0 +1,170 @@
+"""An owner's connection to a party: load, serve, stop, status."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from keras_private.errors import FrameError, KerasPrivateError, LinkError, LinkTimeoutError, PartyError, RefusedError
+from keras_private.party.control import Followers
+from keras_private.party.messages import (
+    CONTROL_BYTES,
+    REFUSED,
+    Accepted,
+    AskStatus,
+    Error,
+    Load,
+    Loaded,
+    Message,
+    Progress,
+    Serve,
+    Status,
+    Stop,
+    Stopped,
+    Weight,
+    decode,
+    encode,
+)
+from keras_private.party.models import Upload
+from keras_private.party.network import Channel
+from keras_private.party.node import Node
+from keras_private.party.queue import LeaderQueue
+from keras_private.plan.serialise import MAX_BYTES as MAX_PLAN_BYTES
+
+IDLE_S = 60.0
+PIECE_BYTES = 4 << 20
+"""Weights travel in pieces of at most this size."""
+_MESSAGE_BYTES = max(MAX_PLAN_BYTES, PIECE_BYTES) + CONTROL_BYTES
+_WARM_UP_S = 300.0  # compiling the kernels, on a slow machine, for the first time
+
+
+class OwnerSession:
+    """Runs in the connection's own thread.
+
+    Args:
+        leading: the leader's queue and followers; None at a follower.
+        status: what this party says about itself.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        channel: Channel,
+        leading: tuple[LeaderQueue, Followers] | None,
+        status: Callable[[], Status],
+    ) -> None:
+        self._node = node
+        self._channel = channel
+        self._owner = str(channel.peer)
+        self._leading = leading
+        self._status = status
+        self._serving = False
+
+    def run(self) -> None:
+        """Serve the owner until they go away. If they were serving the model, serving pauses: queries wait.
+
+        Raises:
+            FrameError: they sent something that no owner sends.
+            LinkError: the connection broke.
+        """
+        try:
+            while True:
+                self._handle(self._receive())
+        finally:
+            if self._serving and self._leading:
+                self._node.log.info("serving paused", owner=self._owner)
+                self._leading[0].stop_serving("the owner's connection ended")
+
+    def _receive(self) -> Message:
+        while True:
+            try:
+                return decode(self._channel.receive(IDLE_S, _MESSAGE_BYTES))
+            except LinkTimeoutError:
+                if self._channel.closed:
+                    raise
+
+    def _handle(self, message: Message) -> None:
+        node = self._node
+        try:
+            if isinstance(message, Load):
+                answer: Message = self._load(message)
+            elif isinstance(message, Serve):
+                self._serve(message)
+                return
+            elif isinstance(message, Stop):
+                answer = self._stop()
+            elif isinstance(message, AskStatus):
+                answer = self._status()
+            else:
+                raise FrameError(f"an owner may not send a {message.kind} message here")
+        except LinkError:
+            raise
+        except KerasPrivateError as error:
+            node.log.warning("refused", peer=self._owner, request=message.kind, cause=str(error))
+            answer = Error(REFUSED, str(error))
+        self._channel.send(encode(answer))
+
+    def _load(self, load: Load) -> Loaded:
+        node = self._node
+        self._check_free()
+        upload = Upload(load, self._owner, node.config.limits)
+        self._channel.send(encode(Accepted()))
+        while not upload.complete:
+            piece = decode(self._channel.receive(node.timeout, _MESSAGE_BYTES))
+            if not isinstance(piece, Weight):
+                raise FrameError(f"expected a weight, got a {piece.kind} message")
+            upload.add(piece)
+        if not node.warm.wait(_WARM_UP_S):
+            raise PartyError(f"{node.name} is still compiling its kernels; try again in a minute")
+        model = upload.finish()
+        self._check_free()
+        node.shelf.put(model)
+        node.log.info("model loaded", owner=self._owner, digest=model.digest, ops=len(model.plan.ops))
+        return Loaded(model.digest)
+
+    def _check_free(self) -> None:
+        self._node.shelf.check_owner(self._owner)
+        if self._leading and self._leading[0].serving:
+            raise RefusedError("the model here is being served; stop it before sharing another")
+
+    def _stop(self) -> Stopped:
+        self._node.shelf.check_owner(self._owner)
+        if self._leading:
+            self._leading[0].stop_serving()
+        if self._node.shelf.remove(self._owner):
+            self._node.log.info("model stopped", owner=self._owner)
+        return Stopped()
+
+    # Serving
+
+    def _serve(self, serve: Serve) -> None:
+        if self._leading is None:
+            raise RefusedError("the leader, server0, serves; ask it")
+        queue, followers = self._leading
+        model = self._node.shelf.model
+        if model is None:
+            raise RefusedError("server0 holds no model; share it first")
+        self._node.shelf.check_owner(self._owner)
+        if queue.serving:
+            raise RefusedError("the model is being served already")
+        if obstacle := followers.wait_agreed(min(5.0, self._node.timeout)):
+            raise RefusedError(obstacle)
+        self._serving = True
+        queue.start_serving(serve.num_requests)
+        self._node.log.info("serving", owner=self._owner, requests=serve.num_requests)
+        threading.Thread(target=self._report, args=(queue,), name="server0 progress", daemon=True).start()
+
+    def _report(self, queue: LeaderQueue) -> None:
+        """Tell the owner how far serving has come, until it ends."""
+        served, done, because = -1, False, ""
+        try:
+            while not done:
+                served, done, because = queue.wait_progress(served, IDLE_S)
+                if not because:
+                    self._channel.send(encode(Progress(served, queue.waiting, done)))
+            self._serving = False
+            if because:
+                self._channel.send(encode(Error(REFUSED, because)))
+            self._node.log.info("serving ended", served=served, cause=because or "done")
+        except LinkError:
+            pass  # the session notices too, and pauses serving

@@ -1,0 +1,328 @@
+"""Requests that wait for their run, in order of arrival.
+
+Theory of operation. A client sends its request to all three parties, in three packages, so a request may be known to
+one party and not yet (or never) to another. Running it needs all three. Therefore the leader, server0, decides:
+
+- A follower tells the leader which requests it holds (`Hold`) and keeps each until the leader discards it or announces
+  a run with it. When the follower's client goes away it only says so (`Drop`), so what the leader announces is there.
+- The leader takes only requests that all three hold, of the same client, size, model and plan. It discards, by name,
+  what can never run: contradictory, dropped, or not held by all for too long while the model is being served.
+
+A request is answered exactly once by each party: whoever removes it from the queue answers it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from keras_private.config import PARTY_NAMES
+from keras_private.errors import RefusedError
+from keras_private.party.messages import FAILED, REFUSED, Hold
+from keras_private.sharing.share import Share
+
+FOLLOWERS = (1, 2)
+MAX_REQUESTS = 2048  # of one run: their ids must fit into one announcement
+_LOOK_UP_S = 60.0
+
+Discarder = Callable[[list[bytes], str, str], None]
+"""Tells the followers (request ids, code, text) and is called without any lock held."""
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """One client's batch, this party's share of it."""
+
+    id: bytes
+    client: str
+    model: bytes
+    digest: str
+    rows: int
+    share: Share
+    answer: Callable[[bytes, Share], None]
+    """Sends the request's id and this party's share of its output to the client."""
+    refuse: Callable[[bytes, str, str], None]
+    """Tells the client (id, code, text) that there will be no output."""
+    arrived: float = field(default_factory=time.monotonic)
+
+    @property
+    def size(self) -> int:
+        """Bytes it occupies."""
+        return 2 * self.share.mine.nbytes
+
+
+class RequestQueue:
+    """What one party holds. Thread-safe.
+
+    Args:
+        limit: requests that may wait.
+        max_bytes: bytes of shares that may wait.
+    """
+
+    def __init__(self, limit: int, max_bytes: int) -> None:
+        self._limit = limit
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._requests: dict[bytes, Request] = {}
+        self.changed = threading.Condition()
+
+    def add(self, request: Request) -> None:
+        """Take a client's request in.
+
+        Raises:
+            RefusedError: the queue is full, or the id is in use.
+        """
+        with self.changed:
+            if request.id in self._requests:
+                raise RefusedError("this request id is in use already; use a new random one")
+            if len(self._requests) >= self._limit:
+                raise RefusedError(f"the queue is full ({self._limit} requests wait already); try again later")
+            if self._bytes + request.size > self._max_bytes and self._requests:
+                raise RefusedError("the queue is full (no memory for another request of this size); try again later")
+            self._requests[request.id] = request
+            self._bytes += request.size
+            self.changed.notify_all()
+
+    def pick(self, ids: Iterable[bytes]) -> list[Request]:
+        """Remove and return these requests; those that are not here are left out."""
+        with self.changed:
+            return self._pick(ids)
+
+    def peek(self, ids: Iterable[bytes]) -> list[Request]:
+        """Like `pick`, but leaves them in the queue."""
+        with self.changed:
+            return [self._requests[id_] for id_ in ids if id_ in self._requests]
+
+    def refuse(self, ids: Iterable[bytes], code: str, text: str) -> None:
+        """Remove these requests and tell their clients why."""
+        for request in self.pick(ids):
+            request.refuse(request.id, code, text)
+
+    def refuse_all(self, code: str, text: str) -> None:
+        """Remove every request and tell the clients why."""
+        with self.changed:
+            ids = list(self._requests)
+        self.refuse(ids, code, text)
+
+    def wait_gone(self, ids: Iterable[bytes], timeout: float) -> None:
+        """Wait until none of these is here, `timeout` seconds at most."""
+        with self.changed:
+            self.changed.wait_for(lambda: not any(id_ in self._requests for id_ in ids), timeout)
+
+    def ids_of_other_models(self, model: bytes) -> list[bytes]:
+        """The requests that were made for a model other than this one."""
+        with self.changed:
+            return [request.id for request in self._requests.values() if request.model != model]
+
+    @property
+    def waiting(self) -> int:
+        with self.changed:
+            return len(self._requests)
+
+    def _pick(self, ids: Iterable[bytes]) -> list[Request]:
+        picked = []
+        for id_ in ids:
+            request = self._requests.pop(id_, None)
+            if request is not None:
+                self._bytes -= request.size
+                picked.append(request)
+        if picked:
+            self.changed.notify_all()
+        return picked
+
+
+class LeaderQueue(RequestQueue):
+    """The leader's queue: knows which party holds what, and whether the model is being served.
+
+    Args:
+        discard: called with what the followers must forget.
+    """
+
+    def __init__(self, limit: int, max_bytes: int, timeout_s: float, discard: Discarder) -> None:
+        super().__init__(limit, max_bytes)
+        self._timeout = timeout_s
+        self._discard = discard
+        self._holds: dict[bytes, dict[int, tuple[Hold, float]]] = {}
+        self._running: set[bytes] = set()
+        self._ended = ""
+        self._budget: int | None = 0  # requests that may still be taken; None: any number
+        self._claimed = 0  # of the budget, by runs that have not ended
+        self.serving = False
+        self.served = 0  # since serving began
+        self._serving_since = 0.0
+        self._lanes_up = 0
+        self._lane_down_since = 0.0
+
+    # What the parties hold
+
+    def add(self, request: Request) -> None:
+        super().add(request)
+        self._judge(request.id)
+
+    def hold(self, index: int, hold: Hold) -> None:
+        """Follower `index` holds its package of a request."""
+        with self.changed:
+            self._holds.setdefault(hold.request, {})[index] = (hold, time.monotonic())
+            self.changed.notify_all()
+        self._judge(hold.request)
+
+    def drop(self, id_: bytes) -> None:
+        """A client took a request back, at any of the parties."""
+        with self.changed:
+            if id_ in self._running:
+                return  # too late: it runs to its end, and the answer goes nowhere
+        self.discard([id_], REFUSED, "the client took the request back")
+
+    def forget_party(self, index: int, text: str) -> None:
+        """A follower is gone and everything it held with it."""
+        with self.changed:
+            lost = [id_ for id_, holds in self._holds.items() if index in holds and id_ not in self._running]
+            lost += [id_ for id_ in self._requests if id_ not in self._running and id_ not in lost]
+        self.discard(lost, FAILED, text)
+
+    def discard(self, ids: list[bytes], code: str, text: str) -> None:
+        """None of these will run: tell our clients, and the followers."""
+        if not ids:
+            return
+        with self.changed:
+            for id_ in ids:
+                self._holds.pop(id_, None)
+        self.refuse(ids, code, text)
+        self._discard(ids, code, text)
+
+    def _judge(self, id_: bytes) -> None:
+        """Discard a request about which the parties were told different things."""
+        with self.changed:
+            request, holds = self._requests.get(id_), self._holds.get(id_, {})
+            if request is None:
+                return
+            text = next(
+                (text for index, (hold, _) in holds.items() if (text := _contradiction(request, index, hold))), ""
+            )
+        if text:
+            self.discard([id_], FAILED, text)
+
+    # Serving
+
+    def start_serving(self, total: int | None) -> None:
+        """Let runs happen: `total` requests, or any number."""
+        with self.changed:
+            self.serving, self.served, self._budget, self._ended = True, 0, total, ""
+            self._serving_since = time.monotonic()
+            self.changed.notify_all()
+
+    def stop_serving(self, because: str = "") -> None:
+        """Let no further run begin; requests that wait go on waiting. `because`: what went wrong, if anything did."""
+        with self.changed:
+            if self.serving:
+                self.serving, self._budget, self._ended = False, 0, because
+                self.changed.notify_all()
+
+    def wait_progress(self, served: int, timeout: float) -> tuple[int, bool, str]:
+        """Wait until more than `served` requests were served, or serving has ended.
+
+        Returns:
+            how many were served, whether serving has ended, and what went wrong if something did.
+        """
+        with self.changed:
+            self.changed.wait_for(lambda: self.served > served or not self.serving, timeout)
+            if self.serving and self._budget == 0:
+                self.serving = False
+            return self.served, not self.serving, self._ended
+
+    def lane_is(self, up: bool) -> None:
+        """A lane came up or went down."""
+        with self.changed:
+            self._lanes_up += 1 if up else -1
+            self._lane_down_since = time.monotonic()
+            self.changed.notify_all()
+
+    def take(self, max_rows: int, stop: Callable[[], bool]) -> list[Request]:
+        """Wait for the next batch: requests in order of arrival that all three parties hold, `max_rows` rows at most.
+
+        They stay in the queue, marked as running, until `finish`. Empty: `stop()` became true (notify `changed` then).
+        """
+        with self.changed:
+            while not stop():
+                batch = self._next_batch(max_rows)
+                if batch:
+                    self._running.update(request.id for request in batch)
+                    self._claimed += len(batch)
+                    return batch
+                self.changed.wait(_LOOK_UP_S)
+            return []
+
+    def finish(self, ids: list[bytes], *, served: bool) -> list[Request]:
+        """A run has ended: remove its requests from the queue and return those that still wait for their answer."""
+        with self.changed:
+            self._claimed -= len(ids)
+            if served:
+                self.served += len(ids)
+                if self._budget is not None and self.serving:
+                    self._budget -= len(ids)
+            self._running.difference_update(ids)
+            for id_ in ids:
+                self._holds.pop(id_, None)
+            self.changed.notify_all()
+            return self._pick(ids)
+
+    def _next_batch(self, max_rows: int) -> list[Request]:
+        allowed = len(self._requests) if self._budget is None else self._budget - self._claimed
+        if not self.serving or allowed <= 0:
+            return []
+        batch: list[Request] = []
+        rows = 0
+        for request in self._requests.values():
+            if request.id in self._running or not self._complete(request.id):
+                continue
+            if batch and (rows + request.rows > max_rows or request.model != batch[0].model):
+                break
+            batch.append(request)
+            rows += request.rows
+            if len(batch) == min(allowed, MAX_REQUESTS):
+                break
+        return batch
+
+    def _complete(self, id_: bytes) -> bool:
+        return len(self._holds.get(id_, ())) == len(FOLLOWERS)
+
+    def expire(self) -> None:
+        """Discard what has been unable to run for too long while the model is being served."""
+        now = time.monotonic()
+        late: dict[str, list[bytes]] = {}
+        with self.changed:
+            if not self.serving or self._budget == 0:
+                return
+            since = max(self._serving_since, self._lane_down_since if self._lanes_up == 0 else 0.0)
+            for id_ in {*self._requests, *self._holds} - self._running:
+                request, holds = self._requests.get(id_), self._holds.get(id_, {})
+                first = min([request.arrived] if request else [at for _, at in holds.values()])
+                if (request and self._complete(id_) and self._lanes_up) or now - max(first, since) < self._timeout:
+                    continue
+                missing = [PARTY_NAMES[0]] if request is None else []
+                missing += [PARTY_NAMES[index] for index in FOLLOWERS if index not in holds]
+                text = (
+                    f"{' and '.join(missing)} did not receive the request within {self._timeout:g} s"
+                    if missing
+                    else f"the three parties were not connected with each other for {self._timeout:g} s"
+                )
+                late.setdefault(text, []).append(id_)
+        for text, ids in late.items():
+            self.discard(ids, FAILED, text)
+
+
+def _contradiction(request: Request, index: int, hold: Hold) -> str:
+    """Why a request cannot run although follower `index` holds it, or nothing."""
+    name = PARTY_NAMES[index]
+    if (request.client, request.rows) != (hold.client, hold.rows):
+        return f"server0 and {name} were sent different requests under one id; send the same one to all three"
+    if request.digest != hold.digest:
+        return (
+            f"no run: the parties hold different plans, server0 {request.digest} and {name} {hold.digest}; "
+            "the owner must share the model again"
+        )
+    if request.model != hold.model:
+        return f"no run: server0 and {name} hold shares of different uploads of the plan; the owner must share it again"
+    return ""

@@ -1,0 +1,320 @@
+"""The party server: who may come in, and to whom each is passed on.
+
+Theory of operation. One thread accepts; each caller gets a thread of its own, which shakes hands (mutual TLS: without
+a certificate of this cluster's authority nobody gets further), reads one `Hello`, and passes the connection on by the
+role in the certificate: clients and owners to their sessions, followers to the leader's control, parties to a lane.
+Whatever a session cannot make sense of ends that one connection, is logged, and is nobody else's concern.
+
+    accept ─▶ handshake ─▶ Hello ─┬─ client  ─▶ ClientSession ─▶ queue ─▶ lane ─▶ answer
+                                  ├─ owner   ─▶ OwnerSession  ─▶ shelf, serving
+                                  ├─ control ─▶ Followers (at the leader)
+                                  └─ lane    ─▶ Lane.offer
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from keras_private.config import PARTY_NAMES, ClusterConfig
+from keras_private.errors import FrameError, KerasPrivateError, LinkError, LinkTimeoutError, RefusedError
+from keras_private.logs import Log, party_log
+from keras_private.net.roles import Role
+from keras_private.party.client_session import ClientSession
+from keras_private.party.control import Followers, LeaderLine
+from keras_private.party.lane import LANES, FollowerLane, Lane, LeaderLane
+from keras_private.party.messages import (
+    CONTROL_BYTES,
+    REFUSED,
+    VERSION,
+    Error,
+    Hello,
+    Status,
+    Welcome,
+    decode,
+    encode,
+)
+from keras_private.party.models import HeldModel, Shelf
+from keras_private.party.network import Caller, Channel, Door, Network
+from keras_private.party.node import Node
+from keras_private.party.owner_session import OwnerSession
+from keras_private.party.queue import LeaderQueue, Request, RequestQueue
+
+MAX_CALLERS: Final = 512
+"""Connections at once, those that have not shaken hands yet included."""
+HANDSHAKE_S: Final = 10.0
+_EXPIRY_CHECK_S = 1.0
+_STOP_S = 5.0
+_QUEUE_MESSAGES = 16  # the queue's memory, in requests of the largest size
+
+
+class PartyServer:
+    """One party.
+
+    Args:
+        index: which one, 0 to 2; 0 is the leader.
+        network: its view of the cluster, with its credentials.
+        expires: when its certificate does, seconds since 1970; None if it has none.
+        warm_up: compiles what the first run would otherwise wait for.
+    """
+
+    def __init__(
+        self,
+        config: ClusterConfig,
+        index: int,
+        network: Network,
+        *,
+        log: Log | None = None,
+        expires: int | None = None,
+        warm_up: Callable[[], None] | None = None,
+    ) -> None:
+        limits = config.limits
+        max_bytes = _QUEUE_MESSAGES * limits.request_bytes
+        queue = (
+            RequestQueue(limits.queue, max_bytes)
+            if index
+            else LeaderQueue(limits.queue, max_bytes, limits.timeout_s, self._discard)
+        )
+        log = log or party_log(PARTY_NAMES[index])
+        self.node = Node(index, config, network, log, queue, Shelf(self._model_changed))
+        self._expires = expires
+        self._warm_up = warm_up or _compile_kernels
+        self._door: Door | None = None
+        self._callers = threading.BoundedSemaphore(MAX_CALLERS)
+        self._lock = threading.Lock()
+        self._channels: set[Channel] = set()
+        self._threads: list[threading.Thread] = []
+        self._followers: Followers | None = None
+        self._leader: LeaderLine | None = None
+        self._lanes: list[Lane] = []
+        if isinstance(queue, LeaderQueue):
+            self._followers = followers = Followers(self.node, queue)
+            followers.lanes = [LeaderLane(number, self.node, queue, followers) for number in range(LANES)]
+            self._lanes = [*followers.lanes]
+        else:
+            self._leader = leader = LeaderLine(self.node)
+            leader.lanes = [FollowerLane(number, self.node, leader) for number in range(LANES)]
+            self._lanes = [*leader.lanes]
+
+    # Life
+
+    def start(self) -> None:
+        """Listen, and find the other parties. Returns at once.
+
+        Raises:
+            LinkError: the address is taken.
+            ConfigError: the certificate files are not usable.
+        """
+        self._door = self.node.network.listen(self.node.index)
+        self._spawn("accept", self._accept, self._door)
+        self._spawn("warm-up", self._warm)
+        if self._followers:
+            self._spawn("expiry", self._expire)
+        for lane in self._lanes:
+            lane.start()
+        if self._leader:
+            self._leader.start()
+        self.node.log.info("listening", host=self.node.config.party(self.node.index).host)
+
+    def stop(self) -> None:
+        """End every connection and thread. Idempotent."""
+        if self.node.closing.is_set():
+            return
+        self.node.closing.set()
+        if self._door:
+            self._door.close()
+        with self._lock:
+            channels = list(self._channels)
+        for each in (self._leader, self._followers):
+            if each:
+                each.close()
+        for lane in self._lanes:
+            lane.close()
+        for channel in channels:
+            channel.close("this party was stopped")
+        for lane in self._lanes:
+            lane.join(_STOP_S)
+        if self._leader:
+            self._leader.join(_STOP_S)
+        for thread in self._threads:
+            if thread.name.endswith(("accept", "expiry")):
+                thread.join(_STOP_S)
+        self.node.log.info("stopped")
+
+    def status(self) -> Status:
+        """What an owner may know about this party."""
+        node, model = self.node, self.node.shelf.model
+        serving = isinstance(node.queue, LeaderQueue) and node.queue.serving
+        if self._followers:
+            peers = tuple(PARTY_NAMES[index] for index in (1, 2) if self._followers.is_here(index))
+        else:
+            peers = PARTY_NAMES[:1] if self._leader and self._leader.up else ()
+        return Status(
+            party=node.name,
+            digest=model.digest if model else "",
+            owner=model.owner if model else "",
+            serving=serving,
+            served=node.served,
+            waiting=node.queue.waiting,
+            peers=peers,
+            lanes=sum(lane.up for lane in self._lanes),
+            expires=self._expires,
+        )
+
+    def _spawn(self, name: str, target: Callable[..., None], *args: object) -> None:
+        thread = threading.Thread(target=target, args=args, name=f"{self.node.name} {name}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _warm(self) -> None:
+        try:
+            self._warm_up()
+        except Exception as error:  # the first run compiles what is missing, or fails aloud
+            self.node.log.error("warm-up failed", exc_info=error)
+        self.node.warm.set()
+
+    def _expire(self) -> None:
+        queue = self.node.queue
+        pause = min(_EXPIRY_CHECK_S, self.node.timeout / 4)
+        while isinstance(queue, LeaderQueue) and not self.node.closing.wait(pause):
+            queue.expire()
+
+    def _model_changed(self, model: HeldModel | None) -> None:
+        what = "stopped by its owner" if model is None else "replaced by its owner"
+        ids = self.node.queue.ids_of_other_models(model.id if model else b"")
+        if isinstance(self.node.queue, LeaderQueue):
+            self.node.queue.discard(ids, REFUSED, f"the model was {what}")
+        if self._leader:
+            self._leader.report_model()
+
+    def _discard(self, ids: list[bytes], code: str, text: str) -> None:
+        if self._followers:
+            self._followers.discard(ids, code, text)
+
+    # Callers
+
+    def _accept(self, door: Door) -> None:
+        closing = self.node.closing
+        while not closing.is_set():
+            try:
+                caller = door.accept(60.0)
+            except LinkTimeoutError:
+                continue
+            except LinkError as error:
+                if not closing.is_set():
+                    self.node.log.error("cannot accept", cause=str(error))
+                    closing.wait(0.5)
+                continue
+            if not self._callers.acquire(blocking=False):
+                caller.close()
+                self.node.log.warning("refused", cause=f"{MAX_CALLERS} connections are open already")
+                continue
+            threading.Thread(target=self._meet, args=(caller,), name=f"{self.node.name} caller", daemon=True).start()
+
+    def _meet(self, caller: Caller) -> None:
+        try:
+            channel = caller.handshake(HANDSHAKE_S, self._admit)
+        except KerasPrivateError as error:
+            if not self.node.closing.is_set():
+                self.node.log.warning("refused", cause=str(error))
+        else:
+            channel.timeout = self.node.timeout
+            with self._lock:
+                self._channels.add(channel)
+            try:
+                self._attend(channel)
+            finally:
+                with self._lock:
+                    self._channels.discard(channel)
+        finally:
+            self._callers.release()
+
+    def _admit(self, role: Role) -> str | None:
+        """Why somebody with a good certificate is not welcome all the same."""
+        if self.node.closing.is_set():
+            return f"{self.node.name} is stopping"
+        if role.kind == "party" and role.name not in PARTY_NAMES[self.node.index + 1 :]:
+            return f"{role} does not call {self.node.name}: parties are called by those with higher numbers"
+        return None
+
+    def _attend(self, channel: Channel) -> None:
+        peer = str(channel.peer)
+        try:
+            hello = decode(channel.receive(HANDSHAKE_S, CONTROL_BYTES))
+            if not isinstance(hello, Hello):
+                raise FrameError(f"a {hello.kind} message came before a hello")
+            self._check_hello(hello, channel.peer)
+            channel.phase = hello.purpose
+            self._pass_on(hello, channel)
+        except RefusedError as error:
+            self.node.log.warning("refused", peer=peer, cause=str(error))
+            with contextlib.suppress(LinkError):
+                channel.send(encode(Error(REFUSED, str(error))))
+            channel.finish()
+        except FrameError as error:
+            self.node.log.warning("closed", peer=peer, cause=str(error))
+            with contextlib.suppress(LinkError):
+                channel.send(encode(Error(REFUSED, str(error))))
+            channel.finish()
+        except LinkError as error:
+            self.node.log.debug("gone", peer=peer, cause=str(error))
+            channel.close()
+        except Exception as error:  # a defect must not take the server down
+            self.node.log.error("session failed", peer=peer, exc_info=error)
+            channel.close()
+
+    def _check_hello(self, hello: Hello, peer: Role) -> None:
+        name, config = self.node.name, self.node.config
+        if hello.version != VERSION:
+            raise RefusedError(
+                f"{name} speaks version {VERSION} of the protocol, {peer} version {hello.version}; install the same "
+                "keras-private everywhere"
+            )
+        if hello.cluster != config.cluster:
+            raise RefusedError(
+                f"{name} belongs to cluster {config.cluster!r}, not {hello.cluster!r}; use its cluster.yaml"
+            )
+        allowed = {"party": ("lane", "control"), "owner": ("owner",), "client": ("client",)}[peer.kind]
+        if hello.purpose not in allowed:
+            raise RefusedError(
+                f"a certificate of {peer} does not allow what was asked for ({hello.purpose[:20]}); it allows: "
+                f"{', '.join(allowed)}"
+            )
+        if hello.purpose == "control" and self._followers is None:
+            raise RefusedError("control connections go to the leader, server0")
+        if hello.purpose == "lane" and (hello.lane >= len(self._lanes) or hello.epoch is None):
+            raise RefusedError(f"{name} has no lane {hello.lane}")
+
+    def _pass_on(self, hello: Hello, channel: Channel) -> None:
+        node = self.node
+        channel.send(encode(Welcome(node.name)))
+        if hello.purpose == "client":
+            ClientSession(node, channel, self._take_in, self._drop).run()
+        elif hello.purpose == "owner":
+            queue = node.queue
+            leading = (queue, self._followers) if self._followers and isinstance(queue, LeaderQueue) else None
+            OwnerSession(node, channel, leading, self.status).run()
+        elif hello.purpose == "control" and self._followers:
+            self._followers.attend(PARTY_NAMES.index(channel.peer.name), channel)
+        elif hello.epoch is not None:
+            self._lanes[hello.lane].offer(PARTY_NAMES.index(channel.peer.name), hello.epoch, channel)
+
+    def _take_in(self, request: Request) -> None:
+        if self._leader:
+            self._leader.hold(request)
+        else:
+            self.node.queue.add(request)
+
+    def _drop(self, id_: bytes) -> None:
+        if self._leader:
+            self._leader.drop(id_)
+        elif isinstance(self.node.queue, LeaderQueue):
+            self.node.queue.drop(id_)
+
+
+def _compile_kernels() -> None:
+    from keras_private.mpc.kernels import warm_up
+
+    warm_up()
