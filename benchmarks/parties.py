@@ -1,7 +1,7 @@
 """Three real processes joined by TLS links, without client, queue or owner: what the protocols alone cost.
 
-This is what other systems' figures for "parties only" are to be held beside. Each process is started with spawn, gets its
-shares of the weights and of one input over a pipe, and runs the same plan again and again.
+This is what other systems' figures for "parties only" are to be held beside. Each process is started with spawn, gets
+its shares of the weights and of one input over a pipe, and runs the same plan again and again.
 """
 
 from __future__ import annotations

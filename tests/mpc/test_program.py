@@ -115,9 +115,10 @@ def test_weights_must_match_the_plan() -> None:
         Program(draft.plan, {**shares, "unknown": shares[first]})
     with pytest.raises(PlanError, match="shape"):
         Program(draft.plan, {**shares, first: Share(*[np.zeros((1, 1), np.uint64)] * 2)})
+    builder = PlanBuilder((2,), None)
+    recorded = builder.finish(builder.op("relu", [builder.input])).plan
     with pytest.raises(PlanError, match="executable"):
-        builder = PlanBuilder((2,), None)
-        Program(builder.finish(builder.op("relu", [builder.input])).plan, {})
+        Program(recorded, {})
 
 
 def test_a_program_shows_no_weight() -> None:

@@ -1,8 +1,8 @@
-"""Run a protocol at three parties, in three threads over in-memory links."""
+"""Run a protocol at three parties, in three threads."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_private.mpc.masks import agree_masks
 from keras_private.mpc.party import Party
-from keras_private.net.memory import memory_links
+from keras_private.net.link import Link
 from keras_private.sharing.share import Share, reconstruct, split
 
 
@@ -21,8 +21,8 @@ def shares_of(secret: np.ndarray) -> list[Share]:
 class Three:
     """Three parties, connected. `run` gives each of them the same protocol with its own arguments."""
 
-    def __init__(self, links: Any = None) -> None:
-        self.links = links or memory_links(timeout=20.0)
+    def __init__(self, links: Sequence[Link]) -> None:
+        self.links = links
         self.pool = ThreadPoolExecutor(3)
         masks = list(self.pool.map(lambda link: agree_masks(link, b"test"), self.links))
         self.parties = [Party(link, mask) for link, mask in zip(self.links, masks, strict=True)]
