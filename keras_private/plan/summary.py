@@ -141,7 +141,7 @@ def _facts(plan: Plan, total: Cost) -> list[str]:
     )
     return [
         f"Secret weights: {weights:,} in {len(plan.weights)} arrays. Fixed point: {plan.precision} fractional bits.",
-        *textwrap.wrap(f"Network time of a query: {waits}.", WIDTH),
+        *textwrap.wrap(f"Network time: {waits}.", WIDTH),
     ]
 
 

@@ -1,0 +1,86 @@
+"""Intervals hold every value that occurs, and are tight where that can be said."""
+
+import numpy as np
+import pytest
+
+from keras_private.plan import bounds
+from keras_private.plan.bounds import Interval
+from keras_private.plan.builder import PlanBuilder
+from keras_private.plan.evaluate import trace
+from keras_private.plan.plan import Op
+
+from . import models
+
+
+def intervals(draft):  # type: ignore[no-untyped-def]
+    """Of every tensor of a recorded draft."""
+    plan = draft.plan
+    found = {plan.input: bounds.of_input(plan.input_shape, plan.input_range, 16)}
+    for op in plan.ops:
+        weights = [draft.values[name] for name in op.weights]
+        found[op.output] = bounds.propagate(op, [found[name] for name in op.inputs], weights)
+    return found
+
+
+@pytest.mark.parametrize("name", list(models.ALL))
+def test_every_value_lies_in_its_interval(name: str) -> None:
+    draft = models.ALL[name]()
+    values = trace(draft, models.inputs(draft, 40))
+    for tensor, interval in intervals(draft).items():
+        assert interval.low.shape == interval.high.shape == (1, *draft.plan.tensors[tensor].shape)
+        assert np.all(values[tensor] >= interval.low)
+        assert np.all(values[tensor] <= interval.high)
+
+
+def test_the_first_linear_layer_is_tight() -> None:
+    """Zero padding, stride and dilation included: the extreme input of one output reaches the bound."""
+    model = models.Model((6, 6, 1), (-2.0, 3.0))
+    model.builder.op("relu", model.builder.input)
+    kernel = model.random.normal(size=(3, 3, 1, 2))
+    weight = model.builder.weight(kernel, "w")
+    out = model.op("conv2d", weights=[weight], strides=(2, 2), pads=(1, 1, 1, 1), dilation=(2, 2))
+    draft = model.draft()
+    interval = intervals(draft)[out]
+    assert interval.attained
+    assert not interval.independent
+    best = np.where(kernel[..., 0] > 0, 3.0, -2.0)
+    x = np.full((1, 6, 6, 1), 0.5)
+    x[0, 1:6:2, 1:6:2] = best  # the window of output (1, 1)
+    reached = trace(draft, x)[out][0, 1, 1, 0]
+    assert reached <= interval.high[0, 1, 1, 0] <= reached + 1e-3
+    assert interval.high[0, 0, 0, 0] < interval.high[0, 1, 1, 0]  # the corner sees padding
+
+
+def test_without_a_range_nothing_is_known() -> None:
+    assert bounds.of_input((3,), None, 16) is None
+    assert bounds.propagate(Op("relu", ("x",), (), "y"), [None], []) is None
+    assert bounds.bits(None, 16) is None
+
+
+def test_subtraction_crosses_the_ends() -> None:
+    builder = PlanBuilder((2,), (1, 4))
+    out = builder.op("sub", [builder.input, builder.op("scale", builder.input, factor=-2)])
+    interval = intervals(builder.finish(out))[out]
+    np.testing.assert_allclose(interval.low, 3, atol=1e-3)
+    np.testing.assert_allclose(interval.high, 12, atol=1e-3)
+    assert not interval.attained  # both sides depend on the same input
+
+
+@pytest.mark.parametrize(
+    ("size", "frac", "expected"), [(0.0, 16, 1), (1.0, 0, 2), (1.0, 16, 17), (0.99, 16, 16), (255, 4, 12)]
+)
+def test_bits(size: float, frac: int, expected: int) -> None:
+    interval = Interval(np.full((1, 2), -size), np.full((1, 2), size / 2))
+    assert bounds.bits(interval, frac) == expected
+    assert size * 2**frac < 2**expected
+
+
+def test_bits_end_at_the_contract() -> None:
+    interval = Interval(np.zeros((1, 1)), np.full((1, 1), 2.0**46))
+    assert bounds.bits(interval, 16) is None
+    assert bounds.bits(interval, 15) == 62
+
+
+def test_repr_shows_no_values() -> None:
+    text = repr(Interval(np.full((1, 1), 1234.5), np.full((1, 1), 1234.5)))
+    assert "1234" not in text

@@ -1,0 +1,79 @@
+"""The table: complete, readable, at most 100 columns."""
+
+from dataclasses import replace
+
+import pytest
+
+from keras_private.plan.builder import Draft
+from keras_private.plan.cost import Cost, total
+from keras_private.plan.optimise import optimise
+from keras_private.plan.summary import NETWORKS, estimate, private_summary, size, unproven
+
+from . import models
+
+
+@pytest.mark.parametrize("name", list(models.ALL))
+@pytest.mark.parametrize("batch", [1, 128])
+def test_fits_and_is_complete(name: str, batch: int) -> None:
+    plan = optimise(models.ALL[name]()).plan
+    text = private_summary(plan, batch=batch, title="a model")
+    assert max(map(len, text.splitlines())) <= 100
+    assert "a model" in text
+    for op in plan.ops:
+        assert op.kind in text
+        assert op.layer[:20] in text
+    cost = total(plan, batch)
+    (line,) = (line for line in text.splitlines() if line.startswith("│total"))
+    assert f" {cost.rounds}│" in line
+    assert size(max(cost.sent)) in line
+    assert "proven for every value" in text
+
+
+def test_says_what_is_not_proven() -> None:
+    draft = models.mnist()
+    plan = optimise(Draft(replace(draft.plan, input_range=None), draft.values)).plan
+    text = " ".join(private_summary(plan).split())
+    assert unproven(plan)
+    assert "any range" in text
+    assert "not proven for" in text
+    assert "no input_range was declared" in text
+    assert "stays below 2^2" in text
+
+
+def test_says_where_the_worst_case_grew_too_large() -> None:
+    model = models.Model((4,), (-1e3, 1e3), size=50.0)
+    for number in range(12):
+        model.dense(4, layer=f"dense{number}")
+        model.relu()
+    text = " ".join(private_summary(optimise(model.draft()).plan).split())
+    assert "worst case grows too large" in text
+    assert "and " in text
+    assert "more" in text
+
+
+def test_long_names_are_cut() -> None:
+    model = models.Model((4,))
+    model.dense(4, layer="a_layer_with_quite_a_long_name_indeed")
+    text = private_summary(optimise(model.draft()).plan)
+    assert "a_layer_with_quite_a_long…" in text
+
+
+def test_no_weight_is_shown() -> None:
+    model = models.Model((4,))
+    model.op("matmul", weights=[model.builder.weight([[0.123456]] * 4, "w")])
+    assert "0.1234" not in private_summary(optimise(model.draft()).plan)
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (99_400, "99.4 kB"), (999_600, "1.0 MB"), (12_345_678, "12.3 MB")],
+)
+def test_sizes(count: int, text: str) -> None:
+    assert size(count) == text
+
+
+def test_estimate_takes_the_busiest_party() -> None:
+    lan, wan = NETWORKS
+    cost = Cost(10, (1_000_000, 0, 500_000))
+    assert estimate(cost, lan) == pytest.approx(0.002)
+    assert estimate(cost, wan) == pytest.approx(0.5)
