@@ -47,16 +47,15 @@ def main() -> None:
     KerasHook(keras)
     plain = model()
     x = np.random.default_rng(1).normal(size=(3, 4))
-    with TFECluster(TFEWorker(), TFEWorker(), TFEWorker()) as cluster:  # three threads of this process
-        cluster.start()
+    with TFECluster(TFEWorker(), TFEWorker(), TFEWorker()) as cluster:  # in this process
         with plain.share(cluster):
             plain.private_summary()
             client = TFEWorker()
             client.connect_to_model((3, 4), (3, 3), cluster)
-            request = client.query_model_async(x)
+            client.query_model_async(x)
             plain.serve(num_requests=1)
-            print("private:", client.query_model_join(request).round(3).tolist())
-            print("plain:  ", np.asarray(plain(x)).round(3).tolist())
+            print("private:", *np.round(client.query_model_join(), 3), sep="\n  ")
+            print("plain:", *np.round(plain(x), 3), sep="\n  ")
 
 
 if __name__ == "__main__":

@@ -8,33 +8,31 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from keras_private.lowering import draft_of
-from keras_private.plan.optimise import optimise
-from keras_private.sharing import fixed
-from keras_private.sharing.share import reconstruct
-from tests.mpc.test_program import programs_of
-from tests.mpc.three import Three, shares_of
+from keras_private import KerasHook, TFECluster, TFEWorker
 
 from .cases import CASES, Case
 
+# (Keras, declared range). With a range, bounds are proven and comparisons narrower; without, only the contract holds.
+WAYS = {"keras, declared range": (0, (-2.0, 2.0)), "tf_keras, any range": (-1, None)}
+
 
 @pytest.fixture(scope="module")
-def three() -> Iterator[Three]:
-    parties = Three()
-    yield parties
-    parties.close()
+def cluster() -> Iterator[TFECluster]:
+    with TFECluster(TFEWorker(), TFEWorker(), TFEWorker()) as started:
+        yield started
 
 
-@pytest.mark.parametrize("input_range", [(-2.0, 2.0), None], ids=["range", "contract"])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_parties_compute_what_keras_computes(
-    three: Three, case: Case, input_range: tuple[float, float] | None
-) -> None:
-    model = case.model(importlib.import_module(case.keras[0]))
+def test_a_client_gets_what_keras_computes(cluster: TFECluster, case: Case, way: str) -> None:
+    which, input_range = WAYS[way]
+    keras = importlib.import_module(case.keras[which])
+    KerasHook(keras)
+    model = case.model(keras)
     x = case.inputs(3)
-    draft = optimise(draft_of(model, input_range))
-    programs = programs_of(draft)
-    outputs = three.run(
-        lambda party, share: programs[party.index].protocol(party, share), shares_of(fixed.encode(x, 16))
-    )
-    np.testing.assert_allclose(fixed.decode(reconstruct(outputs), 16), np.asarray(model(x)), atol=2e-3)
+    expected = np.asarray(model(x))
+    with model.share(cluster, input_range=input_range), TFEWorker() as client:
+        client.connect_to_model(x.shape, expected.shape, cluster)
+        client.query_model_async(x)
+        assert model.serve(num_requests=1) == 1
+        np.testing.assert_allclose(client.query_model_join(), expected, atol=2e-3)

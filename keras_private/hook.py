@@ -1,0 +1,174 @@
+"""KerasHook: teaches Keras models to be shared, served and stopped.
+
+The methods go on `keras.Model`, so Sequential, functional and loaded models all have them. What belongs to a shared
+model is kept here, outside of it, and disappears with it: Keras tracks and saves whatever is assigned to a model.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from keras_private.errors import ConfigError, InputError, StateError
+from keras_private.lowering import draft_of
+from keras_private.owner import OwnedModel
+from keras_private.plan import summary as table
+from keras_private.plan.optimise import optimise
+from keras_private.plan.plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """A model that three parties hold shares of."""
+
+    owned: OwnedModel
+    plan: Plan
+
+
+_shared: weakref.WeakKeyDictionary[Any, _Shared] = weakref.WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+class KerasHook:
+    """Gives every model of a Keras the methods `share`, `serve`, `stop` and `private_summary`. Idempotent.
+
+    Args:
+        keras: `tf.keras`, `keras` or `tf_keras`.
+
+    Raises:
+        ConfigError: it is no Keras, or its models have a method of such a name from elsewhere.
+    """
+
+    def __init__(self, keras: Any) -> None:
+        model = getattr(keras, "Model", None)
+        if not isinstance(model, type):
+            raise ConfigError(f"KerasHook takes a Keras module, as in KerasHook(tf.keras), not {type(keras).__name__}")
+        for name in _METHODS:
+            theirs = getattr(model, name, None)
+            if theirs is not None and getattr(theirs, "__module__", None) != __name__:
+                raise ConfigError(
+                    f"models of this Keras have a method {name!r} of their own; KerasHook will not replace it"
+                )
+        for name, method in _METHODS.items():
+            setattr(model, name, method)
+        self.model_class = model
+
+    def __repr__(self) -> str:
+        return f"KerasHook({self.model_class.__module__}.{self.model_class.__name__})"
+
+
+def share(self: Any, cluster: Any, input_range: Sequence[float] | None = None) -> Any:
+    """Send every party of a started cluster its shares of this model. Sharing again replaces what was shared.
+
+    Args:
+        cluster: a TFECluster, started.
+        input_range: (lowest, highest) value that inputs may hold. Clients must keep to it; in return layers can be
+            proved to fit, and comparisons get cheaper.
+
+    Returns:
+        The model. `with model.share(cluster): …` stops it at the end.
+
+    Raises:
+        StateError: the cluster has not been started.
+        UnsupportedModelError: lists everything in the model that cannot be lowered.
+        PlanError: the range makes no sense, or the model exceeds a limit.
+        ClusterError: the parties could not take the model.
+    """
+    config = getattr(cluster, "config", None)
+    if config is None:
+        raise ConfigError(f"share() takes a TFECluster, not {type(cluster).__name__}")
+    if not cluster.started:
+        raise StateError("the cluster is not running: call cluster.start() before model.share(cluster)")
+    precision = config.precision_fractional
+    draft = optimise(draft_of(self, input_range, precision=precision), precision=precision)
+    stop(self)
+    owned = OwnedModel.upload(cluster, draft.plan, draft.values)
+    with _lock:
+        _shared[self] = _Shared(owned, draft.plan)
+    return self
+
+
+def serve(self: Any, num_requests: int | None = None) -> int:
+    """Answer queries until `num_requests` were served; None: until Ctrl-C. Shows a progress bar.
+
+    Returns:
+        How many were served.
+
+    Raises:
+        StateError: the model has not been shared.
+        InputError: num_requests is not a whole number of 1 or more.
+    """
+    total = _count(num_requests)
+    shared = _shared_of(self, "serve()")
+    shape = "served {n_fmt} of {total_fmt} |{bar}| {elapsed}" if total else "served {n_fmt}, {elapsed}"
+    with tqdm(total=total, bar_format=shape) as bar:
+
+        def show(served: int) -> None:
+            bar.n = served
+            bar.refresh()
+
+        return shared.owned.serve(total, show)
+
+
+def stop(self: Any) -> None:
+    """Stop serving, and have the parties forget their shares. Does nothing the second time."""
+    with _lock:
+        shared = _shared.pop(self, None)
+    if shared is not None:
+        shared.owned.stop()
+
+
+def private_summary(self: Any, print_fn: Callable[[str], Any] | None = None) -> None:
+    """Print what the parties compute: per layer the op, output shape, rounds, bytes and bound.
+
+    Raises:
+        StateError: the model has not been shared.
+    """
+    plan = _shared_of(self, "private_summary()").plan
+    (print_fn or print)(table.private_summary(plan, title=self.name))
+
+
+def _enter(self: Any) -> Any:
+    return self
+
+
+def _exit(self: Any, *exception: object) -> None:
+    del exception
+    stop(self)
+
+
+_METHODS: dict[str, Callable[..., Any]] = {
+    "share": share,
+    "serve": serve,
+    "stop": stop,
+    "private_summary": private_summary,
+    "__enter__": _enter,
+    "__exit__": _exit,
+}
+
+
+def _shared_of(model: Any, what: str) -> _Shared:
+    with _lock:
+        shared = _shared.get(model)
+    if shared is None:
+        raise StateError(f"the model is not shared: call model.share(cluster) before {what}")
+    return shared
+
+
+def _count(number: Any) -> int | None:
+    """A number of requests; R gives 3 as 3.0."""
+    if number is None:
+        return None
+    try:
+        exact = float(number)
+    except (TypeError, ValueError):
+        exact = math.nan
+    if isinstance(number, bool) or not (exact >= 1 and exact.is_integer()):
+        raise InputError(f"num_requests must be a whole number of 1 or more, or None, not {number!r}")
+    return int(exact)

@@ -1,0 +1,97 @@
+"""PlanProtocol as a TF Encrypted protocol: types, names, layouts, and what it cannot record."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from keras_private.errors import PlanError
+from keras_private.lowering import tfe
+from keras_private.lowering.protocol import PlanProtocol
+from keras_private.plan.evaluate import evaluate
+
+X = np.random.default_rng(5).normal(size=(2, 3, 4, 5))
+
+
+@pytest.fixture
+def prot() -> PlanProtocol:
+    return PlanProtocol((3, 4, 5))
+
+
+def test_it_is_a_protocol_of_tf_encrypted(prot: PlanProtocol) -> None:
+    library = tfe.load()
+    before = library.get_protocol()
+    assert isinstance(prot, library.protocol.Protocol)
+    with prot:
+        assert library.get_protocol() is prot
+        assert library.relu(prot.input).shape == (None, 3, 4, 5)
+        weight = library.define_private_variable(np.ones(5))
+        assert isinstance(prot.input, library.protocol.TFEPrivateTensor)
+        assert isinstance(weight, library.protocol.TFEPrivateVariable)
+        assert isinstance(library.define_constant(1.0), library.protocol.TFEPublicTensor)
+    assert library.get_protocol() is before
+
+
+def test_operators(prot: PlanProtocol) -> None:
+    x = prot.input
+    draft = prot.finish(2 * (1 - x) + (x - 3) / 4 - (-x) * np.arange(5.0))
+    np.testing.assert_allclose(evaluate(draft, X), 2 * (1 - X) + (X - 3) / 4 + X * np.arange(5.0))
+
+
+def test_secret_and_public_factors(prot: PlanProtocol) -> None:
+    """A weight is recorded as a weight, a public constant as part of the plan."""
+    secret = prot.define_private_variable(np.arange(5.0), name="secret")
+    draft = prot.finish(prot.mul(prot.mul(prot.input, secret), prot.define_constant(np.full((1, 3, 1, 1), 2.0))))
+    assert [op.kind for op in draft.plan.ops] == ["mul", "scale"]
+    assert list(draft.plan.weights) == ["secret"]
+    np.testing.assert_allclose(evaluate(draft, X), X * np.arange(5.0) * 2)
+
+
+def test_elementwise(prot: PlanProtocol) -> None:
+    other = prot.transpose(prot.reshape(prot.input, [-1, 5, 4, 3]), [0, 3, 2, 1])
+    draft = prot.finish(prot.maximum(prot.add_n([prot.input, prot.input, other]), prot.sub(other, 0.5)))
+    turned = X.reshape(2, 5, 4, 3).transpose(0, 3, 2, 1)
+    np.testing.assert_allclose(evaluate(draft, X), np.maximum(2 * X + turned, turned - 0.5))
+
+
+def test_shapes(prot: PlanProtocol) -> None:
+    padded = prot.pad(prot.input, [[0, 0], [1, 0], [0, 0], [0, 2]])
+    draft = prot.finish(prot.concat([padded, padded], axis=-2))
+    padded_x = np.pad(X, [(0, 0), (1, 0), (0, 0), (0, 2)])
+    np.testing.assert_array_equal(evaluate(draft, X), np.concatenate([padded_x, padded_x], axis=2))
+
+
+def test_the_batch_stays_where_it_is(prot: PlanProtocol) -> None:
+    for call in (
+        lambda: prot.transpose(prot.input, [1, 0, 2, 3]),
+        lambda: prot.concat([prot.input, prot.input], axis=0),
+        lambda: prot.pad(prot.input, [[1, 0], [0, 0], [0, 0], [0, 0]]),
+    ):
+        with pytest.raises(PlanError, match="batch axis"):
+            call()
+
+
+def test_a_product_of_two_unknowns_is_refused(prot: PlanProtocol) -> None:
+    with pytest.raises(PlanError, match="cannot be multiplied"):
+        prot.mul(prot.input, prot.relu(prot.input))
+
+
+def test_padding_must_be_known(prot: PlanProtocol) -> None:
+    with pytest.raises(PlanError, match="SAME or VALID"):
+        prot.avgpool2d(prot.input, (2, 2), (1, 1), "full")
+
+
+def test_layers_name_ops_and_weights(prot: PlanProtocol) -> None:
+    with prot.layer("outer"):
+        with prot.layer("outer/inner"):
+            y = prot.add(prot.input, prot.define_private_variable(np.ones(5), name="bias"))
+        y = prot.relu(y)
+    plan = prot.finish(y).plan
+    assert [op.layer for op in plan.ops] == ["outer/inner", "outer"]
+    assert list(plan.weights) == ["outer/inner/bias"]
+
+
+def test_reprs_hide_weights(prot: PlanProtocol) -> None:
+    weight = prot.define_private_variable(np.array([12345.678]), name="bias")
+    assert "12345" not in repr(weight)
+    assert "12345" not in repr(prot.finish(prot.add(prot.input, weight)))

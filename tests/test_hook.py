@@ -1,0 +1,198 @@
+"""KerasHook and the methods it gives to models, on a cluster within this process."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import threading
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from keras_private import (
+    ConfigError,
+    InputError,
+    KerasHook,
+    PlanError,
+    RefusedError,
+    StateError,
+    TFECluster,
+    TFEWorker,
+    UnsupportedModelError,
+)
+from keras_private import hook as hook_module
+
+X = np.random.default_rng(2).uniform(-1, 1, (2, 4)).astype(np.float32)
+
+
+@pytest.fixture(params=["keras", "tf_keras"])
+def keras(request: pytest.FixtureRequest) -> Any:
+    module = importlib.import_module(request.param)
+    KerasHook(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[TFECluster]:
+    with TFECluster(TFEWorker(), TFEWorker(), TFEWorker()) as started:
+        yield started
+
+
+def functional(keras: Any) -> Any:
+    x = keras.Input((4,))
+    return keras.Model(x, keras.layers.Dense(3, activation="relu")(x))
+
+
+def predict(model: Any, cluster: TFECluster, num_requests: Any = 1) -> np.ndarray:
+    """One private prediction of X."""
+    with TFEWorker() as client:
+        client.connect_to_model((1, 4), (1, 3), cluster)
+        client.query_model_async(X)
+        model.serve(num_requests=num_requests)
+        return client.query_model_join()
+
+
+def test_tensorflow_keras_too() -> None:
+    import tensorflow as tf
+
+    assert KerasHook(tf.keras).model_class is tf.keras.Model
+
+
+def test_hooking_twice_changes_nothing(keras: Any) -> None:
+    before = {name: getattr(keras.Model, name) for name in ("share", "serve", "stop", "private_summary")}
+    assert repr(KerasHook(keras)).startswith("KerasHook(")
+    assert before == {name: getattr(keras.Model, name) for name in before}
+
+
+def test_what_is_no_keras() -> None:
+    for wrong in (None, np, "keras"):
+        with pytest.raises(ConfigError, match="takes a Keras module"):
+            KerasHook(wrong)
+
+
+def test_methods_from_elsewhere_are_not_replaced() -> None:
+    class Model:
+        def serve(self) -> None: ...
+
+    with pytest.raises(ConfigError, match="'serve'"):
+        KerasHook(SimpleNamespace(Model=Model))
+    assert not hasattr(Model, "share")
+
+
+@pytest.mark.parametrize("kind", ["functional", "sequential", "loaded"])
+def test_share_serve_query(keras: Any, cluster: TFECluster, kind: str, tmp_path: Path) -> None:
+    model = functional(keras)
+    if kind == "sequential":
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    if kind == "loaded":
+        model.save(tmp_path / "model.keras")
+        model = keras.models.load_model(tmp_path / "model.keras")
+    assert model.share(cluster) is model
+    np.testing.assert_allclose(predict(model, cluster), np.asarray(model(X)), atol=1e-3)
+    model.stop()
+
+
+def test_progress(keras: Any, cluster: TFECluster, capsys: pytest.CaptureFixture[str]) -> None:
+    with functional(keras).share(cluster) as model:
+        predict(model, cluster, 1.0)  # R's numbers
+    assert "served 1 of 1" in capsys.readouterr().err
+
+
+def test_serving_without_a_number_until_stop(keras: Any, cluster: TFECluster) -> None:
+    model = functional(keras).share(cluster)
+    serving = threading.Thread(target=model.serve)
+    serving.start()
+    with TFEWorker() as client:
+        client.connect_to_model((1, 4), (1, 3), cluster)
+        for _ in range(2):
+            np.testing.assert_allclose(client.query_model(X), np.asarray(model(X)), atol=1e-3)
+    model.stop()
+    serving.join(20)
+    assert not serving.is_alive()
+
+
+def test_out_of_order(keras: Any, cluster: TFECluster) -> None:
+    model = functional(keras)
+    for call in (model.serve, model.private_summary):
+        with pytest.raises(StateError, match=r"call model\.share\(cluster\) before"):
+            call()
+    with pytest.raises(StateError, match=r"cluster\.start\(\)"):
+        model.share(TFECluster(TFEWorker(), TFEWorker(), TFEWorker()))
+    with pytest.raises(ConfigError, match="TFECluster"):
+        model.share("cluster.yaml")
+    model.share(cluster)
+    model.stop()
+    model.stop()
+    with pytest.raises(StateError):
+        model.serve(1)
+
+
+def test_a_context_manager_stops(keras: Any, cluster: TFECluster) -> None:
+    with functional(keras).share(cluster) as model:
+        pass
+    with pytest.raises(StateError):
+        model.serve(1)
+    with TFEWorker() as client, pytest.raises(RefusedError):
+        client.connect_to_model((1, 4), (1, 3), cluster)
+
+
+def test_sharing_again_replaces(keras: Any, cluster: TFECluster) -> None:
+    model = functional(keras)
+    with model.share(cluster):
+        model.set_weights([np.ones((4, 3)), np.ones(3)])
+        model.share(cluster)
+        np.testing.assert_allclose(predict(model, cluster), np.asarray(model(X)), atol=1e-3)
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 2.5, "three", True, float("nan"), float("inf"), [3]])
+def test_numbers_of_requests(cluster: TFECluster, wrong: Any) -> None:
+    import keras
+
+    KerasHook(keras)
+    with functional(keras).share(cluster) as model, pytest.raises(InputError, match="whole number"):
+        model.serve(num_requests=wrong)
+
+
+def test_input_range(keras: Any, cluster: TFECluster) -> None:
+    model = functional(keras)
+    with pytest.raises(PlanError, match="input_range"):
+        model.share(cluster, input_range=(1, 0))
+    with model.share(cluster, input_range=[-1, 1.0]), TFEWorker() as client:
+        client.connect_to_model((1, 4), (1, 3), cluster)
+        with pytest.raises(InputError):
+            client.query_model(2 * np.ones((1, 4)))
+
+
+def test_unsupported_models_do_not_reach_the_cluster(keras: Any, cluster: TFECluster) -> None:
+    x = keras.Input((4,))
+    model = keras.Model(x, keras.layers.Softmax()(x))
+    with pytest.raises(UnsupportedModelError, match="argmax"):
+        model.share(cluster)
+    model.stop()
+
+
+def test_private_summary(keras: Any, cluster: TFECluster, capsys: pytest.CaptureFixture[str]) -> None:
+    lines: list[str] = []
+    with functional(keras).share(cluster) as model:
+        model.private_summary()
+        model.private_summary(print_fn=lines.append)
+        assert "dense" in "".join(lines)
+        assert model.name in "".join(lines)
+        assert capsys.readouterr().out.strip() == "".join(lines).strip()
+
+
+def test_nothing_is_kept_on_the_model(keras: Any, cluster: TFECluster, tmp_path: Path) -> None:
+    model = functional(keras)
+    before = set(vars(model))
+    with model.share(cluster):
+        assert set(vars(model)) == before
+        model.save(tmp_path / "shared.keras")
+    known = weakref.ref(model)
+    del model
+    gc.collect()
+    assert known() is None or known() not in hook_module._shared

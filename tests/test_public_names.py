@@ -1,0 +1,65 @@
+"""The public names, and that asking for one does not bring in what it does not need."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+import keras_private
+from keras_private import errors
+
+ERRORS = {name for name, value in vars(errors).items() if inspect.isclass(value)}
+
+
+def test_every_name_is_there() -> None:
+    assert set(keras_private.__all__) == ERRORS | {"KerasHook", "TFECluster", "TFEWorker", "__version__"}
+    assert set(keras_private.__all__) <= set(dir(keras_private))
+    for name in keras_private.__all__:
+        assert getattr(keras_private, name) is not None
+
+
+def test_errors_are_the_same_objects() -> None:
+    for name in ERRORS:
+        assert getattr(keras_private, name) is getattr(errors, name)
+
+
+def test_a_name_that_is_not_there() -> None:
+    with pytest.raises(AttributeError, match="KerasHoook"):
+        _ = keras_private.KerasHoook  # type: ignore[attr-defined]
+
+
+def test_call_shapes() -> None:
+    """As PySyft 0.2's tutorials call them."""
+    cluster, worker = keras_private.TFECluster, keras_private.TFEWorker
+    for owner, names in (
+        (cluster, {"from_yaml", "start", "stop", "workers", "tfe_config", "__enter__", "__exit__"}),
+        (worker, {"connect_to_model", "query_model", "query_model_async", "query_model_join"}),
+    ):
+        assert names <= set(dir(owner)), owner
+    assert {"host", "auto_managed"} <= set(inspect.signature(worker).parameters)
+    assert list(inspect.signature(worker.connect_to_model).parameters)[1:4] == [
+        "input_shape",
+        "output_shape",
+        "cluster",
+    ]
+
+
+LIGHT = ("import keras_private", "from keras_private import KerasPrivateError, InputError")
+CLIENT = (
+    "from keras_private import TFEWorker, TFECluster",
+    "import keras_private.party.server",
+    "import keras_private.cli",
+)
+
+
+@pytest.mark.parametrize("statement", [*LIGHT, *CLIENT])
+def test_who_imports_what(statement: str) -> None:
+    """A party or client never waits for TensorFlow; the bare package for nothing at all."""
+    heavy = ["tensorflow", "tf_encrypted", "keras", "onnx"] + (["numpy", "numba"] if statement in LIGHT else [])
+    code = f"import sys\n{statement}\nprint(*[name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.split() == []
