@@ -15,8 +15,10 @@ import os
 import select
 import subprocess
 import sys
+import sysconfig
 import threading
 import time
+from collections import OrderedDict
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -130,7 +132,7 @@ class TFECluster:
         """
         from keras_private.lowering.tfe import load  # the one place below `hook` that asks for TensorFlow
 
-        return load().RemoteConfig([(name, party.host) for name, party in self._config.parties.items()])
+        return load().RemoteConfig(OrderedDict((name, party.host) for name, party in self._config.parties.items()))
 
     def network(self, role: Role) -> Network:
         """The cluster as this owner or client sees it.
@@ -251,6 +253,10 @@ class _PartyProcess:
         environment.setdefault(LEVEL_VARIABLE, "error")
         here = str(Path(__file__).resolve().parent.parent)  # the child must find this very package
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [here, environment.get("PYTHONPATH")]))
+        if "LD_LIBRARY_PATH" in environment and sysconfig.get_config_var("Py_ENABLE_SHARED"):
+            # R points the loader at the system's libraries, where another libpython of the same version may lie.
+            libraries = str(sysconfig.get_config_var("LIBDIR"))
+            environment["LD_LIBRARY_PATH"] = os.pathsep.join([libraries, environment["LD_LIBRARY_PATH"]])
         try:
             # A session of its own: Ctrl-C at the terminal is for us alone, we then end the parties in good order.
             self._process = subprocess.Popen(  # noqa: S603  our own interpreter and module
