@@ -11,7 +11,7 @@ proof the largest element gets f significant bits: then the product is as safe a
 one, and the sum of the inputs' magnitudes may reach 2^(62-2f), the range contract.
 
 Where both sides of an addition have different fractional bits, the coarser is shifted left, which is local and exact,
-if its bound allows (without a proof: up to 2f, as in the range contract); otherwise the finer is truncated.
+if its bound allows or it has none (then the range contract is about the sum); otherwise the finer is truncated.
 """
 
 from __future__ import annotations
@@ -71,6 +71,7 @@ class _Writer:
         for op in plan.ops:
             for name in op.inputs:
                 self.users.setdefault(name, []).append(op)
+        self.products = {op.output for op in plan.ops if op.kind in PRODUCTS}
         interval = bounds.of_input(plan.input_shape, plan.input_range, precision)
         tensor = Tensor(plan.input_shape, precision, bounds.bits(interval, precision))
         if interval is not None and tensor.bits is None:
@@ -180,7 +181,7 @@ class _Writer:
             if x.tensor.frac == finest:
                 return True
             if x.interval is None:
-                return finest <= 2 * self.precision
+                return finest <= 2 * self.precision + EXTRA_BITS
             return bounds.needed_bits(x.interval, finest) <= SAFE_BITS
 
         if all(map(may_shift, xs)):
@@ -206,8 +207,10 @@ class _Writer:
         if tensor == self.draft.plan.output or not users:
             return False
         for user in users:
-            if user.kind in ("sum_pool2d", "relu") or (user.kind in ("add", "sub") and len(user.inputs) == 2):
+            if user.kind in ("sum_pool2d", "relu"):
                 continue
+            if len(user.inputs) == 2 and self.products.issuperset(user.inputs):
+                continue  # two products added: one truncation instead of two
             passes = user.kind in ("reshape", "transpose", "pad", "concat", "add", "sub")
             if not passes or not self.puts_off(user.output):
                 return False

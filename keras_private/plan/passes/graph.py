@@ -94,6 +94,8 @@ class Graph:
         source, gone = op.inputs[0], op.output
         self.ops = [
             replace(other, inputs=tuple(source if name == gone else name for name in other.inputs))
+            if gone in other.inputs
+            else other
             for other in self.ops
             if other is not op
         ]
@@ -136,8 +138,12 @@ Rule = Callable[[Graph, Op], bool]
 def rewrite(draft: Draft, rules: Sequence[Rule]) -> Draft:
     """Apply the rules until none changes anything."""
     graph = Graph(draft)
-    while any(rule(graph, op) for op in tuple(graph.ops) if graph.producer(op.output) is op for rule in rules):
-        pass
+    changed = True
+    while changed:
+        changed = False
+        for op in tuple(graph.ops):  # those that a rule has replaced or made useless meanwhile are left out
+            if graph.producer(op.output) is op and any(rule(graph, op) for rule in rules):
+                changed = True
     return graph.finish()
 
 
