@@ -255,6 +255,8 @@ def _handshake(
 
 
 def _tune(sock: socket.socket) -> None:
+    # No SO_SNDBUF and SO_RCVBUF: they would end the kernel's own tuning, which goes to megabytes, and most systems cap
+    # them at 200 kB. Measured on loopback, up to 8 MB each way: no difference.
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     # A peer whose host lost power never says goodbye: notice within about a minute and a half.
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
