@@ -36,17 +36,17 @@ def load_sample(path: Path, count: int) -> tuple[Array, Array]:
 
 def ask(config: Path, images: Array, labels: Array, batch: int) -> tuple[Array, list[float]]:
     """Query every image and print what came back; return the logits and the seconds each query took."""
-    client = kp.TFEWorker()
-    client.connect_to_model(INPUT_SHAPE, OUTPUT_SHAPE, kp.TFECluster.from_yaml(config))
     logits: list[Array] = []
     seconds: list[float] = []
-    for start in range(0, len(images), batch):
-        began = time.perf_counter()
-        answer = client.query_model(images[start : start + batch])
-        seconds.append(time.perf_counter() - began)
-        logits.append(answer)
-        for actual, predicted in zip(labels[start : start + batch], answer.argmax(axis=1), strict=True):
-            print(f"Actual: {actual}, predicted: {predicted}", flush=True)
+    with kp.TFEWorker() as client:  # a worker without a host is a client
+        client.connect_to_model(INPUT_SHAPE, OUTPUT_SHAPE, kp.TFECluster.from_yaml(config))
+        for start in range(0, len(images), batch):
+            began = time.perf_counter()
+            answer = client.query_model(images[start : start + batch])
+            seconds.append(time.perf_counter() - began)
+            logits.append(answer)
+            for actual, predicted in zip(labels[start : start + batch], answer.argmax(axis=1), strict=True):
+                print(f"Actual: {actual}, predicted: {predicted}", flush=True)
     return np.concatenate(logits), seconds
 
 
