@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from keras_private import TFECluster, TFEWorker
 from keras_private.lowering import tfe
 
 QUIET = """
@@ -14,6 +15,7 @@ class Keep(logging.Handler):
     def emit(self, record):
         records.append(record)
 logging.getLogger("tf_encrypted").addHandler(Keep())
+from keras_private import TFECluster, TFEWorker
 from keras_private.lowering import tfe
 assert "tensorflow" not in sys.modules and "tf_encrypted" not in sys.modules
 before = set(sys.modules)
@@ -35,3 +37,14 @@ def test_import_is_quiet_and_leaves_nothing_behind() -> None:
 def test_protocols_are_there() -> None:
     library = tfe.load()
     assert issubclass(library.protocol.ABY3, library.protocol.Protocol)
+
+
+def test_a_clusters_players() -> None:
+    workers = [TFEWorker(host=f"localhost:{port}") for port in (4000, 4001, 4002)]
+    config = TFECluster(*workers).tfe_config
+    assert isinstance(config, tfe.load().RemoteConfig)
+    assert [(player.name, player.host) for player in config.players] == [
+        ("server0", "localhost:4000"),
+        ("server1", "localhost:4001"),
+        ("server2", "localhost:4002"),
+    ]
