@@ -242,8 +242,9 @@ def test_no_certificate(caller: Caller, credentials: Credentials) -> None:
     here = caller.accepted()
     context = ssl.create_default_context(cafile=str(credentials[CLIENT].ca))
     context.check_hostname = False
-    with socket.create_connection(caller.listener.address, 10.0) as raw, pytest.raises(ssl.SSLError):
-        context.wrap_socket(raw).recv(1)
+    raw = socket.create_connection(caller.listener.address, 10.0)
+    with pytest.raises(ssl.SSLError), context.wrap_socket(raw) as sock:
+        sock.recv(1)
     assert "it sent no certificate" in str(failure(lambda: here.result(10.0)))
 
 
