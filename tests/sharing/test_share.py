@@ -1,5 +1,7 @@
 """Splitting, expanding and reconstructing."""
 
+import hmac
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -40,6 +42,22 @@ def test_a_changed_share_is_noticed(secret: np.ndarray, party: int, half: int, c
     first = party if half else (party - 1) % 3
     with pytest.raises(IntegrityError, match=f"server{first} and server{(first + 1) % 3} disagree"):
         reconstruct(shares)
+
+
+def test_copies_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[int] = []
+    real = hmac.compare_digest
+
+    def spy(left: memoryview, right: memoryview) -> bool:
+        compared.append(left.nbytes)
+        return real(left, right)
+
+    monkeypatch.setattr(hmac, "compare_digest", spy)
+    shares = [package.expand((10,)) for package in split(np.zeros(10, np.uint64))]
+    shares[0].next[0] += np.uint64(1)
+    with pytest.raises(IntegrityError):
+        reconstruct(shares)
+    assert compared == [80, 80, 80]  # all of them, in full, after a difference too
 
 
 def test_two_splits_share_nothing() -> None:

@@ -1,0 +1,81 @@
+"""Fractional bits in an executable plan; the shapes are tested through the builder and against the evaluation."""
+
+import pytest
+
+from keras_private.errors import PlanError
+from keras_private.plan.ops import MAX_ELEMENTS, SPECS, infer, shape_fits, window_count
+from keras_private.plan.plan import Op, Tensor, Weight
+
+X = Tensor((4,), 16)
+
+
+def op(kind: str, **attrs: object) -> Op:
+    return Op(kind, ("x",), (), "y", attrs)
+
+
+@pytest.mark.parametrize(
+    ("given", "inputs", "weights", "frac"),
+    [
+        (op("matmul", truncate=0, relu=False), [X], [Weight((4, 2), 18)], 34),
+        (op("matmul", truncate=18, relu=True, bits=40), [X], [Weight((4, 2), 18), Weight((2,), 34)], 16),
+        (op("mul", truncate=16), [X], [Weight((4,), 16)], 16),
+        (op("scale_int", multiplier=3, bits=5), [X], [], 21),
+        (op("truncate", bits=4), [Tensor((4,), 20)], [], 16),
+        (op("relu", truncate=4), [Tensor((4,), 20)], [], 16),
+        (op("add"), [Tensor((4,), 32), Tensor((4,), 32)], [], 32),
+        (op("add"), [Tensor((4,), 32)], [Weight((4,), 32)], 32),
+        (op("concat", axis=0), [X, X, X], [], 16),
+        (op("reshape", shape=(2, 2)), [Tensor((4,), 40)], [], 40),
+    ],
+)
+def test_fractional_bits(given: Op, inputs: list[Tensor], weights: list[Weight], frac: int) -> None:
+    assert infer(given, inputs, weights, 16).frac == frac
+
+
+@pytest.mark.parametrize(
+    ("given", "inputs", "weights", "reason"),
+    [
+        (
+            op("matmul", truncate=0, relu=False),
+            [Tensor((4,), 17)],
+            [Weight((4, 2), 16)],
+            "needs 16 fractional bits, not 17",
+        ),
+        (op("matmul", truncate=0, relu=False), [X], [Weight((4, 2), 16), Weight((2,), 16)], "bias needs 32"),
+        (op("matmul", truncate=40, relu=False), [X], [Weight((4, 2), 16)], "-8 fractional bits"),
+        (op("matmul", truncate=0, relu=False), [X], [Weight((4, 2), 60)], "76 fractional bits"),
+        (op("matmul"), [X], [Weight((4, 2), 16)], "missing"),
+        (op("add"), [X, Tensor((4,), 17)], [], "cannot meet"),
+        (op("add"), [X], [Weight((4,), 17)], "weight needs 16"),
+        (op("concat", axis=0), [X, Tensor((4,), 17)], [], "cannot meet"),
+        (op("scale_int", multiplier=1, bits=50), [X], [], "66 fractional bits"),
+        (op("truncate"), [X], [], "missing"),
+        (op("scale", factor=0.5), [X], [], "does not belong in an executable"),
+        (op("relu", truncate=0), [X, X], [], "takes 1 to 1 inputs"),
+        (op("x" * 500), [X], [], "unknown op kind 'x{40}'$"),
+    ],
+)
+def test_refusals(given: Op, inputs: list[Tensor], weights: list[Weight], reason: str) -> None:
+    with pytest.raises(PlanError, match=reason):
+        infer(given, inputs, weights, 16)
+
+
+def test_limits() -> None:
+    assert shape_fits(())
+    assert shape_fits((MAX_ELEMENTS,))
+    assert not shape_fits((MAX_ELEMENTS, 2))
+    assert not shape_fits((0,))
+    with pytest.raises(PlanError, match="elements at most"):
+        infer(op("pad", paddings=((0, MAX_ELEMENTS),)), [X], [], 16)
+
+
+def test_window_count() -> None:
+    assert window_count(28, 3, 1, 0, 0) == 26
+    assert window_count(28, 3, 2, 1, 1) == 14
+    assert window_count(7, 3, 1, 0, 0, 3) == 1
+    assert window_count(6, 3, 1, 0, 0, 3) <= 0
+
+
+def test_every_kind_belongs_somewhere() -> None:
+    assert len(SPECS) == 16
+    assert all(spec.recorded is not None or spec.executable is not None for spec in SPECS.values())
