@@ -29,7 +29,7 @@ Command = list[str | Path]
 
 
 class Server:
-    """A running `serve.py`: its lines are echoed here, what it writes to stderr only when it fails."""
+    """A running `serve.py`: what it prints is echoed here, what it writes to stderr only when it fails."""
 
     def __init__(self, config: Path, model: Path, num_requests: int, stderr: IO[bytes]) -> None:
         command: Command = [sys.executable, "-u", HERE / "serve.py", "--config", config, "--model", model]
@@ -38,13 +38,18 @@ class Server:
         self._stderr = stderr
         self._ready = threading.Event()  # also set at the end of its output, so that waiting ends with the process
         self._is_ready = False
+        self._last_lines: list[str] = []
         self._echo = threading.Thread(target=self._read, daemon=True)
         self._echo.start()
 
     def _read(self) -> None:
         assert self._process.stdout is not None  # noqa: S101
         for line in self._process.stdout:
-            say(f"  serve.py  | {line.rstrip()}")
+            shown = f"  serve.py  | {line.rstrip()}"
+            if self._is_ready:
+                self._last_lines.append(shown)  # not now: they would fall between the client's
+                continue
+            say(shown)
             if line.startswith("Ready"):
                 self._is_ready = True
                 self._ready.set()
@@ -59,6 +64,8 @@ class Server:
         if self._process.wait(STOP_SECONDS) != 0:
             raise SystemExit(f"demo.py: serve.py failed.\n{self._complaints()}")
         self._echo.join(STOP_SECONDS)
+        for line in self._last_lines:
+            say(line)
 
     def close(self) -> None:
         """End the process if it still runs. It tidies up on SIGTERM."""

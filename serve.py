@@ -97,6 +97,9 @@ def main() -> int:
         serve(args.config, args.model, args.num_requests)
     except KeyboardInterrupt:
         say("Stopped; nothing is left running.")
+    except ModuleNotFoundError as error:
+        print(f"serve.py: {error}; the owner needs TensorFlow: pip install -e '.[owner]'", file=sys.stderr)
+        return 1
     except (kp.KerasPrivateError, OSError) as error:
         print(f"serve.py: {error}", file=sys.stderr)
         return 1
