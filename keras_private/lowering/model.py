@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
+from keras_private.errors import PlanError
 from keras_private.lowering.graph import Graph, shape_of, symbolic
 from keras_private.lowering.registry import find
 from keras_private.lowering.validate import validate
@@ -36,7 +37,7 @@ def draft_of(model: Any, input_range: Sequence[float] | None = None, *, precisio
 
     Raises:
         UnsupportedModelError: lists everything in the model that cannot be lowered.
-        PlanError: the range makes no sense, or a tensor is too large.
+        PlanError: the range makes no sense, a tensor is too large, or a lowering gives another shape than its layer.
     """
     graph = validate(model)
     from keras_private.lowering.protocol import PlanProtocol  # imports TF Encrypted
@@ -44,7 +45,14 @@ def draft_of(model: Any, input_range: Sequence[float] | None = None, *, precisio
     (given,) = symbolic(model, "inputs")
     shape = [size for size in shape_of(given)[1:] if size is not None]
     prot = PlanProtocol(shape, input_range, precision)
-    return prot.finish(_run(graph, prot, prot.input))
+    draft = prot.finish(_run(graph, prot, prot.input))
+    (expected,) = symbolic(model, "outputs")
+    if None not in shape_of(expected)[1:] and shape_of(expected)[1:] != draft.plan.output_shape:
+        raise PlanError(
+            f"model {model.name!r} gives outputs of shape {shape_of(expected)[1:]}, but its layers were lowered to "
+            f"{draft.plan.output_shape}; check the lowerings that you registered with lowers()"
+        )
+    return draft
 
 
 def _run(graph: Graph, prot: Any, x: Any) -> Any:

@@ -82,6 +82,20 @@ def test_layers_called_with_keywords(keras: Any) -> None:
     assert_same(randomise(keras.Model(x, keras.layers.Dropout(0.5)(inputs=y))), numbers(2, 4))
 
 
+def test_low_precision_policies(keras: Any) -> None:
+    """Weights are taken as they are; the parties compute more exactly than half precision does."""
+    x = keras.Input((4,))
+    model = randomise(keras.Model(x, keras.layers.Dense(3, dtype="mixed_bfloat16")(x)))
+    np.testing.assert_allclose(evaluate(draft_of(model), numbers(2, 4)), np.asarray(model(numbers(2, 4))), atol=0.03)
+
+
+def test_an_input_with_a_name(keras: Any) -> None:
+    x = keras.Input((4,), name="pixels")
+    model = randomise(keras.Model({"pixels": x}, {"logits": keras.layers.Dense(3)(x)}))
+    expected = model({"pixels": numbers(2, 4)})["logits"]
+    np.testing.assert_allclose(evaluate(draft_of(model), numbers(2, 4)), np.asarray(expected), rtol=1e-5, atol=1e-6)
+
+
 def test_model_that_does_nothing(keras: Any) -> None:
     x = keras.Input((4,))
     assert_same(keras.Model(x, keras.layers.Dropout(0.5)(x)), numbers(2, 4))

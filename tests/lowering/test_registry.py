@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_private.errors import UnsupportedModelError
+from keras_private.errors import PlanError, UnsupportedModelError
 from keras_private.lowering import Refusal, array, draft_of, lowers, pair, secret
 from keras_private.lowering.registry import find, known
 from keras_private.plan.evaluate import evaluate
@@ -92,6 +92,19 @@ def test_a_class_of_the_same_name_is_not_keras_own() -> None:
         name = "dense"
 
     assert find(Dense()) is None
+
+
+def test_a_lowering_that_gives_another_shape() -> None:
+    class Turned(keras.layers.Layer):  # type: ignore[misc, name-defined]
+        def call(self, x: Any) -> Any:
+            return x
+
+    @lowers(Turned)
+    def lower_turned(prot: Any, layer: Any, x: Any) -> Any:
+        return prot.reshape(x, [-1, 3, 1])
+
+    with pytest.raises(PlanError, match=r"shape \(3,\), but its layers were lowered to \(3, 1\)"):
+        draft_of(model_with(Turned()))
 
 
 def test_names_and_classes_only() -> None:
