@@ -306,8 +306,10 @@ class FollowerLane(Lane):
 
     def _live(self) -> None:
         node, done = self._node, b""
-        while not node.closing.is_set():
+        while True:
             with self._changed:
+                if node.closing.is_set():
+                    return
                 if self._epoch in (b"", done):
                     self._changed.wait(IDLE_S)
                     continue

@@ -1,0 +1,212 @@
+"""The client: what it refuses to send, what it accepts, and what it makes of answers."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+from keras_private.errors import (
+    ConfigError,
+    InputError,
+    IntegrityError,
+    LinkTimeoutError,
+    RefusedError,
+    StateError,
+)
+from keras_private.party.messages import Answer
+from keras_private.worker import TFEWorker
+
+
+@pytest.fixture(scope="module")
+def waiting_model(memory_cluster: Any, tiny: Any) -> Any:
+    """A model that is shared and not served: whatever is sent stays in the queue."""
+    model = tiny.upload(memory_cluster)
+    yield model
+    model.stop()
+
+
+@pytest.fixture
+def client(memory_cluster: Any, tiny: Any, waiting_model: Any) -> Any:
+    with TFEWorker() as worker:
+        yield worker.connect_to_model(tiny.input_shape, tiny.output_shape, memory_cluster)
+
+
+ROW = [0.5] * 6
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ([[0.5] * 5], ["(1, 5)", "(batch, 6)"]),
+        (ROW, ["(6,)", "(batch, 6)"]),
+        (np.zeros((0, 6)), ["batch of 0 rows", "1 to 128"]),
+        (np.zeros((129, 6)), ["batch of 129 rows", "1 to 128"]),
+        (np.full((1, 6), np.nan), ["NaN or infinite"]),
+        ([[*ROW[:5], np.inf]], ["NaN or infinite"]),
+        ([[*ROW[:5], -np.inf]], ["NaN or infinite"]),
+        ([[*ROW[:5], 1.01]], ["from 0.5 to 1.01", "from -1 to 1"]),
+        ([[*ROW[:5], -2]], ["from -2", "from -1 to 1"]),
+        (np.zeros((1, 6), complex), ["complex128"]),
+        ([["a"] * 6], ["type <U1", "real numbers"]),
+        (np.array([[None] * 6]), ["type object"]),
+        (np.zeros((1, 6), "datetime64[s]"), ["datetime64"]),
+        ([[1.0], [1.0, 2.0]], ["rectangular"]),
+        (3.0, ["shape ()"]),
+        (None, ["type object"]),
+    ],
+)
+def test_what_is_wrong_is_not_sent(memory_cluster: Any, client: Any, data: Any, words: list[str]) -> None:
+    with pytest.raises(InputError) as caught:
+        client.query_model(data)
+    assert isinstance(caught.value, ValueError)
+    for word in words:
+        assert word in str(caught.value)
+    assert all(status.waiting == 0 for status in memory_cluster.status().values())
+
+
+def test_a_refused_query_does_not_disturb_the_next(
+    memory_cluster: Any, client: Any, tiny: Any, waiting_model: Any
+) -> None:
+    data = tiny.batch(2)
+    client.query_model_async(data)
+    with pytest.raises(InputError):
+        client.query_model_async([[9.0] * 6])
+    waiting_model.serve(1)
+    np.testing.assert_allclose(client.query_model_join(), tiny.expected(data), atol=1e-3)
+
+
+def read_only_fortran(data: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    array = np.asfortranarray(data)
+    array.flags.writeable = False
+    return array
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        read_only_fortran,
+        np.float32,
+        lambda data: data.tolist(),
+        lambda data: [tuple(row) for row in data],
+        lambda data: data[:, ::-1][:, ::-1],
+        lambda data: data.astype(">f8"),
+        lambda data: np.sign(data).astype(np.int8),
+        lambda data: data > 0,
+        lambda data: np.float16(data),
+    ],
+    ids=["R", "float32", "lists", "tuples", "strides", "big endian", "int8", "bool", "float16"],
+)
+def test_what_is_taken(client: Any, tiny: Any, waiting_model: Any, convert: Any) -> None:
+    data = convert(tiny.batch(3))
+    client.query_model_async(data)
+    waiting_model.serve(1)
+    np.testing.assert_allclose(client.query_model_join(), tiny.expected(data), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "words"),
+    [
+        (((1, 7), (1, 3)), ["input", "(batch, 7)", "(batch, 6)"]),
+        (((1, 6), (1, 4)), ["output", "(batch, 4)", "(batch, 3)"]),
+        (((1, 6, 1), (1, 3)), ["(batch, 6, 1)", "(batch, 6)"]),
+        (((1, 6.5), (1, 3)), ["input_shape", "whole numbers"]),
+        (((1, 6), (1, -3)), ["output_shape", "whole numbers"]),
+        (((), (1, 3)), ["input_shape"]),
+        ((7, (1, 3)), ["input_shape"]),
+        (("ab", (1, 3)), ["input_shape"]),
+    ],
+)
+def test_other_shapes_than_the_models(memory_cluster: Any, waiting_model: Any, shapes: Any, words: list[str]) -> None:
+    with TFEWorker() as client, pytest.raises(InputError) as caught:
+        client.connect_to_model(*shapes, memory_cluster)
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("batch", [1, 32, 5.0, None])
+def test_any_batch_in_the_shapes_and_r_doubles(memory_cluster: Any, waiting_model: Any, batch: Any) -> None:
+    with TFEWorker() as client:
+        client.connect_to_model([batch, 6.0], np.array([1.0, 3.0]), memory_cluster)
+
+
+def test_several_queries_in_order(client: Any, tiny: Any, waiting_model: Any) -> None:
+    batches = [tiny.batch(rows, seed=rows) for rows in (3, 1, 2)]
+    for data in batches:
+        assert client.query_model_async(data) is None
+    waiting_model.serve(3)
+    for data in batches:
+        np.testing.assert_allclose(client.query_model_join(), tiny.expected(data), atol=1e-3)
+    with pytest.raises(StateError, match="no query is on its way"):
+        client.query_model_join()
+
+
+def test_no_answer_in_time(memory_cluster: Any, client: Any, tiny: Any, until: Any) -> None:
+    began = time.monotonic()
+    with pytest.raises(LinkTimeoutError, match="server0, server1, server2; is the model being served"):
+        client.query_model(tiny.batch(1), timeout=0.2)
+    assert time.monotonic() - began < 5
+    until(lambda: all(status.waiting == 0 for status in memory_cluster.status().values()), "the parties forget it")
+
+
+def test_a_client_that_leaves_is_forgotten(memory_cluster: Any, client: Any, tiny: Any, until: Any) -> None:
+    client.query_model_async(tiny.batch(1))
+    until(lambda: all(status.waiting == 1 for status in memory_cluster.status().values()), "the request waits")
+    client.close()
+    until(lambda: all(status.waiting == 0 for status in memory_cluster.status().values()), "the parties forget it")
+    client.close()
+
+
+def test_calls_out_of_order(memory_cluster: Any, tiny: Any) -> None:
+    with pytest.raises(StateError, match="connect_to_model first"):
+        TFEWorker().query_model([ROW])
+    with pytest.raises(StateError, match="stands for the party"):
+        TFEWorker(host="localhost:4000").connect_to_model((1, 6), (1, 3), memory_cluster)
+
+
+def test_no_model_yet(trio: Any) -> None:
+    with pytest.raises(RefusedError, match="server0: server0 holds no model"):
+        TFEWorker().connect_to_model((1, 6), (1, 3), trio)
+
+
+def test_a_lying_party_is_noticed(client: Any, tiny: Any, waiting_model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = client._take_in
+
+    def lie(index: int, message: Any) -> None:
+        if index == 1 and isinstance(message, Answer):
+            message = Answer(message.request, message.mine, bytes([message.next[0] ^ 1]) + message.next[1:])
+        original(index, message)
+
+    monkeypatch.setattr(client, "_take_in", lie)
+    client.query_model_async(tiny.batch(1))
+    waiting_model.serve(1)
+    with pytest.raises(IntegrityError, match="server1 and server2"):
+        client.query_model_join()
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:0", "localhost:99999", "local host:4000", "", 4000])
+def test_malformed_hosts(host: Any) -> None:
+    with pytest.raises(ConfigError, match="host"):
+        TFEWorker(host=host)
+
+
+def test_auto_managed_needs_a_host() -> None:
+    with pytest.raises(ConfigError, match="needs a host"):
+        TFEWorker(auto_managed=True)
+
+
+def test_nothing_secret_shows(client: Any) -> None:
+    assert repr(client) == "TFEWorker(<connected>)"
+
+
+def test_a_client_imports_no_tensorflow_and_no_numba() -> None:
+    code = (
+        "import sys, keras_private as kp; kp.TFEWorker(); kp.TFECluster; import keras_private.party.__main__;"
+        "print([name for name in ('tensorflow', 'tf_encrypted', 'keras', 'numba') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"
