@@ -47,15 +47,14 @@ def main() -> None:
     KerasHook(keras)
     plain = model()
     x = np.random.default_rng(1).normal(size=(3, 4))
-    with TFECluster(TFEWorker(), TFEWorker(), TFEWorker()) as cluster:  # in this process
-        with plain.share(cluster):
-            plain.private_summary()
-            client = TFEWorker()
-            client.connect_to_model((3, 4), (3, 3), cluster)
-            client.query_model_async(x)
-            plain.serve(num_requests=1)
-            print("private:", *np.round(client.query_model_join(), 3), sep="\n  ")
-            print("plain:", *np.round(plain(x), 3), sep="\n  ")
+    with TFECluster(TFEWorker(), TFEWorker(), TFEWorker()) as cluster, plain.share(cluster):  # all in this process
+        plain.private_summary()
+        client = TFEWorker()
+        client.connect_to_model((3, 4), (3, 3), cluster)
+        client.query_model_async(x)
+        plain.serve(num_requests=1)
+        print("private:", *np.round(client.query_model_join(), 3), sep="\n  ")
+        print("plain:", *np.round(plain(x), 3), sep="\n  ")
 
 
 if __name__ == "__main__":
