@@ -60,23 +60,23 @@ $(BIN)/python: | check-python
 	@"$(PYTHON)" -m venv $(VENV)
 
 $(VENV)/.owner: pyproject.toml constraints.txt | $(BIN)/python
-	@echo "Installing TensorFlow and the rest into $(VENV), once (about 2 GB on disk; some minutes) ..."
+	@echo "Installing TensorFlow and the rest into $(VENV), once (2 GB on disk, a minute or more) ..."
 	@$(BIN)/python -m pip install $(PIP_FLAGS) constraints.txt -e '.[owner]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
-	@echo "Installing TensorFlow, the test tools and the rest into $(VENV), once (some minutes) ..."
+	@echo "Installing TensorFlow, the test tools and the rest into $(VENV), once (a minute or more) ..."
 	@$(BIN)/python -m pip install $(PIP_FLAGS) constraints.txt -e '.[owner,test,lint]'
 	@touch $(VENV)/.owner $@
 
 $(VENV)/.kernels: $(VENV)/.owner $(wildcard keras_private/mpc/kernels/*.py)
-	@echo "Compiling the number-crunching kernels for this processor, once (about a minute) ..."
+	@echo "Compiling the arithmetic for this processor, once (some seconds) ..."
 	@$(BIN)/python -m keras_private.mpc.kernels
 	@touch $@
 
 # Debian's reticulate (1.28) does not know numpy 2.
 $(VENV_R)/.ready: pyproject.toml constraints.txt | check-python
-	@echo "Installing TensorFlow and the rest with numpy 1.26 into $(VENV_R), once (some minutes) ..."
+	@echo "Installing TensorFlow and the rest with numpy 1.26 into $(VENV_R), once (a minute or more) ..."
 	@"$(PYTHON)" -m venv $(VENV_R)
 	@sed 's/^numpy==.*/numpy==1.26.4/' constraints.txt > $(VENV_R)/constraints.txt
 	@$(VENV_R)/bin/python -m pip install $(PIP_FLAGS) $(VENV_R)/constraints.txt -e '.[owner]'

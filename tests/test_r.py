@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
 import psutil
 import pytest
 
-from tests.processes import ROOT, Script, clean_environment, free_ports, is_free
+from tests.processes import ROOT, Script, clean_environment, is_free
 
 pytestmark = pytest.mark.slow
 
@@ -46,7 +46,7 @@ def env(rscript: str, tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def ports() -> list[int]:
+def ports(free_ports: Callable[[], list[int]]) -> list[int]:
     return free_ports()
 
 

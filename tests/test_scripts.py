@@ -5,21 +5,21 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 
-from tests.processes import ROOT, Script, clean_environment, free_ports, is_free, write_config
+from tests.processes import ROOT, Script, clean_environment, is_free, write_config
 
 pytest.importorskip("tensorflow")
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def ports() -> list[int]:
+def ports(free_ports: Callable[[], list[int]]) -> list[int]:
     return free_ports()
 
 
