@@ -65,6 +65,7 @@ def say(message: str) -> None:
 
 
 def serve(config: Path, model_file: Path, num_requests: int | None) -> None:
+    cluster = kp.TFECluster.from_yaml(config)  # first, so that a mistake in it is told at once
     say("Loading TensorFlow and the model ...")
     with quiet_stderr():
         import tensorflow as tf
@@ -73,7 +74,7 @@ def serve(config: Path, model_file: Path, num_requests: int | None) -> None:
         model = tf.keras.models.load_model(model_file)
 
     say("Starting three parties ...")
-    with kp.TFECluster.from_yaml(config) as cluster:
+    with cluster:
         for worker in cluster.workers:
             say(f"  {worker.host}")
         say("Sharing the model: each party gets numbers that mean nothing alone ...")
@@ -91,6 +92,10 @@ def main() -> int:
     parser.add_argument("--model", type=Path, default=HERE / "models" / "mnist_cnn.keras", help="a Keras model file")
     parser.add_argument("--num-requests", type=int, default=None, metavar="N", help="stop after N queries")
     args = parser.parse_args()
+    if args.num_requests is not None and args.num_requests < 1:
+        parser.error("--num-requests must be at least 1")
+    if not args.model.is_file():
+        parser.error(f"--model: there is no file {args.model}")
 
     interrupt_on_signals()
     try:

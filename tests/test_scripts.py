@@ -102,6 +102,14 @@ def test_client_refuses_a_count_that_makes_no_sense(config: Path, env: dict[str,
     assert arguments[0] in asked.text
 
 
+@pytest.mark.parametrize("arguments", [["--num-requests", "0"], ["--model", "no-such-file.keras"]])
+def test_serve_refuses_arguments_that_make_no_sense(config: Path, env: dict[str, str], arguments: list[str]) -> None:
+    script = Script([sys.executable, ROOT / "serve.py", "--config", config, *arguments], env)
+    assert script.finish() == 2
+    assert arguments[0] in script.text
+    assert "Traceback" not in script.text
+
+
 def test_serve_says_in_one_line_what_is_wrong_with_the_config(tmp_path: Path, env: dict[str, str]) -> None:
     broken = tmp_path / "broken.yaml"
     broken.write_text("cluster: test\npartys: {}\n")
