@@ -110,8 +110,7 @@ def serve(self: Any, num_requests: int | None = None) -> int:
     with tqdm(total=total, bar_format=shape) as bar:
 
         def show(served: int) -> None:
-            bar.n = served
-            bar.refresh()
+            bar.update(served - bar.n)
 
         return shared.owned.serve(total, show)
 

@@ -1,0 +1,237 @@
+"""`make bench`: the figures of the shipped model, as a table on the screen and as JSON in benchmarks/results/.
+
+Medians of interleaved runs on this machine: three parties over mutual TLS on loopback, a client, and the plain model beside
+them. Absolute times mean little on a shared machine; ratios within one run do. CPU time is given wherever it can be
+told apart. `--quick` takes fewer runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import socket
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np
+import psutil
+
+from benchmarks.parties import ThreeProcesses
+
+ROOT = Path(__file__).resolve().parents[1]
+INPUT_RANGE = (0.0, 1.0)
+
+
+class Row:
+    """One line of the table: what, reached, target, and what the figure rests on."""
+
+    def __init__(self, what: str, value: float, unit: str, target: float | None, detail: str) -> None:
+        self.what, self.value, self.unit, self.target, self.detail = what, value, unit, target, detail
+
+    @property
+    def reached(self) -> str:
+        if self.target is None:
+            return ""
+        return "reached" if self.value <= self.target else "MISSED"
+
+    def line(self) -> str:
+        target = "" if self.target is None else f"{self.target:g}"
+        return f"{self.what:<44}{self.value:>10.4g} {self.unit:<6}{target:>8}  {self.reached:<8}{self.detail}"
+
+    def record(self) -> dict[str, Any]:
+        return {**vars(self), "reached": self.reached}
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that are free now."""
+    sockets = [socket.socket() for _ in range(count)]
+    for sock in sockets:
+        sock.bind(("127.0.0.1", 0))
+    ports = [sock.getsockname()[1] for sock in sockets]
+    for sock in sockets:
+        sock.close()
+    return ports
+
+
+def interleaved(calls: dict[str, Callable[[], Any]], runs: dict[str, int]) -> dict[str, list[float]]:
+    """Seconds of every run; the calls take turns, so that the machine's moods fall on all of them alike."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    turns = max(runs.values())
+    for turn in range(turns):
+        for name, call in calls.items():
+            if turn * runs[name] // turns != (turn + 1) * runs[name] // turns:
+                started = time.perf_counter()
+                call()
+                seconds[name].append(time.perf_counter() - started)
+    return seconds
+
+
+def cpu_seconds(processes: list[psutil.Process]) -> float:
+    return sum(sum(process.cpu_times()[:2]) for process in processes)
+
+
+def start_of_a_party(kp: Any) -> tuple[float, float, float]:
+    """Median seconds until a party's process listens; MB resident then (of the largest), and MB private to it."""
+    seconds, resident, private = [], [], []
+    for _ in range(3):
+        started = time.perf_counter()
+        with local_cluster(kp) as cluster:
+            seconds.append(time.perf_counter() - started)
+            memory = [psutil.Process(pid).memory_full_info() for pid in cluster.pids.values()]
+            resident.append(max(m.rss for m in memory))
+            private.append(max(m.uss for m in memory))
+    return statistics.median(seconds), statistics.median(resident) / 1e6, statistics.median(private) / 1e6
+
+
+def local_cluster(kp: Any) -> Any:
+    cluster = kp.TFECluster(*(kp.TFEWorker(host=f"localhost:{p}", auto_managed=True) for p in free_ports(3)))
+    return cluster.start()
+
+
+def system_rows(quick: bool) -> list[Row]:
+    """Everything that is measured around `query_model`, `share` and `start`."""
+    import tensorflow as tf
+
+    import keras_private as kp
+    from keras_private.lowering import draft_of
+    from keras_private.plan import cost
+    from keras_private.plan.optimise import optimise
+
+    kp.KerasHook(tf.keras)
+    model = tf.keras.models.load_model(ROOT / "models" / "mnist_cnn.keras")
+    with np.load(ROOT / "models" / "mnist_sample.npz", allow_pickle=False) as sample:
+        images = sample["images"].reshape(-1, 28, 28, 1).astype(np.float32) / np.float32(255)
+    party_s, party_mb, private_mb = start_of_a_party(kp)
+
+    with local_cluster(kp) as cluster:
+        shares = []
+        for _ in range(5):
+            started = time.perf_counter()
+            model.share(cluster, input_range=INPUT_RANGE)
+            shares.append(time.perf_counter() - started)
+        with open(os.devnull, "w") as nowhere:
+            sys.stderr, stderr = nowhere, sys.stderr  # the progress bar would fall into the table
+            serving = threading.Thread(target=model.serve, daemon=True)
+            serving.start()
+            with kp.TFEWorker() as client:
+                client.connect_to_model((1, 28, 28, 1), (1, 10), cluster)
+                answers = np.concatenate([client.query_model(images[i : i + 100]) for i in range(0, len(images), 100)])
+                runs = {"one": 60 if quick else 300, "batch": 10 if quick else 40, "plain": 20 if quick else 60}
+                parties = [psutil.Process(pid) for pid in cluster.pids.values()]
+                calls = {
+                    "one": lambda: client.query_model(images[:1]),
+                    "batch": lambda: client.query_model(images[:32]),
+                    "plain": lambda: model.predict(images[:1], verbose=0),
+                }
+                calls["plain"]()
+                seconds = interleaved(calls, runs)
+                before, own = cpu_seconds(parties), time.process_time()
+                for _ in range(runs["one"]):
+                    calls["one"]()
+                party_cpu = 1e3 * (cpu_seconds(parties) - before) / runs["one"]
+                own_cpu = 1e3 * (time.process_time() - own) / runs["one"]
+            model.stop()
+            serving.join(30)
+            sys.stderr = stderr
+
+    plain = model.predict(images, verbose=0)
+    top = np.sort(plain, axis=1)
+    clear = top[:, -1] - top[:, -2] >= 0.01
+    differ = int(np.sum(plain.argmax(1)[clear] != answers.argmax(1)[clear]))
+    plan = optimise(draft_of(model, INPUT_RANGE), precision=16).plan
+    declared = cost.total(plan, 1)
+    one, batch, predict = (1e3 * statistics.median(seconds[name]) for name in ("one", "batch", "plain"))
+    tail = 1e3 * statistics.quantiles(seconds["one"], n=10)[-1]
+    cpu = f"CPU: parties {party_cpu:.2f} ms together, client and owner {own_cpu:.2f} ms"
+    return [
+        Row("one image, median", one, "ms", 8, f"90th percentile {tail:.2f} ms; {cpu}"),
+        Row("batch of 32, median", batch, "ms", 100, f"{batch / 32:.2f} ms an image"),
+        Row("model.predict of one image, median", predict, "ms", None, "the plain model in the same run"),
+        Row("rounds a query, parties only", declared.rounds, "", 35, "declared; tests hold it against the links"),
+        Row("bytes sent, busiest party, one image", max(declared.sent) / 1e6, "MB", 0.22, mb(declared.sent)),
+        Row("share of the model, later ones", statistics.median(shares), "s", 2, f"the first one {shares[0]:.2f} s"),
+        Row("three parties started at once, until ready", party_s, "s", 2, "processes, certificates, listening"),
+        Row("memory of a party when it listens", party_mb, "MB", 200, f"{private_mb:.0f} MB private to it"),
+        Row("1,000 images: other class, top two 0.01 apart", differ, "", 0, f"{int(clear.sum())} such images"),
+        Row("1,000 images: largest difference of a logit", float(np.abs(plain - answers).max()), "", 0.002, ""),
+    ]
+
+
+def party_rows(quick: bool) -> list[Row]:
+    """The protocols alone: three processes joined by TLS, no client."""
+    from keras_private.plan.builder import PlanBuilder
+    from keras_private.plan.optimise import optimise
+
+    builder = PlanBuilder((100_000,), None)
+    relus = optimise(builder.finish(builder.op("relu", [builder.input], layer="relu")), precision=16)
+    network = shipped_model()
+    images = np.random.default_rng(0).random((32, 28, 28, 1))
+    values = np.random.default_rng(0).normal(0, 10, (1, 100_000))
+    runs = 10 if quick else 40
+    with ThreeProcesses() as parties:
+        one = parties.measure(network, images[:1], 10 * runs)
+        batch = parties.measure(network, images, runs)
+        compared = parties.measure(relus, values, runs)
+    each = max(compared.bytes_sent) / 100_000
+    return [
+        Row("parties only: one image, median", one.wall_ms, "ms", None, f"CPU {one.cpu_ms:.2f} ms, {one.rounds} rounds"),
+        Row("parties only: batch of 32, median", batch.wall_ms, "ms", None, f"CPU {batch.cpu_ms:.1f} ms"),
+        Row(
+            "100,000 ReLUs, 64-bit comparison, median",
+            compared.wall_ms,
+            "ms",
+            60,
+            f"CPU {compared.cpu_ms:.1f} ms, {compared.rounds} rounds",
+        ),
+        Row("bytes a ReLU, busiest party", each, "B", 64, mb(compared.bytes_sent)),
+    ]
+
+
+def shipped_model() -> Any:
+    import tensorflow as tf
+
+    from keras_private.lowering import draft_of
+    from keras_private.plan.optimise import optimise
+
+    model = tf.keras.models.load_model(ROOT / "models" / "mnist_cnn.keras")
+    return optimise(draft_of(model, INPUT_RANGE), precision=16)
+
+
+def mb(sent: tuple[int, int, int]) -> str:
+    return "server0, 1, 2: " + ", ".join(f"{count / 1e6:.3f}" for count in sent) + " MB"
+
+
+def machine() -> str:
+    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer runs")
+    parser.add_argument("--json", type=Path, default=ROOT / "benchmarks" / "results" / "latest.json")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["KERAS_PRIVATE_HOME"] = home
+        rows = [*system_rows(options.quick), *party_rows(options.quick)]
+    print(f"\n{machine()}\n")
+    print(f"{'':<44}{'reached':>10} {'':<6}{'at most':>8}")
+    for row in rows:
+        print(row.line())
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    record = {"machine": machine(), "taken": time.strftime("%Y-%m-%d"), "rows": [row.record() for row in rows]}
+    options.json.write_text(json.dumps(record, indent=1) + "\n")
+    print(f"\nwritten to {options.json}")
+
+
+if __name__ == "__main__":
+    main()
