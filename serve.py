@@ -25,7 +25,7 @@ HERE = Path(__file__).resolve().parent
 
 @contextlib.contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Hold back what is written to stderr, and show it after all if the block fails.
+    """Hold back what is written to stderr, and show it after all if the block fails (but not on Ctrl-C).
 
     TensorFlow's C++ side greets every start with a dozen lines about CPUs and missing GPUs, before any setting of its
     own is read; so the file descriptor itself is turned away meanwhile.
@@ -37,7 +37,7 @@ def quiet_stderr() -> Iterator[None]:
         os.dup2(hidden.fileno(), 2)
         try:
             yield
-        except BaseException:
+        except Exception:
             hidden.seek(0)
             os.write(terminal, hidden.read())
             raise
