@@ -205,7 +205,7 @@ class LogLines:
 
 
 class Trio:
-    """Three party servers of this process that talk TLS over loopback: real connections, quick to start, easy to look into."""
+    """Three party servers of this process that talk TLS over loopback: real connections, and easy to look into."""
 
     def __init__(self, config: ClusterConfig) -> None:
         self.config = config

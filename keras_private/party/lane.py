@@ -69,11 +69,13 @@ class Lane:
     def offer(self, peer: int, epoch: bytes, channel: Channel) -> None:
         """Party `peer` dialled us for this lane; takes the connection over."""
         with self._changed:
-            old = self._offers.pop(peer, None)
-            self._offers[peer] = (epoch, channel)
-            self._changed.notify_all()
-        if old:
-            old[1].close("replaced by a newer connection")
+            useless: tuple[bytes, Channel] | None = (epoch, channel)
+            if self._expects(epoch):
+                useless = self._offers.pop(peer, None)
+                self._offers[peer] = (epoch, channel)
+                self._changed.notify_all()
+        if useless:
+            useless[1].close("of another attempt to build the lane")
 
     def interrupt(self) -> None:
         """End whatever the lane's thread is waiting for; it starts over. From any thread."""
@@ -94,6 +96,10 @@ class Lane:
     # To be provided
 
     def _live(self) -> None:
+        raise NotImplementedError
+
+    def _expects(self, epoch: bytes) -> bool:
+        """Whether a connection of this epoch may be of use."""
         raise NotImplementedError
 
     def _outdated(self, epoch: bytes) -> bool:
@@ -202,6 +208,9 @@ class LeaderLane(Lane):
         with self._queue.changed:
             self._queue.changed.notify_all()
 
+    def _expects(self, epoch: bytes) -> bool:
+        return epoch == self._epoch and not self._up
+
     def _outdated(self, epoch: bytes) -> bool:  # noqa: ARG002  the leader itself draws the epochs
         return bool(self._reports) or not self._followers.complete
 
@@ -300,6 +309,9 @@ class FollowerLane(Lane):
         with self._changed:
             self._epoch = epoch or b""
         self.interrupt()
+
+    def _expects(self, epoch: bytes) -> bool:  # noqa: ARG002  server2's call may come before the leader's word
+        return not self._node.closing.is_set()
 
     def _outdated(self, epoch: bytes) -> bool:
         return self._epoch != epoch

@@ -96,9 +96,8 @@ class Upload:
         self._plan = parse(bytes(load.plan))
         words = sum(math.prod(weight.shape) for weight in self._plan.weights.values())
         if 16 * words > limits.model_bytes:
-            raise PlanError(
-                f"this model's shares take {16 * words >> 20} MB, the limit is {limits.model_mb} (limits.model_mb)"
-            )
+            size = f"{16 * words / 2**20:.1f} MB"
+            raise PlanError(f"this model's shares take {size}, the limit is {limits.model_mb} MB (limits.model_mb)")
         self._shares: dict[str, Share] = {}
         self._due = [(name, part) for name in self._plan.weights for part in ("mine", "next")]
         self._pieces = bytearray()

@@ -35,6 +35,7 @@ IDLE_S = 60.0
 PIECE_BYTES = 4 << 20
 """Weights travel in pieces of at most this size."""
 _MESSAGE_BYTES = max(MAX_PLAN_BYTES, PIECE_BYTES) + CONTROL_BYTES
+_REPORTS_S = 2.0  # for what the followers report about their models to arrive
 _WARM_UP_S = 300.0  # compiling the kernels, on a slow machine, for the first time
 
 
@@ -147,7 +148,7 @@ class OwnerSession:
         self._node.shelf.check_owner(self._owner)
         if queue.serving:
             raise RefusedError("the model is being served already")
-        if obstacle := followers.wait_agreed(min(5.0, self._node.timeout)):
+        if obstacle := followers.wait_agreed(min(_REPORTS_S, self._node.timeout)):
             raise RefusedError(obstacle)
         self._serving = True
         queue.start_serving(serve.num_requests)

@@ -46,7 +46,7 @@ MAX_CALLERS: Final = 512
 """Connections at once, those that have not shaken hands yet included."""
 HANDSHAKE_S: Final = 10.0
 _EXPIRY_CHECK_S = 1.0
-_STOP_S = 5.0
+_STOP_S = 1.0
 _QUEUE_MESSAGES = 16  # the queue's memory, in requests of the largest size
 
 

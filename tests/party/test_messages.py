@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 
 import msgpack
@@ -83,10 +84,8 @@ def test_hostile_bytes(data: bytes, words: str) -> None:
 @settings(derandomize=True, deadline=None, max_examples=300)
 @given(st.binary(max_size=200))
 def test_random_bytes_are_refused_or_a_message(data: bytes) -> None:
-    try:
+    with contextlib.suppress(FrameError):
         assert isinstance(messages.decode(data), messages.Message)
-    except FrameError:
-        pass
 
 
 @settings(derandomize=True, deadline=None, max_examples=200)
@@ -94,10 +93,8 @@ def test_random_bytes_are_refused_or_a_message(data: bytes) -> None:
 def test_a_flipped_byte_never_crashes(kind: str, data: st.DataObject) -> None:
     wire = bytearray(messages.encode(sample(KINDS[kind])))
     wire[data.draw(st.integers(0, len(wire) - 1))] ^= data.draw(st.integers(1, 255))
-    try:
+    with contextlib.suppress(FrameError):
         messages.decode(bytes(wire))
-    except FrameError:
-        pass
 
 
 def test_shares_do_not_show() -> None:

@@ -1,0 +1,219 @@
+"""TFECluster: starting, what happens when a party does not start, and that nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from keras_private.cluster import TFECluster
+from keras_private.config import PARTY_NAMES
+from keras_private.errors import ConfigError, StartError, StateError
+from keras_private.worker import TFEWorker
+
+
+def children() -> set[int]:
+    return {child.pid for child in psutil.Process().children(recursive=True)}
+
+
+def yaml_of(config: Any) -> str:
+    lines = ["cluster: test", "parties:"]
+    lines += [
+        f"  {name}: {{host: '{party.host}', auto_managed: {str(party.auto_managed).lower()}}}"
+        for name, party in config.parties.items()
+    ]
+    return "\n".join([*lines, "limits: {timeout_s: 10}", ""])
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 4])
+def test_not_three_workers(count: int) -> None:
+    with pytest.raises(ConfigError, match=f"exactly three workers; {count} were given"):
+        TFECluster(*[TFEWorker() for _ in range(count)])
+
+
+def test_not_workers() -> None:
+    with pytest.raises(ConfigError, match="TFEWorker objects, not str"):
+        TFECluster("localhost:1", "localhost:2", "localhost:3")  # type: ignore[arg-type]
+
+
+def test_a_mixture() -> None:
+    with pytest.raises(ConfigError, match="either all three workers have a host"):
+        TFECluster(TFEWorker(host="localhost:4000"), TFEWorker(), TFEWorker())
+
+
+def test_a_host_twice() -> None:
+    with pytest.raises(ConfigError, match=r"parties\.server1\.host.*server0"):
+        TFECluster(*[TFEWorker(host="localhost:4000") for _ in PARTY_NAMES])
+
+
+def test_workers_and_config(make_config: Any, tmp_path: Path) -> None:
+    config = make_config()
+    path = tmp_path / "cluster.yaml"
+    path.write_text(yaml_of(config))
+    cluster = TFECluster.from_yaml(path)
+    assert cluster.config == config
+    assert [worker.host for worker in cluster.workers] == [party.host for party in config.parties.values()]
+    assert all(worker.auto_managed for worker in cluster.workers)
+    assert not cluster.started
+
+
+def test_an_owner_needs_a_started_cluster(make_config: Any, tiny: Any) -> None:
+    for cluster in (TFECluster.from_config(make_config()), TFECluster(TFEWorker(), TFEWorker(), TFEWorker())):
+        with pytest.raises(StateError, match=r"call cluster\.start\(\) first"):
+            tiny.upload(cluster)
+
+
+def test_stop_twice_and_before_start(make_config: Any) -> None:
+    cluster = TFECluster.from_config(make_config())
+    cluster.stop()
+    before = children()
+    cluster.start()
+    assert cluster.start() is cluster  # the second start does nothing
+    pids = set(cluster.pids.values())
+    assert len(pids) == 3
+    assert pids <= children() - before
+    cluster.stop()
+    cluster.stop()
+    assert not pids & children()
+
+
+def test_start_again_after_stop() -> None:
+    cluster = TFECluster(TFEWorker(), TFEWorker(), TFEWorker())
+    for _ in range(2):
+        with cluster:
+            assert [status.party for status in cluster.status().values()] == list(PARTY_NAMES)
+
+
+def test_threads_end_with_an_in_process_cluster(until: Any, tiny: Any, serving: Any) -> None:
+    before = set(threading.enumerate())
+    with TFECluster(TFEWorker(), TFEWorker(), TFEWorker()) as cluster, serving(cluster, tiny):
+        assert set(threading.enumerate()) - before
+    until(lambda: not set(threading.enumerate()) - before, "every thread ends")
+
+
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_a_port_that_is_taken(make_config: Any, index: int) -> None:
+    config, before = make_config(), children()
+    with socket.create_server(config.party(index).address):
+        began = time.monotonic()
+        with pytest.raises(StartError, match=rf"server{index}.*another process listens there"):
+            TFECluster.from_config(config).start()
+        assert time.monotonic() - began < 10
+    assert children() == before
+
+
+def test_a_party_whose_certificate_is_missing(make_config: Any, tmp_path: Path) -> None:
+    from keras_private.config import TLSConfig
+    from keras_private.net.certificates import issue_all
+
+    config, before = make_config(), children()
+    issue_all(tmp_path / "certs", config)
+    (tmp_path / "certs" / "server2.key").unlink()
+    tls = TLSConfig(ca=Path("certs/ca.crt"), cert=Path("certs/{name}.crt"), key=Path("certs/{name}.key"))
+    cluster = TFECluster.from_config(config.with_tls(tls.under(tmp_path)))
+    with pytest.raises(StartError, match=r"server2 did not start: cannot read the key .*server2\.key"):
+        cluster.start()
+    assert children() == before
+
+
+def test_a_party_that_dies_at_start(make_config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\ncase "$*" in *server1*) exit 3;; esac\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    before, began = children(), time.monotonic()
+    with pytest.raises(StartError, match="server1 ended while starting, with exit code 3"):
+        TFECluster.from_config(make_config()).start()
+    assert time.monotonic() - began < 10
+    assert children() == before
+
+
+def test_a_party_that_never_gets_ready(make_config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\ncase "$*" in *server2*) read a; read b; exit;; esac\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    before = children()
+    with pytest.raises(StartError, match="server2 did not start in time"):
+        TFECluster.from_config(make_config()).start(timeout=3)
+    assert children() == before
+
+
+def test_parties_of_others_get_their_command_and_are_waited_for(
+    make_config: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny: Any, serving: Any
+) -> None:
+    path = tmp_path / "cluster.yaml"
+    path.write_text(yaml_of(make_config(managed=False)))
+    cluster = TFECluster.from_yaml(path)
+    with pytest.raises(StartError, match=r"server0 at localhost:.* is not there: .*nothing listens there"):
+        cluster.start(timeout=0.5)
+    printed = capsys.readouterr().out
+    commands = [cluster.workers[index].command(index, str(path)) for index in range(3)]
+    assert all(command in printed for command in commands)
+    assert commands[1].endswith(f"-m keras_private.party --config {path} --name server1")
+
+    parties = [
+        subprocess.Popen([sys.executable, *command.split()[1:]], cwd=Path(__file__).parent.parent)
+        for command in commands
+    ]
+    try:
+        with cluster, serving(cluster, tiny), TFEWorker() as client:
+            client.connect_to_model(tiny.input_shape, tiny.output_shape, cluster)
+            client.query_model(tiny.batch(1))
+        assert all(party.poll() is None for party in parties)  # they are not ours to stop
+    finally:
+        for party in parties:
+            party.send_signal(signal.SIGINT)
+        codes = [party.wait(10) for party in parties]
+    assert codes == [0, 0, 0]
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_the_parties_end_with_the_process_that_started_them(
+    make_config: Any, tmp_path: Path, until: Any, how: signal.Signals
+) -> None:
+    path = tmp_path / "cluster.yaml"
+    path.write_text(yaml_of(make_config()))
+    code = (
+        "import sys, time, keras_private as kp\n"
+        "with kp.TFECluster.from_yaml(sys.argv[1]) as cluster:\n"
+        "    print(*cluster.pids.values(), flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        cwd=Path(__file__).parent.parent,
+    ) as process:
+        assert process.stdout is not None
+        pids = [int(word) for word in process.stdout.readline().split()]
+        assert len(pids) == 3
+        process.send_signal(how)
+        process.wait(10)
+    until(lambda: not any(psutil.pid_exists(pid) for pid in pids), "the parties end", 10)
+
+
+def test_no_file_is_left(make_config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    with TFECluster.from_config(make_config()):
+        pass
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.slow
+def test_tfe_config(make_config: Any) -> None:
+    cluster = TFECluster.from_config(make_config())
+    players = {player.name: player.host for player in cluster.tfe_config.players}
+    assert players == {name: party.host for name, party in cluster.config.parties.items()}
