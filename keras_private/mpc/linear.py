@@ -15,7 +15,7 @@ from keras_private.mpc.relu import relu
 from keras_private.mpc.reshare import empty_share, reshare
 from keras_private.mpc.rounds import Protocol, Words, together
 from keras_private.mpc.truncation import truncation
-from keras_private.plan.cost import product_window
+from keras_private.plan.cost import product_bits
 from keras_private.plan.plan import Op
 from keras_private.sharing.share import Share
 
@@ -42,7 +42,7 @@ class LinearLayer:
         z = self.product(x, shape)
         drop, out = int(self._op.attrs["truncate"]), empty_share(shape)
         if self._op.attrs.get("relu"):
-            follow = relu(party, out, product_window(self._op), drop)
+            follow = relu(party, out, product_bits(self._op), drop)
         elif drop:
             follow = truncation(party, out, drop)
         else:

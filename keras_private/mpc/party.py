@@ -1,7 +1,7 @@
 """One party inside one lane: who it is, how it reaches its peers, and the masks it shares with them.
 
 Roles. A secret x = x_0 + x_1 + x_2 (mod 2^64) is held replicated: P_i has (x_i, x_{i+1}). The protocols read it as a
-sum of two numbers, x = u + v:
+sum of two numbers, x = u + v, and give the parties the roles P0, P1 and P2:
 
     u = x_1          known to P0 and P1, the *pair*
     v = x_2 + x_0    known to P2, the *dealer*
@@ -12,6 +12,9 @@ too. Written in these words a protocol is one piece of code for P0 and P1 and on
 
 The dealer's number is often known a round before the pair's, because P2's two summands of a fresh secret are pure
 masks (`reshare`); what the dealer has to send then travels in the round that opens u.
+
+The sharing looks the same from every party, so the roles may be given to server0, server1, server2 in any cyclic order.
+`take_turn` moves them on by one party at every op (`plan.cost.turns`): the dealer sends most, and so everybody is it.
 """
 
 from __future__ import annotations
@@ -33,15 +36,20 @@ DEALER: Final = 2
 class Party:
     """A party's view of one lane. Used by one thread."""
 
-    __slots__ = ("index", "is_dealer", "link", "masks", "outer_masks")
+    __slots__ = ("index", "is_dealer", "link", "masks", "outer_masks", "role")
 
     def __init__(self, link: Link, masks: Masks) -> None:
         self.index = link.index
-        self.is_dealer = link.index == DEALER
         self.link = link
         self.masks = masks
+        self.take_turn(0)
+
+    def take_turn(self, turn: int) -> None:
+        """Take the role of P_(index + turn); all three parties must call it alike."""
+        self.role = (self.index + turn) % 3
+        self.is_dealer = self.role == DEALER
         # Of the pair: the stream shared with the dealer (k_0 at P0, k_2 at P1). The dealer uses `masks` itself.
-        self.outer_masks: Stream = masks.next if link.index == 1 else masks.mine
+        self.outer_masks: Stream = self.masks.next if self.role == 1 else self.masks.mine
 
     def run(self, protocol: Protocol[T]) -> T:
         """Drive a protocol to its end over this party's link.
@@ -53,21 +61,21 @@ class Party:
 
     def outer(self, share: Share) -> Words:
         """Of the pair: the flat summand that the dealer holds too."""
-        return (share.mine if self.index == 0 else share.next).reshape(-1)
+        return (share.mine if self.role == 0 else share.next).reshape(-1)
 
     def inner(self, share: Share) -> Words:
         """Of the pair: the flat summand x_1."""
-        return (share.next if self.index == 0 else share.mine).reshape(-1)
+        return (share.next if self.role == 0 else share.mine).reshape(-1)
 
     def pair_step(self, to_peer: Sequence[Array] = (), from_peer: int = 0, from_dealer: int = 0) -> Step:
         """A round at one of the pair; sizes in bytes."""
-        if self.index == 0:
+        if self.role == 0:
             return Step(to_peer, (), from_peer, from_dealer)
         return Step((), to_peer, from_dealer, from_peer)
 
     def pair_received(self, received: Received) -> tuple[Bytes, Bytes]:
         """Of the pair: what a round brought (from the other of the pair, from the dealer)."""
-        return received if self.index == 0 else (received.prev, received.next)
+        return received if self.role == 0 else (received.prev, received.next)
 
     def dealer_step(self, to_p0: Sequence[Array] = (), to_p1: Sequence[Array] = ()) -> Step:
         """A round at the dealer, which receives nothing in it."""

@@ -11,7 +11,7 @@ from keras_private.mpc.party import Party
 from keras_private.mpc.relu import maximum, relu
 from keras_private.mpc.rounds import Protocol
 from keras_private.mpc.truncation import truncation
-from keras_private.plan.cost import difference_window, input_window, window
+from keras_private.plan.cost import difference_bits, turns
 from keras_private.plan.plan import Op, Plan
 from keras_private.sharing.share import Share
 
@@ -39,6 +39,7 @@ class Program:
         self._layers: dict[str, LinearLayer] = {}
         self._addends: dict[str, Share] = {}
         self._last_use: dict[str, int] = {}
+        self._turns = turns(plan)
         for position, op in enumerate(plan.ops):
             for name in op.inputs:
                 self._last_use[name] = position
@@ -68,6 +69,7 @@ class Program:
         values = {self.plan.input: x}
         for position, op in enumerate(self.plan.ops):
             party.link.phase = op.layer or op.kind
+            party.take_turn(self._turns[op.output])
             operands = [values[name] for name in op.inputs]
             shape = (batch, *self.plan.tensors[op.output].shape)
             values[op.output] = yield from self._apply(party, op, operands, shape)
@@ -77,18 +79,17 @@ class Program:
         return values[self.plan.output]
 
     def _apply(self, party: Party, op: Op, operands: list[Share], shape: tuple[int, ...]) -> Protocol[Share]:
-        x = operands[0]
+        x, bits = operands[0], self.plan.tensors[op.inputs[0]].bits
         if op.output in self._layers:
             return (yield from self._layers[op.output](party, x, shape))
         if op.kind == "truncate":
             return (yield from truncation(party, x, int(op.attrs["bits"])))
         if op.kind == "relu":
-            return (yield from relu(party, x, input_window(op, self.plan), int(op.attrs["truncate"])))
+            return (yield from relu(party, x, bits, int(op.attrs["truncate"])))
         if op.kind == "max_pool2d":
-            largest = yield from maximum(party, local.windows(op, x, shape), difference_window(op, self.plan))
+            largest = yield from maximum(party, local.windows(op, x, shape), difference_bits(op, self.plan))
             if op.attrs["relu"]:
-                bits = self.plan.tensors[op.inputs[0]].bits
-                largest = yield from relu(party, largest, window(bits, 0))
+                largest = yield from relu(party, largest, bits)
             return largest
         return local.apply(op, [*operands, *(self._addends[name] for name in op.weights)], shape)
 

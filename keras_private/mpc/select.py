@@ -49,12 +49,12 @@ def select(party: Party, x: Share, b: SharedBits) -> Protocol[Share]:
         yield party.dealer_step()
         return out
 
-    half = party.outer(x) if party.index == 0 else (x.mine + x.next).reshape(-1)
+    half = party.outer(x) if party.role == 0 else (x.mine + x.next).reshape(-1)
     message, share = np.empty(count, np.uint64), np.empty(count, np.uint64)
     masks = party.outer_masks.words(2 * count).reshape(2, count)
     elementwise.transfer_send(half, b.mine, b.next, masks, message, share)
     peer, dealer = party.pair_received((yield party.pair_step([message], nbytes, nbytes)))
-    choice = b.mine if party.index == 0 else b.next
+    choice = b.mine if party.role == 0 else b.next
     outer = party.outer(out)
     outer[:] = party.outer_masks.words(count)
     sent = np.empty(count, np.uint64)
@@ -66,8 +66,8 @@ def select(party: Party, x: Share, b: SharedBits) -> Protocol[Share]:
 
 def negate(party: Party, b: SharedBits) -> SharedBits:
     """Shares of 1 - b: the pair flips b_1. Local."""
-    if party.index == 0:
+    if party.role == 0:
         return SharedBits(b.mine, ~b.next)
-    if party.index == 1:
+    if party.role == 1:
         return SharedBits(~b.mine, b.next)
     return b

@@ -6,13 +6,14 @@ the plan proved (|x| < 2^top); below, bits that may be ignored, because they mov
 one unit of the truncated result. Bits are held in planes (`kernels.bits`), so that every width costs just its bits.
 
 The carry is that of a parallel prefix adder, with two savings over the usual one:
-- The first two levels are not levels. Window bits are taken in groups of three. A group's generate and propagate bits
-  are sums of products (bits of u)·(bits of v), and the pair knows its factor in plain, so it suffices that the dealer
-  shares the seven products of its own three bits: the pair multiplies locally and exchanges the results, masked.
+- The first levels are not levels. Window bits are taken in groups. A group's generate and propagate bits are sums of
+  products (bits of u)·(bits of v), and the pair knows its factor in plain, so it suffices that the dealer shares the
+  products of all subsets of its own bits (seven for a group of three): the pair multiplies locally and exchanges the
+  results, masked. `plan.cost.window` chooses the size of the groups: larger ones save rounds and cost bytes.
 - Those products depend on v alone, which the dealer knows before u is opened (`reshare`): they travel one round
   early.
 
-    round 1          P2 -> P1        7 bits a group and the top bit, masked by F(k_0)
+    round 1          P2 -> P1        2^size - 1 bits a group and the top bit, masked by F(k_0)
     round 2          P0 <-> P1       2 bits a group
     then per level   P_i -> P_{i-1}  2 bits a pair of groups: G = G_hi ^ (G_lo & P_hi), P = P_lo & P_hi
 
@@ -51,13 +52,13 @@ def sign(party: Party, x: Share, window: Window) -> Protocol[SharedBits]:
         window: the bits that take part; the sign may be wrong for 0 <= x < 2^window.low only.
     """
     words, groups = plane_words(x.mine.size), window.groups
-    dealt_shape, state_shape = (7 * groups + 1, words), (2 * groups - 1, words)
-    planes = np.empty((3 * groups + 1, words), np.uint64)
+    dealt_shape, state_shape = (window.dealt, words), (2 * groups - 1, words)
+    planes = np.empty((window.size * groups + 1, words), np.uint64)
     if party.is_dealer:
         bits.to_planes((x.mine + x.next).reshape(-1), window.low, planes)
         masks = party.masks.next.words(dealt_shape[0] * words).reshape(dealt_shape)
         dealt = np.empty(dealt_shape, np.uint64)
-        bits.deal(planes, masks, dealt)
+        bits.deal(planes, masks, window.size, dealt)
         yield party.dealer_step((), [dealt])
         mine = party.masks.mine.words(state_shape[0] * words).reshape(state_shape)
         next_ = party.masks.next.words(state_shape[0] * words).reshape(state_shape)
@@ -65,7 +66,7 @@ def sign(party: Party, x: Share, window: Window) -> Protocol[SharedBits]:
         carry = yield from _carry(party, mine, next_)
         return SharedBits(carry.mine ^ dealt[-1], carry.next ^ masks[-1])
 
-    if party.index == 0:
+    if party.role == 0:
         dealt = party.outer_masks.words(dealt_shape[0] * words).reshape(dealt_shape)
         yield party.pair_step()
     else:
@@ -74,10 +75,10 @@ def sign(party: Party, x: Share, window: Window) -> Protocol[SharedBits]:
     bits.to_planes(party.inner(x), window.low, planes)
     outer = party.outer_masks.words(state_shape[0] * words).reshape(state_shape)
     sent = np.empty(state_shape, np.uint64)
-    bits.combine(planes, dealt, outer, 1 if party.index == 0 else 0, sent)
+    bits.combine(planes, dealt, outer, window.size, int(party.role == 0), sent)
     peer, _ = party.pair_received((yield party.pair_step([sent], sent.nbytes)))
     inner = sent ^ as_words(peer).reshape(state_shape)
-    if party.index == 0:
+    if party.role == 0:
         carry = yield from _carry(party, outer, inner)
         return SharedBits(carry.mine ^ dealt[-1], carry.next ^ planes[-1])
     carry = yield from _carry(party, inner, outer)

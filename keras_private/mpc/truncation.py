@@ -68,7 +68,7 @@ def truncation(party: Party, x: Share, d: int) -> Protocol[Share]:
         return out
 
     nbytes = short_bytes(count, d)
-    if party.index == 0:
+    if party.role == 0:
         base, short = party.outer_masks.words(count), _shorts(party.outer_masks, count, d)
         lifted = _shorts(party.outer_masks, count, d)
         yield party.pair_step()

@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
+
+from keras_private.plan.ops import PRODUCTS
 
 if TYPE_CHECKING:
     from keras_private.plan.plan import Op, Plan
 
+INTERACTIVE = PRODUCTS | {"truncate", "relu", "max_pool2d"}
 CONTRACT_BITS = 62  # every value before its truncation is smaller than 2^62 in magnitude
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Rounds, and bytes sent by server0, server1, server2. `+` is one after the other, `|` in the same rounds."""
+    """Rounds, and bytes sent by the three parties. `+` is one after the other, `|` in the same rounds."""
 
     rounds: int = 0
     sent: tuple[int, int, int] = (0, 0, 0)
@@ -36,31 +40,52 @@ def _sum(a: tuple[int, int, int], b: tuple[int, int, int]) -> tuple[int, int, in
 
 
 class Window(NamedTuple):
-    """The bits of a value that a comparison looks at: `groups` groups of three from bit `low`, then the sign bit."""
+    """The bits of a value that a comparison looks at: `groups` groups of `size` bits from bit `low`, then the sign
+    bit."""
 
     low: int
     groups: int
+    size: int
 
     @property
     def top(self) -> int:
         """The sign bit's index."""
-        return self.low + 3 * self.groups
+        return self.low + self.groups * self.size
+
+    @property
+    def dealt(self) -> int:
+        """Bit planes that the dealer shares: the products of every group's bits, and the top bit."""
+        return self.groups * ((1 << self.size) - 1) + 1
 
 
-def window(bits: int | None, drop: int) -> Window:
-    """The window for |x| < 2^bits (None: the contract's bound) in which the low `drop` bits may be ignored.
+GROUP_SIZES = (2, 3, 4, 5, 6, 7, 8)
+ROUND_BYTES = 24_000  # sent by all parties, worth as much as a round: 20 µs at 10 Gbit/s
+FULL = Window(0, 21, 3)  # all 64 bits
+
+
+@lru_cache(maxsize=4096)
+def window(bits: int | None, drop: int, count: int) -> Window:
+    """The cheapest window to compare `count` values |x| < 2^bits (None: the contract's bound), ignoring `drop` low
+    bits.
 
     Bits below the window take with them a carry, so that a value may look one unit of the window smaller than it is:
     the window is one bit wider than the bound, lest the smallest value wrap around. Whole groups only: rounding goes
-    downwards, which makes the comparison finer, and upwards at the bottom of the word.
+    downwards, which makes the comparison finer, and upwards at the bottom of the word. Large groups save levels of
+    the carry tree, but 2^size products are dealt for each: right for few values, wrong for many.
     """
-    top = CONTRACT_BITS if bits is None else min(bits, CONTRACT_BITS)
-    top += drop > 0
-    groups = max(1, -(-(top - drop) // 3))
-    return Window(max(0, top - 3 * groups), groups)
+    top = CONTRACT_BITS if bits is None else min(bits, 63)
+    top += drop > 0 and top < 63
+    candidates = []
+    for size in GROUP_SIZES:
+        groups = max(1, -(-(top - drop) // size))
+        found = Window(max(0, top - groups * size), groups, size)
+        if found.top < 64:
+            candidates.append(found)
+    return min(candidates, key=lambda found: _price(sign(count, found)))
 
 
-FULL = Window(0, 21)  # all 64 bits
+def _price(cost: Cost) -> int:
+    return cost.rounds * ROUND_BYTES + sum(cost.sent)
 
 
 def plane_words(count: int) -> int:
@@ -73,7 +98,7 @@ def short_bytes(count: int, d: int) -> int:
     return -(-count * (2 if d <= 16 else 4 if d <= 32 else 8) // 8) * 8
 
 
-# --- protocols (count = number of values)
+# --- protocols (count = number of values; sent by the roles P0, P1, P2)
 
 
 def reshare(count: int) -> Cost:
@@ -89,7 +114,7 @@ def sign(count: int, window: Window) -> Cost:
     plane = 8 * plane_words(count)
     groups = window.groups
     exchanged = plane * (2 * groups - 1)
-    cost = Cost(2, (exchanged, exchanged, plane * (7 * groups + 1)))
+    cost = Cost(2, (exchanged, exchanged, plane * window.dealt))
     while groups > 1:
         level = plane * (2 * (groups // 2) - 1)
         cost += Cost(1, (level, level, level))
@@ -101,72 +126,85 @@ def select(count: int) -> Cost:
     return Cost(2, (16 * count, 16 * count, 16 * count))
 
 
-def relu(count: int, window: Window, drop: int) -> Cost:
-    compared = sign(count, window)
+def relu(count: int, bits: int | None, drop: int) -> Cost:
+    compared = sign(count, window(bits, drop, count))
     return (compared | truncation(count, drop) if drop else compared) + select(count)
 
 
-def maximum(count: int, candidates: int, window: Window) -> Cost:
+def maximum(count: int, candidates: int, bits: int | None) -> Cost:
     cost = Cost()
     while candidates > 1:
-        cost += relu(count * (candidates // 2), window, 0)
+        cost += relu(count * (candidates // 2), bits, 0)
         candidates -= candidates // 2
     return cost
 
 
-def linear(count: int, drop: int, relu_window: Window | None) -> Cost:
-    """A secret product of `count` outputs with its truncation and ReLU: both begin in the round that opens it."""
+def linear(count: int, drop: int, relu_bits: int | None = None) -> Cost:
+    """A secret product of `count` outputs, its truncation, and its ReLU if the product's bound is given.
+
+    What follows the product begins in the round that opens it.
+    """
     opened = reshare(count)
-    if relu_window is not None:
-        follow = relu(count, relu_window, drop)
+    if relu_bits is not None:
+        follow = relu(count, relu_bits, drop)
     elif drop:
         follow = truncation(count, drop)
     else:
         return opened
-    # The first round of what follows is the opening round itself.
     return Cost(follow.rounds, _sum(opened.sent, follow.sent))
 
 
 # --- ops
 
 
-def product_window(op: Op) -> Window:
-    """The comparison window of a secret product that is followed by its ReLU."""
-    return window(int(op.attrs.get("bits", CONTRACT_BITS)), int(op.attrs["truncate"]))
+def product_bits(op: Op) -> int:
+    """The bound of a secret product before its truncation."""
+    return int(op.attrs.get("bits", CONTRACT_BITS))
 
 
-def input_window(op: Op, plan: Plan) -> Window:
-    """The comparison window of a `relu` op."""
-    return window(plan.tensors[op.inputs[0]].bits, int(op.attrs["truncate"]))
+def difference_bits(op: Op, plan: Plan) -> int | None:
+    """The bound for the difference of two values of a `max_pool2d`."""
+    bits = plan.tensors[op.inputs[0]].bits
+    return None if bits is None else bits + 1
 
 
-def difference_window(op: Op, plan: Plan) -> Window:
-    """The window for the difference of two values of a `max_pool2d`, in which no bit is ignored."""
-    tensor = plan.tensors[op.inputs[0]]
-    return window(None if tensor.bits is None else tensor.bits + 1, 0)
+def turns(plan: Plan) -> dict[str, int]:
+    """Who plays which role in which op, by the op's output: server i is P_(i + turn).
+
+    The roles move on by one party at every op with messages, so that all three send and compute about as much.
+    """
+    found, turn = {}, 0
+    for op in plan.ops:
+        found[op.output] = turn
+        turn = (turn + (op.kind in INTERACTIVE)) % 3
+    return found
 
 
-def cost_of(op: Op, plan: Plan, batch: int) -> Cost:
-    """The declared cost of an op of an executable plan for a batch of `batch` samples."""
-    count = batch * math.prod(plan.tensors[op.output].shape)
-    if op.kind in {"matmul", "conv2d", "depthwise_conv2d", "mul"}:
-        return linear(count, int(op.attrs["truncate"]), product_window(op) if op.attrs.get("relu") else None)
-    if op.kind == "truncate":
-        return truncation(count, int(op.attrs["bits"]))
-    if op.kind == "relu":
-        return relu(count, input_window(op, plan), int(op.attrs["truncate"]))
-    if op.kind == "max_pool2d":
-        pool = op.attrs["pool"]
-        cost = maximum(count, int(pool[0]) * int(pool[1]), difference_window(op, plan))
-        if op.attrs["relu"]:
-            cost += relu(count, window(plan.tensors[op.inputs[0]].bits, 0), 0)
-        return cost
-    return Cost()
+def costs(plan: Plan, batch: int) -> list[Cost]:
+    """The declared cost of every op of an executable plan, for a batch of `batch` samples."""
+    turn_of = turns(plan)
+    found = []
+    for op in plan.ops:
+        cost, turn = _cost_by_role(op, plan, batch), turn_of[op.output]
+        found.append(Cost(cost.rounds, (cost.sent[turn], cost.sent[(1 + turn) % 3], cost.sent[(2 + turn) % 3])))
+    return found
 
 
 def total(plan: Plan, batch: int) -> Cost:
     """The declared cost of a whole query, without the client's messages."""
-    cost = Cost()
-    for op in plan.ops:
-        cost += cost_of(op, plan, batch)
-    return cost
+    return sum(costs(plan, batch), Cost())
+
+
+def _cost_by_role(op: Op, plan: Plan, batch: int) -> Cost:
+    count = batch * math.prod(plan.tensors[op.output].shape)
+    bits = plan.tensors[op.inputs[0]].bits
+    if op.kind in PRODUCTS:
+        return linear(count, int(op.attrs["truncate"]), product_bits(op) if op.attrs.get("relu") else None)
+    if op.kind == "truncate":
+        return truncation(count, int(op.attrs["bits"]))
+    if op.kind == "relu":
+        return relu(count, bits, int(op.attrs["truncate"]))
+    if op.kind == "max_pool2d":
+        cost = maximum(count, math.prod(op.attrs["pool"]), difference_bits(op, plan))
+        return cost + relu(count, bits, 0) if op.attrs["relu"] else cost
+    return Cost()

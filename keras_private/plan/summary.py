@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from keras_private.plan.cost import Cost, cost_of
+from keras_private.plan.cost import Cost, costs
 from keras_private.plan.ops import PRODUCTS
 from keras_private.plan.plan import Op, Plan, Shape
 
@@ -43,8 +43,7 @@ def private_summary(plan: Plan, *, batch: int = 1, title: str = "") -> str:
     rows: list[tuple[str, ...]] = []
     total = Cost()
     shown = None
-    for op in plan.ops:
-        cost = cost_of(op, plan, batch)
+    for op, cost in zip(plan.ops, costs(plan, batch), strict=True):
         total += cost
         layer = op.layer or "(plan)"
         rows.append(

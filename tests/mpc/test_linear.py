@@ -30,8 +30,8 @@ def run_layer(
     biases: list[Share | None] = [None] * 3 if b is None else list(shares_of(b.view(np.uint64)))
     layers = [LinearLayer(op, weight, bias) for weight, bias in zip(shares_of(w.view(np.uint64)), biases, strict=True)]
     y = three.value(lambda party, layer, x: layer(party, x, shape), layers, shares_of(x.view(np.uint64)))
-    window = cost.product_window(op) if op.attrs.get("relu") else None
-    declared = cost.linear(y.size, op.attrs["truncate"], window)
+    bits = cost.product_bits(op) if op.attrs.get("relu") else None
+    declared = cost.linear(y.size, op.attrs["truncate"], bits)
     assert three.counted() == (declared.rounds, declared.sent)
     return y.view(np.int64)
 

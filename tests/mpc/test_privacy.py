@@ -24,7 +24,7 @@ from keras_private.mpc.reshare import empty_share, reshare
 from keras_private.mpc.rounds import Protocol, run
 from keras_private.mpc.sign import sign
 from keras_private.mpc.truncation import truncation
-from keras_private.plan.cost import FULL, window
+from keras_private.plan.cost import window
 from keras_private.plan.plan import Op
 from keras_private.sharing.random import Stream
 from keras_private.sharing.share import Share
@@ -96,8 +96,8 @@ def reshare_secret(party: Party, x: Share) -> Protocol[Share]:
 PROTOCOLS: dict[str, Callable[[Party, Share, Share], Protocol[Any]]] = {
     "reshare": lambda party, x, w: reshare_secret(party, x),
     "truncation": lambda party, x, w: truncation(party, x, 16),
-    "sign": lambda party, x, w: sign(party, x, window(51, 36)),
-    "relu": lambda party, x, w: relu(party, x, window(51, 36), 36),
+    "sign": lambda party, x, w: sign(party, x, window(51, 36, COUNT)),
+    "relu": lambda party, x, w: relu(party, x, 51, 36),
     "linear with relu": conv,
 }
 
@@ -129,7 +129,7 @@ def test_the_same_secret_twice_puts_no_equal_words_on_the_wire(three: Three) -> 
     seen: list[set[bytes]] = []
     for _ in range(2):
         taps = [Tap(party) for party in three.parties]
-        list(three.pool.map(lambda tap: run(tap, relu(tap.party, x[tap.index], FULL, 0)), taps))  # type: ignore[arg-type]
+        list(three.pool.map(lambda tap: run(tap, relu(tap.party, x[tap.index], 63)), taps))  # type: ignore[arg-type]
         arrived = b"".join(data.tobytes() for tap in taps for data in tap.received)
         seen.append({arrived[at : at + 8] for at in range(0, len(arrived), 8)})
     assert not seen[0] & seen[1]

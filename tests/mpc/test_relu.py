@@ -11,7 +11,6 @@ from keras_private.mpc.party import Party
 from keras_private.mpc.relu import maximum, relu
 from keras_private.mpc.rounds import Protocol
 from keras_private.plan import cost
-from keras_private.plan.cost import FULL, window
 from keras_private.sharing.share import Share
 
 from .strategies import ring_arrays
@@ -20,18 +19,17 @@ from .three import Three, shares_of
 
 @given(x=ring_arrays())
 def test_64_bit_relu_is_exact(three: Three, x: np.ndarray) -> None:
-    y = three.value(relu, shares_of(x.view(np.uint64)), FULL, 0).view(np.int64)
+    y = three.value(relu, shares_of(x.view(np.uint64)), 63, 0).view(np.int64)
     assert np.array_equal(y, np.maximum(x, 0))
-    declared = cost.relu(x.size, FULL, 0)
+    declared = cost.relu(x.size, 63, 0)
     assert three.counted() == (declared.rounds, declared.sent)
 
 
 @given(x=ring_arrays(bits=45), drop=st.sampled_from([8, 16, 20]))
 def test_relu_with_truncation_is_exact_to_one_unit(three: Three, x: np.ndarray, drop: int) -> None:
-    seen = window(44, drop)
-    y = three.value(relu, shares_of(x.view(np.uint64)), seen, drop).view(np.int64)
+    y = three.value(relu, shares_of(x.view(np.uint64)), 44, drop).view(np.int64)
     assert np.abs(y - np.maximum(x, 0) / 2.0**drop).max() <= 1
-    declared = cost.relu(x.size, seen, drop)
+    declared = cost.relu(x.size, 44, drop)
     assert three.counted() == (declared.rounds, declared.sent)
 
 
@@ -41,9 +39,9 @@ def test_maximum(three: Three, candidates: int) -> None:
     shared = [shares_of(row.view(np.uint64)) for row in x]
 
     def protocol(party: Party) -> Protocol[Share]:
-        return (yield from maximum(party, [row[party.index] for row in shared], window(31, 0)))
+        return (yield from maximum(party, [row[party.index] for row in shared], 31))
 
     assert np.array_equal(three.value(protocol).view(np.int64), x.max(axis=0))
-    declared = cost.maximum(33, candidates, window(31, 0))
+    declared = cost.maximum(33, candidates, 31)
     if declared.rounds:
         assert three.counted() == (declared.rounds, declared.sent)

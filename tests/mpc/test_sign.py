@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from keras_private.mpc.sign import SharedBits, sign
 from keras_private.plan import cost
-from keras_private.plan.cost import FULL, Window, window
+from keras_private.plan.cost import FULL, GROUP_SIZES, Window, window
 
 from .strategies import ring_arrays
 from .three import Three, shares_of
@@ -35,7 +35,7 @@ def test_64_bit_signs_are_exact(three: Three, x: np.ndarray) -> None:
 def test_a_window_is_wrong_only_for_small_positive_values(
     three: Three, data: st.DataObject, bits: int, drop: int
 ) -> None:
-    seen = window(bits, drop)
+    seen = window(bits, drop, data.draw(st.sampled_from([1, 1000, 10**5])))
     x = data.draw(ring_arrays(bits=bits + 1))
     negative = opened(three.run(sign, shares_of(x.view(np.uint64)), seen), x.size)
     exact = (x.ravel() < 0) | (x.ravel() >= 2**seen.low)
@@ -45,21 +45,42 @@ def test_a_window_is_wrong_only_for_small_positive_values(
     assert three.counted() == (declared.rounds, declared.sent)
 
 
+@pytest.mark.parametrize("size", GROUP_SIZES)
+@pytest.mark.parametrize("groups", [1, 2, 3, 5])
+def test_groups_of_every_size(three: Three, groups: int, size: int) -> None:
+    seen = Window(4, groups, size)
+    x = np.random.default_rng(size).integers(-(2**seen.top) + 32, 2**seen.top, 200)
+    x[::3] >>= 3
+    negative = opened(three.run(sign, shares_of(x.view(np.uint64)), seen), x.size)
+    exact = (x < 0) | (x >= 16)
+    assert np.array_equal(negative[exact], (x < 0)[exact])
+    declared = cost.sign(x.size, seen)
+    assert three.counted() == (declared.rounds, declared.sent)
+
+
 @pytest.mark.parametrize(
-    ("bits", "drop", "expected", "rounds"),
+    ("bits", "drop", "count", "expected", "rounds"),
     [
-        (None, 16, Window(15, 16), 6),
-        (62, 0, Window(0, 21), 7),
-        (38, 16, Window(15, 8), 5),
-        (39, 16, Window(16, 8), 5),
-        (40, 16, Window(14, 9), 6),
-        (2, 0, Window(0, 1), 2),
-        (5, 30, Window(3, 1), 2),
+        (None, 16, 10**5, Window(15, 16, 3), 6),
+        (63, 0, 10**5, FULL, 7),
+        (38, 16, 10**5, Window(15, 8, 3), 5),
+        (40, 16, 10**5, Window(14, 9, 3), 6),
+        (40, 16, 1, Window(13, 4, 7), 4),
+        (2, 0, 1, Window(0, 1, 2), 2),
+        (5, 30, 1, Window(4, 1, 2), 2),
     ],
 )
-def test_windows(bits: int | None, drop: int, expected: Window, rounds: int) -> None:
-    assert window(bits, drop) == expected
-    assert cost.sign(1, expected).rounds == rounds
+def test_the_cheapest_window(bits: int | None, drop: int, count: int, expected: Window, rounds: int) -> None:
+    assert window(bits, drop, count) == expected
+    assert cost.sign(count, expected).rounds == rounds
+
+
+@given(bits=st.none() | st.integers(1, 63), drop=st.integers(0, 60), count=st.integers(1, 10**6))
+def test_every_window_holds_its_bound(bits: int | None, drop: int, count: int) -> None:
+    seen = window(bits, drop, count)
+    needed = 62 if bits is None else bits
+    assert 0 <= seen.low <= drop
+    assert min(63, needed + (seen.low > 0)) <= max(seen.top, drop + 1) <= 63 or needed <= drop
 
 
 def test_shared_bits_show_no_bits() -> None:

@@ -22,8 +22,8 @@ def warm_up() -> None:
     ring.depthwise_conv2d(image, image, image, image, words(1, 1, 1, 1, 1), (1, 1), (1, 1), (0, 0))
     ring.sum_pool2d(image, words(1, 1, 1, 1), (1, 1), (1, 1), (0, 0))
     bits.to_planes(words(1), 0, words(4, 1))
-    bits.deal(words(4, 1), words(8, 1), words(8, 1))
-    bits.combine(words(4, 1), words(8, 1), words(1, 1), 1, words(1, 1))
+    bits.deal(words(4, 1), words(8, 1), 3, words(8, 1))
+    bits.combine(words(4, 1), words(8, 1), words(1, 1), 3, 1, words(1, 1))
     bits.carry_level(words(3, 1), words(3, 1), words(1, 1), words(1, 1), words(1, 1))
     for short in (np.uint16, np.uint32, np.uint64):
         small = np.zeros(4, short)

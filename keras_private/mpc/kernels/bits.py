@@ -41,62 +41,76 @@ def to_planes(values, low, planes):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def deal(planes, masks, dealt):  # type: ignore[no-untyped-def]
-    """The dealer's message: for each group of three planes the seven products of its bits, then the top plane; masked.
+def deal(planes, masks, size, dealt):  # type: ignore[no-untyped-def]
+    """The dealer's message: for each group of planes the products of all its subsets, then the top plane; masked.
 
-    planes (3G + 1, m); masks, dealt (7G + 1, m).
+    planes (size·G + 1, m); masks, dealt ((2^size - 1)·G + 1, m). Row U - 1 of a group is the product of the planes
+    whose bits are set in U, for U from 1 to 2^size - 1.
     """
-    groups = (planes.shape[0] - 1) // 3
+    words = planes.shape[1]
+    subsets = 1 << size
+    groups = (planes.shape[0] - 1) // size
+    products = np.empty((subsets, words), np.uint64)
+    products[0] = ~np.uint64(0)
     for g in range(groups):
-        for w in range(planes.shape[1]):
-            s0, s1, s2 = planes[3 * g, w], planes[3 * g + 1, w], planes[3 * g + 2, w]
-            s01, s02, s12 = s0 & s1, s0 & s2, s1 & s2
-            row = 7 * g
-            dealt[row, w] = masks[row, w] ^ s0
-            dealt[row + 1, w] = masks[row + 1, w] ^ s1
-            dealt[row + 2, w] = masks[row + 2, w] ^ s2
-            dealt[row + 3, w] = masks[row + 3, w] ^ s01
-            dealt[row + 4, w] = masks[row + 4, w] ^ s02
-            dealt[row + 5, w] = masks[row + 5, w] ^ s12
-            dealt[row + 6, w] = masks[row + 6, w] ^ (s01 & s2)
-    for w in range(planes.shape[1]):
-        dealt[7 * groups, w] = masks[7 * groups, w] ^ planes[3 * groups, w]
+        row = (subsets - 1) * g - 1
+        for bit in range(size):
+            for rest in range(1 << bit):
+                subset = rest | (1 << bit)
+                for w in range(words):
+                    product = products[rest, w] & planes[size * g + bit, w]
+                    products[subset, w] = product
+                    dealt[row + subset, w] = masks[row + subset, w] ^ product
+    for w in range(words):
+        dealt[-1, w] = masks[-1, w] ^ planes[-1, w]
 
 
 @njit(nogil=True, cache=True)
-def combine(planes, dealt, masks, first, out):  # type: ignore[no-untyped-def]
+def combine(planes, dealt, masks, size, first, out):  # type: ignore[no-untyped-def]
     """One of the pair: masked XOR shares of every group's generate and propagate bit.
 
-    With the pair's own bits c and the dealer's s, shared as products:
-      generate  = c2 s2 ^ (c2^s2) c1 s1 ^ (c2^s2)(c1^s1) c0 s0      propagate = (c2^s2)(c1^s1)(c0^s0)
-    planes (3G + 1, m) of c; dealt (7G + 1, m) shares of the products; masks, out (2G - 1, m), laid out as in
-    `carry_level`. `first` is 1 at the one party that adds the term in which no share occurs.
+    With the pair's own bits c and the dealer's s, whose products s_U over subsets U are shared:
+      propagate = AND over all j of (c_j ^ s_j)                          = XOR over U of c_(not U) s_U
+      generate  = XOR over j of c_j s_j AND over k > j of (c_k ^ s_k)    = XOR over U > 0 of c_(rest of U) s_U
+    where rest of U are the lowest bit j of U and the bits above j that are not in U.
+    planes (size·G + 1, m) of c; dealt as made by `deal`; masks, out (2G - 1, m), laid out as in `carry_level`.
+    `first` is 1 at the one party that adds the term in which no share occurs.
     """
-    groups = (planes.shape[0] - 1) // 3
+    words = planes.shape[1]
+    subsets = 1 << size
+    groups = (planes.shape[0] - 1) // size
+    products = np.empty((subsets, words), np.uint64)
+    products[0] = ~np.uint64(0)
     for g in range(groups):
-        row = 7 * g
+        for bit in range(size):
+            for rest in range(1 << bit):
+                for w in range(words):
+                    products[rest | (1 << bit), w] = products[rest, w] & planes[size * g + bit, w]
         at = max(2 * g - 1, 0)
-        for w in range(planes.shape[1]):
-            c0, c1, c2 = planes[3 * g, w], planes[3 * g + 1, w], planes[3 * g + 2, w]
-            s0, s1, s2 = dealt[row, w], dealt[row + 1, w], dealt[row + 2, w]
-            s01, s02, s12, s012 = dealt[row + 3, w], dealt[row + 4, w], dealt[row + 5, w], dealt[row + 6, w]
-            c01, c12 = c0 & c1, c1 & c2
-            low = (c12 & s0) ^ (c2 & s01) ^ (c1 & s02) ^ s012
-            out[at, w] = masks[at, w] ^ (c2 & s2) ^ (c12 & s1) ^ (c1 & s12) ^ (c0 & low)
+        for w in range(words):
+            out[at, w] = masks[at, w]
             if g:
-                propagate = low ^ (c0 & c2 & s1) ^ (c01 & s2) ^ (c0 & s12)
+                out[at + 1, w] = masks[at + 1, w]
                 if first:
-                    propagate ^= c01 & c2
-                out[at + 1, w] = masks[at + 1, w] ^ propagate
+                    out[at + 1, w] ^= products[subsets - 1, w]
+        row = (subsets - 1) * g - 1
+        for subset in range(1, subsets):
+            lowest = subset & -subset
+            others = ((subsets - lowest) ^ subset) | lowest
+            for w in range(words):
+                out[at, w] ^= products[others, w] & dealt[row + subset, w]
+            if g:
+                for w in range(words):
+                    out[at + 1, w] ^= products[subsets - 1 - subset, w] & dealt[row + subset, w]
 
 
 @njit(nogil=True, cache=True)
 def carry_level(mine, next_, masks_mine, masks_next, out):  # type: ignore[no-untyped-def]
     """One level of the carry tree: this party's additive share of every pair's generate and propagate bit.
 
-    A state of c groups is (2c - 1, m): row 0 is the lowest group's generate; rows 2g - 1 and 2g are group g's generate
-    and propagate (the lowest group's propagate bit is never needed). out (2·(c // 2) - 1, m) is laid out the same way;
-    a group left over at the top is not touched here.
+    A state of c groups is (2c - 1, m): row 0 is the lowest group's generate; rows 2g - 1 and 2g are group g's
+    generate and propagate (the lowest group's propagate bit is never needed). out (2·(c // 2) - 1, m) is laid out the
+    same way; a group left over at the top is not touched here.
       generate' = G_hi ^ (G_lo & P_hi)        propagate' = P_lo & P_hi
     Each AND is x_i y_i ^ x_i y_{i+1} ^ x_{i+1} y_i; the masks make the three parties' results XOR shares of it
     (Araki et al. 2016, section 2.2).
