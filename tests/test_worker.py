@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from keras_private import worker
 from keras_private.errors import (
     ConfigError,
     InputError,
@@ -210,3 +211,24 @@ def test_a_client_imports_no_tensorflow_and_no_numba() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_same_query_twice_looks_different(
+    client: Any, tiny: Any, waiting_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[bytes] = []
+    original = worker._query
+
+    def spy(*arguments: Any) -> Any:
+        query = original(*arguments)
+        sent.extend([bytes(query.mine), bytes(query.next)])
+        return query
+
+    monkeypatch.setattr(worker, "_query", spy)
+    for _ in range(2):
+        client.query_model_async(tiny.batch(4))
+    waiting_model.serve(2)
+    np.testing.assert_allclose(client.query_model_join(), client.query_model_join(), atol=1e-3)
+    first, second = sent[:6], sent[6:]
+    assert len(set(first)) == len(set(second)) == 3  # two seeds and one summand, each held by two parties
+    assert not set(first) & set(second)

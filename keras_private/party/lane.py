@@ -17,6 +17,7 @@ import os
 import re
 import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,6 +36,8 @@ from keras_private.sharing.share import Share
 
 if TYPE_CHECKING:
     from keras_private.mpc.party import Party
+
+Settle = Callable[[list[bytes]], list[Request]]
 
 LANES = 1
 IDLE_S = 3600.0  # an idle follower looks up this often; whatever matters interrupts it
@@ -163,14 +166,15 @@ class Lane:
 
     # Running
 
-    def _run(self, party: Party, model: HeldModel, requests: list[Request]) -> Share:
-        started = time.perf_counter()
-        link = party.link
+    def _run(self, party: Party, model: HeldModel, requests: list[Request], settle: Settle) -> None:
+        """Run a batch and answer it; `settle` takes the requests out of the queue and says which still wait."""
+        link, log, started = party.link, self._node.log, time.perf_counter()
         link.stats.reset()
         output = model.program.run(party, _join(requests))
         link.phase = "idle"
         self._node.served += len(requests)
-        self._node.log.info(
+        _answer(requests, output, {request.id for request in settle([request.id for request in requests])})
+        log.info(
             "run done",
             lane=self.number,
             requests=len(requests),
@@ -179,7 +183,6 @@ class Lane:
             bytes=link.stats.sent_bytes,
             ms=round(1000 * (time.perf_counter() - started), 3),
         )
-        return output
 
 
 class LeaderLane(Lane):
@@ -254,9 +257,7 @@ class LeaderLane(Lane):
         announcement = encode(Run(model.id, model.digest, tuple(ids)))
         for index in FOLLOWERS:
             party.link.send_control(index, announcement)
-        output = self._run(party, model, batch)
-        waiting = {request.id for request in self._queue.finish(ids, served=True)}
-        _answer(batch, output, waiting)
+        self._run(party, model, batch, lambda ids: self._queue.finish(ids, served=True))
 
     def _fail(self, error: Exception, batch: list[Request]) -> None:
         self._forget_link()  # first of all: the others must not go on waiting
@@ -355,10 +356,9 @@ class FollowerLane(Lane):
             requests = node.queue.peek(run.requests)
             if len(requests) != len(run.requests):
                 raise PartyError(f"{node.name} was not sent {len(run.requests) - len(requests)} of the run's requests")
-            output = self._run(party, model, requests)
+            self._run(party, model, requests, node.queue.pick)
         except Exception as error:
             raise _RunFailedError(run.requests, error) from error
-        _answer(requests, output, {request.id for request in node.queue.pick(run.requests)})
 
     def _fail(self, error: Exception, epoch: bytes) -> None:
         ids: tuple[bytes, ...] = ()

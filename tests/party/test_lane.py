@@ -1,0 +1,117 @@
+"""Lanes: built by all three, torn down by all three, built anew with new keys; who is blamed for what."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+from keras_private.errors import LinkError, PartyError
+from keras_private.mpc import masks
+from keras_private.party.lane import _suspect
+from keras_private.worker import TFEWorker
+
+
+def up(trio: Any) -> bool:
+    return all(lane.up for server in trio.servers for lane in server._lanes)
+
+
+def query(trio: Any, tiny: Any, seed: int = 0) -> None:
+    with TFEWorker() as client:
+        client.connect_to_model(tiny.input_shape, tiny.output_shape, trio)
+        data = tiny.batch(3, seed=seed)
+        np.testing.assert_allclose(client.query_model(data), tiny.expected(data), atol=1e-3)
+
+
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_a_lane_that_breaks_is_built_anew_with_new_keys(
+    trio: Any, tiny: Any, serving: Any, until: Any, monkeypatch: pytest.MonkeyPatch, index: int
+) -> None:
+    keys: list[bytes] = []
+    original = masks._derive
+
+    def spy(*arguments: Any) -> bytes:
+        keys.append(original(*arguments))
+        return keys[-1]
+
+    monkeypatch.setattr(masks, "_derive", spy)
+    with serving(trio, tiny):
+        query(trio, tiny)
+        before = [server._lanes[0]._epoch for server in trio.servers]
+        trio.servers[index]._lanes[0].interrupt()  # its connections break
+        until(lambda: all(s._lanes[0]._epoch != old for s, old in zip(trio.servers, before, strict=True)), "new epochs")
+        until(lambda: up(trio), "the lane is up again")
+        query(trio, tiny)
+    assert len(keys) >= 6
+    assert len(set(keys)) == len(keys) // 2  # each key is one pair's, and no key comes twice
+
+
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_a_party_that_fails_in_a_run_is_named_everywhere(
+    trio: Any, tiny: Any, serving: Any, until: Any, monkeypatch: pytest.MonkeyPatch, index: int
+) -> None:
+    with serving(trio, tiny):
+        query(trio, tiny)
+        program = trio.servers[index].node.shelf.model.program
+        monkeypatch.setattr(program, "run", lambda *_: 1 / 0, raising=False)
+        with pytest.raises(PartyError, match=rf"server{index}.*division by zero"):
+            query(trio, tiny)
+        monkeypatch.undo()
+        until(lambda: up(trio), "the lane is up again")
+        until(lambda: trio.waiting() == [0, 0, 0], "nothing is left in the queues")
+        query(trio, tiny)
+    failures = [
+        fields for _, event, fields in trio.logs[index].lines if event == "lane failed" and "exc_info" in fields
+    ]
+    assert failures  # a defect shows its traceback to the operator
+
+
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_a_party_restarts(make_trio: Any, tiny: Any, serving: Any, until: Any, index: int) -> None:
+    trio = make_trio()
+    until(lambda: up(trio), "the lane is up")
+    for _ in range(3):
+        trio.servers[index].stop()
+        trio.servers[index] = trio.make(index)
+        trio.servers[index].start()
+        until(lambda: up(trio), "the lane is up again")
+        with serving(trio, tiny):
+            query(trio, tiny)
+
+
+def test_a_party_that_comes_late(make_config: Any, tiny: Any, serving: Any, until: Any) -> None:
+    from tests.conftest import Trio
+
+    trio = Trio(make_config(managed=False), start=(0, 2))
+    try:
+        until(lambda: trio.servers[0]._followers.is_here(2), "server2 has found the leader")
+        assert not up(trio)
+        trio.servers[1].start()
+        until(lambda: up(trio), "the lane is up")
+        with serving(trio, tiny):
+            query(trio, tiny)
+    finally:
+        trio.stop()
+
+
+def test_every_thread_ends(make_trio: Any, tiny: Any, serving: Any, until: Any) -> None:
+    before = set(threading.enumerate())
+    trio = make_trio()
+    with serving(trio, tiny):
+        query(trio, tiny)
+    trio.stop()
+    until(lambda: not [t for t in set(threading.enumerate()) - before if t.is_alive()], "every thread ends")
+
+
+@pytest.mark.parametrize(
+    ("text", "suspect"),
+    [
+        ("server0 ← server2, conv: it closed the connection", 2),
+        ("server0 ← server2, conv: it failed: server2 ← server1, conv: nothing came for 30 s", 1),
+        ("something else", 0),
+    ],
+)
+def test_who_is_suspected(text: str, suspect: int) -> None:
+    assert _suspect(LinkError(text), 0) == suspect

@@ -1,0 +1,257 @@
+"""The queue: who may run, in which order, and what is discarded."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+from keras_private.errors import RefusedError
+from keras_private.party.messages import FAILED, REFUSED, Hold
+from keras_private.party.queue import LeaderQueue, Request, RequestQueue
+from keras_private.sharing.share import Share
+
+MODEL, DIGEST = bytes(16), "d" * 64
+
+
+class Desk:
+    """A leader's queue and everything it was told to say."""
+
+    def __init__(self, limit: int = 100, timeout_s: float = 30.0) -> None:
+        self.discarded: list[tuple[list[bytes], str, str]] = []
+        self.refused: dict[bytes, tuple[str, str]] = {}
+        self.queue = LeaderQueue(limit, 1 << 20, timeout_s, lambda *what: self.discarded.append(what))
+        self.count = 0
+
+    def request(self, rows: int = 1, model: bytes = MODEL, client: str = "client:bob") -> Request:
+        self.count += 1
+        words = np.zeros((rows, 2), np.uint64)
+        return Request(
+            self.count.to_bytes(16, "big"), client, model, DIGEST, rows, Share(words, words), self.answer, self.refuse
+        )
+
+    def answer(self, *_: object) -> None:
+        raise AssertionError("nothing runs here")
+
+    def refuse(self, id_: bytes, code: str, text: str) -> None:
+        assert id_ not in self.refused
+        self.refused[id_] = (code, text)
+
+    def add(self, rows: int = 1, holders: tuple[int, ...] = (1, 2), **fields: Any) -> Request:
+        request = self.request(rows, **fields)
+        self.queue.add(request)
+        for index in holders:
+            self.queue.hold(index, hold_of(request))
+        return request
+
+    def take(self, max_rows: int = 10) -> list[Request]:
+        """What would run next; nothing if nothing would."""
+        looked = iter([False])
+        return self.queue.take(max_rows, lambda: next(looked, True))
+
+
+def hold_of(request: Request, **changes: Any) -> Hold:
+    hold = Hold(request.id, request.client, request.model, request.digest, request.rows)
+    return dataclasses.replace(hold, **changes)
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+@pytest.fixture(autouse=True)
+def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keras_private.party.queue._LOOK_UP_S", 0.01)
+
+
+def test_order_of_arrival_and_rows(desk: Desk) -> None:
+    requests = [desk.add(rows) for rows in (3, 4, 5, 1)]
+    desk.queue.start_serving(None)
+    assert desk.take(10) == requests[:2]
+    assert desk.take(10) == requests[2:]
+    assert desk.take(10) == []
+
+
+def test_a_request_larger_than_what_is_left_is_not_overtaken(desk: Desk) -> None:
+    first, second, third = desk.add(6), desk.add(6), desk.add(1)
+    desk.queue.start_serving(None)
+    assert desk.take(10) == [first]
+    assert desk.take(10) == [second, third]
+
+
+def test_only_what_all_three_hold_runs(desk: Desk) -> None:
+    late = desk.add(holders=(1,))
+    ready = desk.add()
+    desk.queue.start_serving(None)
+    assert desk.take() == [ready]
+    desk.queue.hold(2, hold_of(late))
+    assert desk.take() == [late]
+
+
+def test_a_follower_may_be_first(desk: Desk) -> None:
+    request = desk.request()
+    desk.queue.hold(2, hold_of(request))
+    desk.queue.hold(1, hold_of(request))
+    desk.queue.start_serving(None)
+    assert desk.take() == []
+    desk.queue.add(request)
+    assert desk.take() == [request]
+
+
+def test_models_do_not_mix(desk: Desk) -> None:
+    first, second = desk.add(), desk.add(model=bytes([1]) * 16)
+    desk.queue.start_serving(None)
+    assert desk.take() == [first]
+    assert desk.take() == [second]
+
+
+def test_not_served_not_run(desk: Desk) -> None:
+    request = desk.add()
+    assert desk.take() == []
+    desk.queue.start_serving(1)
+    assert desk.take() == [request]
+
+
+def test_the_budget(desk: Desk) -> None:
+    requests = [desk.add() for _ in range(5)]
+    desk.queue.start_serving(3)
+    batch = desk.take()
+    assert batch == requests[:3]
+    assert desk.take() == []
+    desk.queue.finish([request.id for request in batch], served=False)  # failed: they do not count
+    assert desk.queue.wait_progress(0, 0.0) == (0, False, "")
+    batch = desk.take()
+    assert batch == requests[3:]
+    desk.queue.finish([request.id for request in batch], served=True)
+    assert desk.queue.wait_progress(0, 0.0) == (2, False, "")
+    last = [desk.add(), desk.add()][0]
+    assert desk.take() == [last]
+    desk.queue.finish([last.id], served=True)
+    assert desk.queue.wait_progress(2, 0.0) == (3, True, "")
+    assert not desk.queue.serving
+
+
+def test_full(desk: Desk) -> None:
+    desk = Desk(limit=2)
+    desk.add(), desk.add()
+    with pytest.raises(RefusedError, match=r"full \(2 requests"):
+        desk.add()
+    desk.queue.start_serving(None)
+    batch = desk.take()
+    with pytest.raises(RefusedError, match="full"):  # those that run still take their place
+        desk.add()
+    desk.queue.finish([request.id for request in batch], served=True)
+    desk.add()
+
+
+def test_full_of_bytes() -> None:
+    desk = Desk()
+    queue = RequestQueue(100, 100)
+    queue.add(desk.request(rows=50))  # the first is let in whatever its size: request_mb has limited it
+    with pytest.raises(RefusedError, match="no memory"):
+        queue.add(desk.request())
+    queue.refuse_all(FAILED, "gone")
+    queue.add(desk.request())
+    assert queue.waiting == 1
+
+
+def test_an_id_twice(desk: Desk) -> None:
+    request = desk.add()
+    with pytest.raises(RefusedError, match="in use"):
+        desk.queue.add(request)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"rows": 2}, "different requests under one id"),
+        ({"client": "client:eve"}, "different requests under one id"),
+        ({"digest": "e" * 64}, f"server0 {DIGEST} and server2 {'e' * 64}"),
+        ({"model": bytes([9]) * 16}, "different uploads"),
+    ],
+)
+@pytest.mark.parametrize("first", ["leader", "follower"])
+def test_contradictions_are_discarded_everywhere(desk: Desk, changes: Any, words: str, first: str) -> None:
+    request = desk.request()
+    if first == "leader":
+        desk.queue.add(request)
+    desk.queue.hold(2, hold_of(request, **changes))
+    if first == "follower":
+        desk.queue.add(request)
+    assert words in desk.refused[request.id][1]
+    assert [ids for ids, _, _ in desk.discarded] == [[request.id]]
+    assert desk.queue.waiting == 0
+    assert not desk.queue._holds
+
+
+def test_drop(desk: Desk) -> None:
+    waits, runs = desk.add(), desk.add()
+    desk.queue.drop(waits.id)
+    assert desk.refused[waits.id][0] == REFUSED
+    desk.queue.start_serving(None)
+    assert desk.take() == [runs]
+    desk.queue.drop(runs.id)  # too late
+    assert runs.id not in desk.refused
+    assert desk.queue.finish([runs.id], served=True) == [runs]
+    assert desk.queue.waiting == 0
+
+
+def test_a_follower_is_gone(desk: Desk) -> None:
+    runs = desk.add()
+    desk.queue.start_serving(None)
+    assert desk.take() == [runs]
+    waits, alone = desk.add(), desk.request()
+    desk.queue.hold(1, hold_of(alone))
+    desk.queue.forget_party(1, "server1 is gone")
+    assert desk.refused == {waits.id: (FAILED, "server1 is gone")}  # what runs is the lane's to answer
+    assert set(desk.discarded[0][0]) == {waits.id, alone.id}
+    assert not desk.queue._holds.keys() - {runs.id}
+
+
+def test_expiry_only_while_serving() -> None:
+    desk = Desk(timeout_s=0.0)
+    desk.queue.lane_is(up=True)
+    alone, ready, ghost = desk.add(holders=(2,)), desk.add(), desk.request()
+    desk.queue.hold(1, hold_of(ghost))
+    desk.queue.expire()
+    assert not desk.discarded
+    desk.queue.start_serving(None)
+    desk.queue.expire()
+    said = {id_: text for ids, _, text in desk.discarded for id_ in ids}
+    assert said.keys() == {alone.id, ghost.id}
+    assert said[alone.id].startswith("server1 did not receive")
+    assert said[ghost.id].startswith("server0 and server2 did not receive")
+    assert desk.take() == [ready]
+
+
+def test_expiry_when_no_lane_is_up() -> None:
+    desk = Desk(timeout_s=0.0)
+    request = desk.add()
+    desk.queue.start_serving(None)
+    desk.queue.expire()
+    assert "not connected with each other" in desk.refused[request.id][1]
+
+
+def test_serving_ends_with_a_reason(desk: Desk) -> None:
+    desk.queue.start_serving(None)
+    desk.queue.stop_serving("server1 holds no model")
+    desk.queue.stop_serving()  # the first reason stays
+    assert desk.queue.wait_progress(0, 0.0) == (0, True, "server1 holds no model")
+
+
+def test_take_wakes_up(desk: Desk) -> None:
+    taken: list[list[Request]] = []
+    thread = threading.Thread(target=lambda: taken.append(desk.queue.take(10, lambda: False)))
+    thread.start()
+    desk.queue.start_serving(None)
+    request = desk.add()
+    thread.join(10)
+    assert taken == [[request]]
+
+
+def test_requests_show_no_shares(desk: Desk) -> None:
+    assert "Share(shape=(1, 2))" in repr(desk.request())
