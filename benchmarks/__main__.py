@@ -1,8 +1,8 @@
 """`make bench`: the figures of the shipped model, as a table on the screen and as JSON in benchmarks/results/.
 
-Medians of interleaved runs on this machine: three parties over mutual TLS on loopback, a client, and the plain model beside
-them. Absolute times mean little on a shared machine; ratios within one run do. CPU time is given wherever it can be
-told apart. `--quick` takes fewer runs.
+Medians of interleaved runs on this machine: three parties over mutual TLS on loopback, a client, and the plain model
+beside them. Absolute times mean little on a shared machine; ratios within one run do. CPU time is given wherever it
+can be told apart. `--quick` takes fewer runs.
 """
 
 from __future__ import annotations
@@ -184,7 +184,7 @@ def party_rows(quick: bool) -> list[Row]:
         compared = parties.measure(relus, values, runs)
     each = max(compared.bytes_sent) / 100_000
     return [
-        Row("parties only: one image, median", one.wall_ms, "ms", None, f"CPU {one.cpu_ms:.2f} ms, {one.rounds} rounds"),
+        Row("parties only: one image, median", one.wall_ms, "ms", None, f"CPU {one.cpu_ms:.2f} ms"),
         Row("parties only: batch of 32, median", batch.wall_ms, "ms", None, f"CPU {batch.cpu_ms:.1f} ms"),
         Row(
             "100,000 ReLUs, 64-bit comparison, median",

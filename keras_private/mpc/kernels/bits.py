@@ -41,6 +41,16 @@ def to_planes(values, low, planes):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
+def _multiply_subsets(planes, first, size, products):  # type: ignore[no-untyped-def]
+    """products[U] = AND of the planes first + j for which bit j of U is set; products (2^size, m)."""
+    products[0] = ~np.uint64(0)
+    for bit in range(size):
+        for rest in range(1 << bit):
+            for w in range(planes.shape[1]):
+                products[rest | (1 << bit), w] = products[rest, w] & planes[first + bit, w]
+
+
+@njit(nogil=True, cache=True)
 def deal(planes, masks, size, dealt):  # type: ignore[no-untyped-def]
     """The dealer's message: for each group of planes the products of all its subsets, then the top plane; masked.
 
@@ -51,16 +61,12 @@ def deal(planes, masks, size, dealt):  # type: ignore[no-untyped-def]
     subsets = 1 << size
     groups = (planes.shape[0] - 1) // size
     products = np.empty((subsets, words), np.uint64)
-    products[0] = ~np.uint64(0)
     for g in range(groups):
+        _multiply_subsets(planes, size * g, size, products)
         row = (subsets - 1) * g - 1
-        for bit in range(size):
-            for rest in range(1 << bit):
-                subset = rest | (1 << bit)
-                for w in range(words):
-                    product = products[rest, w] & planes[size * g + bit, w]
-                    products[subset, w] = product
-                    dealt[row + subset, w] = masks[row + subset, w] ^ product
+        for subset in range(1, subsets):
+            for w in range(words):
+                dealt[row + subset, w] = masks[row + subset, w] ^ products[subset, w]
     for w in range(words):
         dealt[-1, w] = masks[-1, w] ^ planes[-1, w]
 
@@ -80,12 +86,8 @@ def combine(planes, dealt, masks, size, first, out):  # type: ignore[no-untyped-
     subsets = 1 << size
     groups = (planes.shape[0] - 1) // size
     products = np.empty((subsets, words), np.uint64)
-    products[0] = ~np.uint64(0)
     for g in range(groups):
-        for bit in range(size):
-            for rest in range(1 << bit):
-                for w in range(words):
-                    products[rest | (1 << bit), w] = products[rest, w] & planes[size * g + bit, w]
+        _multiply_subsets(planes, size * g, size, products)
         at = max(2 * g - 1, 0)
         for w in range(words):
             out[at, w] = masks[at, w]
