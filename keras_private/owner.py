@@ -15,7 +15,6 @@ from keras_private.errors import (
     ClusterError,
     InputError,
     LinkError,
-    LinkTimeoutError,
     PartyError,
     PlanError,
     StateError,
@@ -65,9 +64,10 @@ class OwnedModel:
         served: requests answered by the last `serve`.
     """
 
-    def __init__(self, config: ClusterConfig, network: Network, digest: str) -> None:
+    def __init__(self, config: ClusterConfig, network: Network, id_: bytes, digest: str) -> None:
         self.digest = digest
         self.served = 0
+        self._id = id_
         self._config = config
         self._network = network
         self._stopped = False
@@ -97,7 +97,7 @@ class OwnedModel:
         config, network = cluster.config, cluster.network(Role("owner", name))
         load, expected = Load(os.urandom(ID_BYTES), serialise(plan)), digest(plan)
         channels: list[Channel] = []
-        model = cls(config, network, expected)
+        model = cls(config, network, load.model, expected)
         try:
             channels.extend(_call(config, network, index) for index in range(len(PARTY_NAMES)))
             for channel in channels:
@@ -113,11 +113,9 @@ class OwnedModel:
                         f"{channel.peer.name} holds plan {held}, {expected} was sent; "
                         "install the same keras-private everywhere"
                     )
-        except LinkError as error:
-            raise _why(channels, error) from None
-        except ClusterError:
-            with contextlib.suppress(ClusterError):
-                model.stop()
+        except BaseException:
+            with contextlib.suppress(ClusterError, LinkError):
+                model.stop()  # where it has arrived already
             raise
         finally:
             for channel in channels:
@@ -148,7 +146,7 @@ class OwnedModel:
             raise StateError("the model was stopped; share it again before serving it")
         channel = _call(self._config, self._network, 0)
         try:
-            channel.send(encode(Serve(None if num_requests is None else int(num_requests))))
+            channel.send(encode(Serve(self._id, None if num_requests is None else int(num_requests))))
             while True:
                 progress = expect(channel, Progress, _PROGRESS_S + self._config.limits.timeout_s)
                 self.served = progress.served
@@ -174,7 +172,7 @@ class OwnedModel:
             try:
                 channel = _call(self._config, self._network, index)
                 try:
-                    ask(channel, Stop(), Stopped, self._config.limits.timeout_s)
+                    ask(channel, Stop(self._id), Stopped, self._config.limits.timeout_s)
                 finally:
                     channel.close()
             except (LinkError, StateError):
@@ -231,16 +229,3 @@ def _send_part(channel: Channel, weight: str, part: str, data: Part) -> None:
     for start in range(0, max(len(view), 1), _PIECE):
         piece = view[start : start + _PIECE]
         channel.send(encode(Weight(weight, part, bytes(piece), start + _PIECE >= len(view))))
-
-
-def _why(channels: list[Channel], error: LinkError) -> Exception:
-    """A party that refuses in the middle of an upload says why and hangs up: look for that."""
-    for channel in channels:
-        if channel.peer.name in str(error):
-            try:
-                expect(channel, Loaded, 0.5)
-            except (LinkError, LinkTimeoutError):
-                continue
-            except ClusterError as refusal:
-                return refusal
-    return error

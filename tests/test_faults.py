@@ -23,7 +23,7 @@ import pytest
 
 from keras_private.cluster import TFECluster
 from keras_private.config import PARTY_NAMES
-from keras_private.errors import ClusterError, LinkError, PartyError, RefusedError
+from keras_private.errors import ClusterError, LinkError, PartyError, PlanError, RefusedError
 from keras_private.net.certificates import create_authority, issue, local_authority
 from keras_private.net.frames import FrameType, pack_header
 from keras_private.net.roles import Role
@@ -115,7 +115,7 @@ def test_a_clients_certificate_is_for_clients(trio: Any, until: Any, purpose: st
 
 def test_a_client_cannot_load_serve_or_stop(trio: Any, tiny: Any, serving: Any, until: Any) -> None:
     hello = Hello("client", VERSION, "test")
-    for message in (Load(bytes(16), serialise(tiny.executable.plan)), Serve(None), Stop()):
+    for message in (Load(bytes(16), serialise(tiny.executable.plan)), Serve(bytes(16), None), Stop(bytes(16))):
         channel = call(trio.network(CLIENT), 0, hello, 5)
         with pytest.raises((RefusedError, LinkError), match="may not send"):
             ask(channel, message, Accepted, 5)
@@ -142,7 +142,7 @@ def test_a_model_belongs_to_its_owner(trio: Any, tiny: Any, other_tiny: Any, ser
     with pytest.raises(RefusedError, match="belongs to owner:alice"):
         other_tiny.upload(trio, name="mallory")
     channel = call(trio.network(Role("owner", "mallory")), 0, Hello("owner", VERSION, "test"), 5)
-    for message in (Stop(), Serve(None)):
+    for message in (Stop(model._id), Serve(model._id, None)):
         with pytest.raises(RefusedError, match="belongs to owner:alice"):
             ask(channel, message, Accepted, 5)
     channel.close()
@@ -377,7 +377,7 @@ def test_an_owner_who_leaves_pauses_serving(trio: Any, tiny: Any, until: Any) ->
     with TFEWorker() as client:
         client.connect_to_model(tiny.input_shape, tiny.output_shape, trio)
         channel = call(trio.network(OWNER), 0, Hello("owner", VERSION, "test"), 5)
-        channel.send(encode(Serve(None)))
+        channel.send(encode(Serve(model._id, None)))
         until(lambda: leader.serving, "serving")
         client.query_model(tiny.batch(1))
         with pytest.raises(RefusedError, match="being served already"):
@@ -412,9 +412,39 @@ def test_stop_ends_serving_elsewhere(trio: Any, tiny: Any) -> None:
     assert started.wait(10)
     with pytest.raises(RefusedError, match="being served; stop it"):
         tiny.upload(trio)
+    assert thread.is_alive()  # what was refused does no harm
+    with TFEWorker() as client:
+        client.connect_to_model(tiny.input_shape, tiny.output_shape, trio)
+        client.query_model(tiny.batch(1))
     model.stop()
     thread.join(10)
-    assert served == [0]
+    assert served == [1]
+
+
+def test_an_old_handle_does_nothing_to_a_new_model(trio: Any, tiny: Any, other_tiny: Any) -> None:
+    old = tiny.upload(trio)
+    new = other_tiny.upload(trio)
+    with pytest.raises(RefusedError, match="holds another model by now; share this one again"):
+        old.serve(1)
+    old.stop()
+    assert {server.status().digest for server in trio.servers} == {new.digest}
+    new.stop()
+    assert {server.status().digest for server in trio.servers} == {""}
+
+
+def test_an_upload_that_fails_leaves_nothing(trio: Any, tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise PlanError("no room")
+
+    monkeypatch.setattr("keras_private.party.models.Upload.add", full)
+    with pytest.raises(RefusedError, match="server0: no room"):
+        tiny.upload(trio)
+    monkeypatch.undo()
+    trio.servers[2].node.shelf.put = full
+    with pytest.raises(RefusedError, match="server2: no room"):
+        tiny.upload(trio)
+    del trio.servers[2].node.shelf.put
+    assert {server.status().digest for server in trio.servers} == {""}
 
 
 # -- Different plans ---------------------------------------------------------------------------------------------------

@@ -232,6 +232,7 @@ class Loaded(Message):
 class Serve(Message):
     """Answer this many requests (None: until stopped), for as long as this connection lives."""
 
+    model: Id
     num_requests: int | None
 
 
@@ -246,7 +247,9 @@ class Progress(Message):
 @_message("stop")
 @dataclasses.dataclass(frozen=True, slots=True)
 class Stop(Message):
-    pass
+    """Forget this upload. What was loaded after it stays."""
+
+    model: Id
 
 
 @_message("stopped")

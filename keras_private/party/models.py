@@ -67,18 +67,26 @@ class Shelf:
             self._model = model
         self._changed(model)
 
-    def remove(self, owner: str) -> bool:
-        """Forget the model; whether there was one.
+    def owned(self, id_: bytes, owner: str) -> HeldModel | None:
+        """The model here if it is this upload, else None.
 
         Raises:
-            RefusedError: it is somebody else's.
+            RefusedError: it is this upload, and somebody else's.
         """
+        model = self._model
+        if model is None or model.id != id_:
+            return None
+        self.check_owner(owner)
+        return model
+
+    def remove(self, id_: bytes, owner: str) -> bool:
+        """Forget this upload; whether it was here. Raises as `owned`."""
         with self._lock:
-            self.check_owner(owner)
-            had, self._model = self._model is not None, None
-        if had:
-            self._changed(None)
-        return had
+            if self.owned(id_, owner) is None:
+                return False
+            self._model = None
+        self._changed(None)
+        return True
 
 
 class Upload:
@@ -100,6 +108,7 @@ class Upload:
             raise PlanError(f"this model's shares take {size}, the limit is {limits.model_mb} MB (limits.model_mb)")
         self._shares: dict[str, Share] = {}
         self._due = [(name, part) for name in self._plan.weights for part in ("mine", "next")]
+        self.parts = len(self._due)
         self._pieces = bytearray()
         self._first: bytes = b""
 

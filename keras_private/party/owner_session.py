@@ -5,7 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from keras_private.errors import FrameError, KerasPrivateError, LinkError, LinkTimeoutError, PartyError, RefusedError
+from keras_private.errors import (
+    FrameError,
+    KerasPrivateError,
+    LinkError,
+    LinkTimeoutError,
+    PartyError,
+    PlanError,
+    RefusedError,
+)
 from keras_private.party.control import Followers
 from keras_private.party.messages import (
     CONTROL_BYTES,
@@ -93,7 +101,7 @@ class OwnerSession:
                 self._serve(message)
                 return
             elif isinstance(message, Stop):
-                answer = self._stop()
+                answer = self._stop(message)
             elif isinstance(message, AskStatus):
                 answer = self._status()
             else:
@@ -110,11 +118,7 @@ class OwnerSession:
         self._check_free()
         upload = Upload(load, self._owner, node.config.limits)
         self._channel.send(encode(Accepted()))
-        while not upload.complete:
-            piece = decode(self._channel.receive(node.timeout, _MESSAGE_BYTES))
-            if not isinstance(piece, Weight):
-                raise FrameError(f"expected a weight, got a {piece.kind} message")
-            upload.add(piece)
+        self._receive_weights(upload)
         if not node.warm.wait(_WARM_UP_S):
             raise PartyError(f"{node.name} is still compiling its kernels; try again in a minute")
         model = upload.finish()
@@ -123,16 +127,33 @@ class OwnerSession:
         node.log.info("model loaded", owner=self._owner, digest=model.digest, ops=len(model.plan.ops))
         return Loaded(model.digest)
 
+    def _receive_weights(self, upload: Upload) -> None:
+        """Take the weights in. What is wrong is said at the end, when the owner listens."""
+        failure: PlanError | None = None
+        parts = upload.parts
+        while parts:
+            piece = decode(self._channel.receive(self._node.timeout, _MESSAGE_BYTES))
+            if not isinstance(piece, Weight):
+                raise FrameError(f"expected a weight, got a {piece.kind} message")
+            parts -= piece.last
+            if failure is None:
+                try:
+                    upload.add(piece)
+                except PlanError as error:
+                    failure = error
+        if failure is not None:
+            raise failure
+
     def _check_free(self) -> None:
         self._node.shelf.check_owner(self._owner)
         if self._leading and self._leading[0].serving:
             raise RefusedError("the model here is being served; stop it before sharing another")
 
-    def _stop(self) -> Stopped:
-        self._node.shelf.check_owner(self._owner)
-        if self._leading:
+    def _stop(self, stop: Stop) -> Stopped:
+        shelf = self._node.shelf
+        if self._leading and shelf.owned(stop.model, self._owner):
             self._leading[0].stop_serving()
-        if self._node.shelf.remove(self._owner):
+        if shelf.remove(stop.model, self._owner):
             self._node.log.info("model stopped", owner=self._owner)
         return Stopped()
 
@@ -142,10 +163,9 @@ class OwnerSession:
         if self._leading is None:
             raise RefusedError("the leader, server0, serves; ask it")
         queue, followers = self._leading
-        model = self._node.shelf.model
-        if model is None:
-            raise RefusedError("server0 holds no model; share it first")
-        self._node.shelf.check_owner(self._owner)
+        if self._node.shelf.owned(serve.model, self._owner) is None:
+            held = "another model" if self._node.shelf.model else "no model"
+            raise RefusedError(f"server0 holds {held} by now; share this one again")
         if queue.serving:
             raise RefusedError("the model is being served already")
         if obstacle := followers.wait_agreed(min(_REPORTS_S, self._node.timeout)):

@@ -92,12 +92,17 @@ def test_the_shelf() -> None:
     shelf = Shelf(seen.append)
     alices, bobs = (HeldModel(bytes(16), "d", f"owner:{name}", None, None) for name in ("alice", "bob"))  # type: ignore[arg-type]
     shelf.put(alices)
-    for attempt in (lambda: shelf.put(bobs), lambda: shelf.remove("owner:bob"), lambda: shelf.check_owner("owner:bob")):
+    for attempt in (
+        lambda: shelf.put(bobs),
+        lambda: shelf.remove(bytes(16), "owner:bob"),
+        lambda: shelf.owned(bytes(16), "owner:bob"),
+        lambda: shelf.check_owner("owner:bob"),
+    ):
         with pytest.raises(RefusedError, match="belongs to owner:alice"):
             attempt()
-    assert shelf.model is alices
-    assert shelf.remove("owner:alice")
-    assert not shelf.remove("owner:alice")
-    assert not shelf.remove("owner:bob")
+    assert shelf.model is shelf.owned(bytes(16), "owner:alice") is alices
+    assert not shelf.remove(b"another upload..", "owner:alice")
+    assert shelf.remove(bytes(16), "owner:alice")
+    assert not shelf.remove(bytes(16), "owner:alice")
     shelf.put(bobs)
     assert seen == [alices, None, bobs]
