@@ -44,6 +44,7 @@ PIECE_BYTES = 4 << 20
 """Weights travel in pieces of at most this size."""
 _MESSAGE_BYTES = max(MAX_PLAN_BYTES, PIECE_BYTES) + CONTROL_BYTES
 _REPORTS_S = 2.0  # for what the followers report about their models to arrive
+_GATHER_S = 0.05  # progress is told at most this often: an owner that redraws a bar costs queries their processor
 _WARM_UP_S = 300.0  # compiling the kernels, on a slow machine, for the first time
 
 
@@ -180,7 +181,7 @@ class OwnerSession:
         served, done, because = -1, False, ""
         try:
             while not done:
-                served, done, because = queue.wait_progress(served, IDLE_S)
+                served, done, because = queue.wait_progress(served, IDLE_S, _GATHER_S if served >= 0 else 0.0)
                 if not because:
                     self._channel.send(encode(Progress(served, queue.waiting, done)))
             self._serving = False

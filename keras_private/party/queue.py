@@ -66,7 +66,9 @@ class RequestQueue:
         self._max_bytes = max_bytes
         self._bytes = 0
         self._requests: dict[bytes, Request] = {}
-        self.changed = threading.Condition()
+        self._lock = threading.RLock()
+        self.changed = threading.Condition(self._lock)  # something may run now
+        self._settled = threading.Condition(self._lock)  # requests have left
 
     def add(self, request: Request) -> None:
         """Take a client's request in.
@@ -74,7 +76,7 @@ class RequestQueue:
         Raises:
             RefusedError: the queue is full, or the id is in use.
         """
-        with self.changed:
+        with self._lock:
             if request.id in self._requests:
                 raise RefusedError("this request id is in use already; use a new random one")
             if len(self._requests) >= self._limit:
@@ -83,16 +85,15 @@ class RequestQueue:
                 raise RefusedError("the queue is full (no memory for another request of this size); try again later")
             self._requests[request.id] = request
             self._bytes += request.size
-            self.changed.notify_all()
 
     def pick(self, ids: Iterable[bytes]) -> list[Request]:
         """Remove and return these requests; those that are not here are left out."""
-        with self.changed:
+        with self._lock:
             return self._pick(ids)
 
     def peek(self, ids: Iterable[bytes]) -> list[Request]:
         """Like `pick`, but leaves them in the queue."""
-        with self.changed:
+        with self._lock:
             return [self._requests[id_] for id_ in ids if id_ in self._requests]
 
     def refuse(self, ids: Iterable[bytes], code: str, text: str) -> None:
@@ -102,23 +103,23 @@ class RequestQueue:
 
     def refuse_all(self, code: str, text: str) -> None:
         """Remove every request and tell the clients why."""
-        with self.changed:
+        with self._lock:
             ids = list(self._requests)
         self.refuse(ids, code, text)
 
     def wait_gone(self, ids: Iterable[bytes], timeout: float) -> None:
         """Wait until none of these is here, `timeout` seconds at most."""
-        with self.changed:
-            self.changed.wait_for(lambda: not any(id_ in self._requests for id_ in ids), timeout)
+        with self._lock:
+            self._settled.wait_for(lambda: not any(id_ in self._requests for id_ in ids), timeout)
 
     def ids_of_other_models(self, model: bytes) -> list[bytes]:
         """The requests that were made for a model other than this one."""
-        with self.changed:
+        with self._lock:
             return [request.id for request in self._requests.values() if request.model != model]
 
     @property
     def waiting(self) -> int:
-        with self.changed:
+        with self._lock:
             return len(self._requests)
 
     def _pick(self, ids: Iterable[bytes]) -> list[Request]:
@@ -129,7 +130,7 @@ class RequestQueue:
                 self._bytes -= request.size
                 picked.append(request)
         if picked:
-            self.changed.notify_all()
+            self._settled.notify_all()
         return picked
 
 
@@ -147,6 +148,7 @@ class LeaderQueue(RequestQueue):
         self._holds: dict[bytes, dict[int, tuple[Hold, float]]] = {}
         self._running: set[bytes] = set()
         self._ended = ""
+        self._over = threading.Condition(self._lock)  # serving has ended
         self._budget: int | None = 0  # requests that may still be taken; None: any number
         self._claimed = 0  # of the budget, by runs that have not ended
         self.serving = False
@@ -163,21 +165,20 @@ class LeaderQueue(RequestQueue):
 
     def hold(self, index: int, hold: Hold) -> None:
         """Follower `index` holds its package of a request."""
-        with self.changed:
+        with self._lock:
             self._holds.setdefault(hold.request, {})[index] = (hold, time.monotonic())
-            self.changed.notify_all()
         self._judge(hold.request)
 
     def drop(self, id_: bytes) -> None:
         """A client took a request back, at any of the parties."""
-        with self.changed:
+        with self._lock:
             if id_ in self._running:
                 return  # too late: it runs to its end, and the answer goes nowhere
         self.discard([id_], REFUSED, "the client took the request back")
 
     def forget_party(self, index: int, text: str) -> None:
         """A follower is gone and everything it held with it."""
-        with self.changed:
+        with self._lock:
             lost = [id_ for id_, holds in self._holds.items() if index in holds and id_ not in self._running]
             lost += [id_ for id_ in self._requests if id_ not in self._running and id_ not in lost]
         self.discard(lost, FAILED, text)
@@ -186,21 +187,23 @@ class LeaderQueue(RequestQueue):
         """None of these will run: tell our clients, and the followers."""
         if not ids:
             return
-        with self.changed:
+        with self._lock:
             for id_ in ids:
                 self._holds.pop(id_, None)
         self.refuse(ids, code, text)
         self._discard(ids, code, text)
 
     def _judge(self, id_: bytes) -> None:
-        """Discard a request about which the parties were told different things."""
-        with self.changed:
+        """Wake the lanes if a request can run now; discard it if the parties were told different things about it."""
+        with self._lock:
             request, holds = self._requests.get(id_), self._holds.get(id_, {})
             if request is None:
                 return
             text = next(
                 (text for index, (hold, _) in holds.items() if (text := _contradiction(request, index, hold))), ""
             )
+            if not text and self._complete(id_):
+                self.changed.notify_all()
         if text:
             self.discard([id_], FAILED, text)
 
@@ -208,43 +211,48 @@ class LeaderQueue(RequestQueue):
 
     def start_serving(self, total: int | None) -> None:
         """Let runs happen: `total` requests, or any number."""
-        with self.changed:
+        with self._lock:
             self.serving, self.served, self._budget, self._ended = True, 0, total, ""
             self._serving_since = time.monotonic()
             self.changed.notify_all()
 
     def stop_serving(self, because: str = "") -> None:
         """Let no further run begin; requests that wait go on waiting. `because`: what went wrong, if anything did."""
-        with self.changed:
+        with self._lock:
             if self.serving:
-                self.serving, self._budget, self._ended = False, 0, because
-                self.changed.notify_all()
+                self._end_serving(because)
 
-    def wait_progress(self, served: int, timeout: float) -> tuple[int, bool, str]:
+    def _end_serving(self, because: str) -> None:
+        self.serving, self._budget, self._ended = False, 0, because
+        self._settled.notify_all()
+        self._over.notify_all()
+
+    def wait_progress(self, served: int, timeout: float, gather: float = 0.0) -> tuple[int, bool, str]:
         """Wait until more than `served` requests were served, or serving has ended.
+
+        Args:
+            gather: seconds to wait on for more of them, so that who follows is not told of every single one.
 
         Returns:
             how many were served, whether serving has ended, and what went wrong if something did.
         """
-        with self.changed:
-            self.changed.wait_for(lambda: self.served > served or not self.serving, timeout)
-            if self.serving and self._budget == 0:
-                self.serving = False
+        with self._lock:
+            self._settled.wait_for(lambda: self.served > served or not self.serving, timeout)
+            self._over.wait_for(lambda: not self.serving, gather)
             return self.served, not self.serving, self._ended
 
     def lane_is(self, up: bool) -> None:
         """A lane came up or went down."""
-        with self.changed:
+        with self._lock:
             self._lanes_up += 1 if up else -1
             self._lane_down_since = time.monotonic()
-            self.changed.notify_all()
 
     def take(self, max_rows: int, stop: Callable[[], bool]) -> list[Request]:
         """Wait for the next batch: requests in order of arrival that all three parties hold, `max_rows` rows at most.
 
         They stay in the queue, marked as running, until `finish`. Empty: `stop()` became true (notify `changed` then).
         """
-        with self.changed:
+        with self._lock:
             while not stop():
                 batch = self._next_batch(max_rows)
                 if batch:
@@ -256,16 +264,20 @@ class LeaderQueue(RequestQueue):
 
     def finish(self, ids: list[bytes], *, served: bool) -> list[Request]:
         """A run has ended: remove its requests from the queue and return those that still wait for their answer."""
-        with self.changed:
+        with self._lock:
             self._claimed -= len(ids)
             if served:
                 self.served += len(ids)
                 if self._budget is not None and self.serving:
                     self._budget -= len(ids)
+                    if self._budget <= 0:
+                        self._end_serving("")
             self._running.difference_update(ids)
             for id_ in ids:
                 self._holds.pop(id_, None)
-            self.changed.notify_all()
+            if not served:
+                self.changed.notify_all()  # others may run in their place
+            self._settled.notify_all()
             return self._pick(ids)
 
     def _next_batch(self, max_rows: int) -> list[Request]:
@@ -292,8 +304,8 @@ class LeaderQueue(RequestQueue):
         """Discard what has been unable to run for too long while the model is being served."""
         now = time.monotonic()
         late: dict[str, list[bytes]] = {}
-        with self.changed:
-            if not self.serving or self._budget == 0:
+        with self._lock:
+            if not self.serving:
                 return
             since = max(self._serving_since, self._lane_down_since if self._lanes_up == 0 else 0.0)
             for id_ in {*self._requests, *self._holds} - self._running:
