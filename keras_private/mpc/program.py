@@ -9,6 +9,7 @@ from keras_private.mpc import local
 from keras_private.mpc.linear import LinearLayer
 from keras_private.mpc.party import Party
 from keras_private.mpc.relu import maximum, relu
+from keras_private.mpc.reveal import refresh
 from keras_private.mpc.rounds import Protocol
 from keras_private.mpc.truncation import truncation
 from keras_private.plan.cost import difference_bits, turns
@@ -56,7 +57,8 @@ class Program:
             x: this party's share of the input, shape (batch, *plan.input_shape).
 
         Returns:
-            its share of the output, shape (batch, *plan.output_shape), with plan.precision fractional bits.
+            its share of the output, shape (batch, *plan.output_shape), with plan.precision fractional bits, refreshed
+            for the client's eyes.
 
         Raises:
             LinkError: a peer is gone, silent, or sent something else than what was due.
@@ -76,7 +78,7 @@ class Program:
             for name in op.inputs:
                 if self._last_use[name] == position and name in values and name != self.plan.output:
                     del values[name]
-        return values[self.plan.output]
+        return refresh(party, values[self.plan.output])
 
     def _apply(self, party: Party, op: Op, operands: list[Share], shape: tuple[int, ...]) -> Protocol[Share]:
         x, bits = operands[0], self.plan.tensors[op.inputs[0]].bits

@@ -29,13 +29,13 @@ def relu(party: Party, x: Share, bits: int | None, drop: int = 0) -> Protocol[Sh
     return (yield from select(party, y, negate(party, negative)))
 
 
-def maximum(party: Party, candidates: list[Share], bits: int | None) -> Protocol[Share]:
+def maximum(party: Party, candidates: list[Share], bits: int) -> Protocol[Share]:
     """Share of the elementwise maximum of shares of one shape, as a tournament: max(a, b) = b + relu(a - b).
 
     ceil(log2(len(candidates))) times the rounds of a ReLU; all pairs of a level are compared at once.
 
     Args:
-        bits: bound of the *difference* of two candidates: |a - b| < 2^bits.
+        bits: bound of the *difference* of two candidates: |a - b| < 2^bits, 63 at most.
     """
     while len(candidates) > 1:
         half = len(candidates) // 2

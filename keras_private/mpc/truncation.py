@@ -28,20 +28,14 @@ from keras_private.mpc.kernels import elementwise
 from keras_private.mpc.party import Party
 from keras_private.mpc.reshare import empty_share
 from keras_private.mpc.rounds import Bytes, Protocol
+from keras_private.plan.cost import short_bytes
 from keras_private.sharing.random import Stream
 from keras_private.sharing.share import Share
-
-MAX_BITS = 60
 
 
 def short_type(d: int) -> type[np.unsignedinteger]:
     """The smallest unsigned type that holds d bits."""
     return np.uint16 if d <= 16 else np.uint32 if d <= 32 else np.uint64
-
-
-def short_bytes(count: int, d: int) -> int:
-    """The size in bytes of a message of `count` short words: a whole number of 8-byte words."""
-    return -(-count * np.dtype(short_type(d)).itemsize // 8) * 8
 
 
 def truncation(party: Party, x: Share, d: int) -> Protocol[Share]:

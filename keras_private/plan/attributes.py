@@ -15,6 +15,7 @@ Check = Callable[[Any], bool]
 MAX_EXTENT = 1 << 28  # of any single axis, pad or stride
 MAX_RANK = 8
 MAX_SHIFT = 62
+MAX_TRUNCATION = 60  # bits that one truncation may drop
 
 
 def plain(value: Any) -> Any:

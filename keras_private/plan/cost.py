@@ -58,6 +58,7 @@ class Window(NamedTuple):
         return self.groups * ((1 << self.size) - 1) + 1
 
 
+# The parties choose windows by these numbers, each for itself: a change of them needs a new party.messages.VERSION.
 GROUP_SIZES = (2, 3, 4, 5, 6, 7, 8)
 ROUND_BYTES = 24_000  # sent by all parties, worth as much as a round: 20 µs at 10 Gbit/s
 FULL = Window(0, 21, 3)  # all 64 bits
@@ -94,7 +95,7 @@ def plane_words(count: int) -> int:
 
 
 def short_bytes(count: int, d: int) -> int:
-    """Bytes of `count` words of at least d bits, filled up to whole 64-bit words."""
+    """Bytes of a message of `count` words of at least d bits (`truncation.short_type`), filled up to 64-bit words."""
     return -(-count * (2 if d <= 16 else 4 if d <= 32 else 8) // 8) * 8
 
 
@@ -131,7 +132,7 @@ def relu(count: int, bits: int | None, drop: int) -> Cost:
     return (compared | truncation(count, drop) if drop else compared) + select(count)
 
 
-def maximum(count: int, candidates: int, bits: int | None) -> Cost:
+def maximum(count: int, candidates: int, bits: int) -> Cost:
     cost = Cost()
     while candidates > 1:
         cost += relu(count * (candidates // 2), bits, 0)
@@ -162,10 +163,10 @@ def product_bits(op: Op) -> int:
     return int(op.attrs.get("bits", CONTRACT_BITS))
 
 
-def difference_bits(op: Op, plan: Plan) -> int | None:
+def difference_bits(op: Op, plan: Plan) -> int:
     """The bound for the difference of two values of a `max_pool2d`."""
     bits = plan.tensors[op.inputs[0]].bits
-    return None if bits is None else bits + 1
+    return (CONTRACT_BITS if bits is None else bits) + 1
 
 
 def turns(plan: Plan) -> dict[str, int]:

@@ -223,8 +223,9 @@ def _check_bias(op: Op, ws: Sequence[Shape], filters: int) -> None:
 _PAIR = at.integers(2, 1)
 _PADS = at.integers(4, 0)
 _SHIFT = at.integer(0, at.MAX_SHIFT)
+_DROP = at.integer(0, at.MAX_TRUNCATION)
 _LAYOUT: dict[str, at.Check] = {"data_format": at.data_format}
-_PRODUCT: dict[str, at.Check] = {"truncate": _SHIFT, "bits": at.integer(1, at.MAX_SHIFT)}
+_PRODUCT: dict[str, at.Check] = {"truncate": _DROP, "bits": at.integer(1, at.MAX_SHIFT)}
 _FUSED: dict[str, at.Check] = {**_PRODUCT, "relu": at.boolean}
 _CONV: dict[str, at.Check] = {"strides": _PAIR, "pads": _PADS, "dilation": _PAIR}
 _POOL: dict[str, at.Check] = {"pool": _PAIR, "strides": _PAIR, "pads": _PADS}
@@ -239,8 +240,8 @@ SPECS: Mapping[str, Spec] = MappingProxyType(
         "mul": Spec(_elementwise, weights=(1, 1), executable=_PRODUCT),
         "scale": Spec(_elementwise, attrs={"factor": at.real_constant}, executable=None),
         "scale_int": Spec(_elementwise, attrs={"multiplier": at.integer_constant, "bits": _SHIFT}, recorded=None),
-        "truncate": Spec(_same, attrs={"bits": _SHIFT}, recorded=None),
-        "relu": Spec(_same, executable={"truncate": _SHIFT}),
+        "truncate": Spec(_same, attrs={"bits": at.integer(1, at.MAX_TRUNCATION)}, recorded=None),
+        "relu": Spec(_same, executable={"truncate": _DROP}),
         "sum_pool2d": Spec(_pool, attrs=_POOL, recorded=_LAYOUT),
         "max_pool2d": Spec(
             _pool, attrs=_POOL, recorded={**_LAYOUT, "relu": at.boolean}, executable={"relu": at.boolean}

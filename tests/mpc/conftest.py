@@ -34,3 +34,11 @@ def three(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             closing.pop_all()  # the links own the connections now
     yield parties
     parties.close()
+
+
+@pytest.fixture(scope="module")
+def memory_three() -> Iterator[Three]:
+    """Three parties over in-memory links, for tests that look at masks and not at the wire."""
+    parties = Three(memory_links(timeout=20.0))
+    yield parties
+    parties.close()

@@ -9,14 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_private.mpc.truncation import MAX_BITS, short_bytes, truncation
+from keras_private.mpc.truncation import truncation
 from keras_private.plan import cost
+from keras_private.plan.attributes import MAX_TRUNCATION
 
 from .strategies import ring_arrays
 from .three import Three, shares_of
 
 
-@given(x=ring_arrays(bits=63), d=st.one_of(st.sampled_from([1, 16, 17, 32, 33, MAX_BITS]), st.integers(1, MAX_BITS)))
+@given(
+    x=ring_arrays(bits=63),
+    d=st.one_of(st.sampled_from([1, 16, 17, 32, 33, MAX_TRUNCATION]), st.integers(1, MAX_TRUNCATION)),
+)
 def test_truncation_is_exact_to_one_unit(three: Three, x: np.ndarray, d: int) -> None:
     y = three.value(truncation, shares_of(x.view(np.uint64)), d).view(np.int64)
     for value, result in zip(x.ravel().tolist(), y.ravel().tolist(), strict=True):
@@ -34,4 +38,4 @@ def test_the_error_is_centred(three: Three) -> None:
 
 @pytest.mark.parametrize(("count", "d", "nbytes"), [(1, 16, 8), (4, 16, 8), (5, 16, 16), (3, 17, 16), (2, 33, 16)])
 def test_short_messages_are_whole_words(count: int, d: int, nbytes: int) -> None:
-    assert short_bytes(count, d) == cost.short_bytes(count, d) == nbytes
+    assert cost.short_bytes(count, d) == nbytes

@@ -36,12 +36,10 @@ def lift_mask(base, lifted_mask, d, share):  # type: ignore[no-untyped-def]
 @njit(nogil=True, cache=True)
 def truncation_part(u, short, lifted_mask, part):  # type: ignore[no-untyped-def]
     """One of the pair: part = [u + 2^62 < 2^63]·short - lifted_mask, the masked half of the wrap correction."""
+    one = np.uint64(1)
     for i in range(u.size):
-        shifted = u[i] + (np.uint64(1) << np.uint64(62))
-        value = np.uint64(0)
-        if shifted >> np.uint64(63) == np.uint64(0):
-            value = np.uint64(short[i])
-        part[i] = value - np.uint64(lifted_mask[i])
+        keep = np.uint64(0) - (one ^ ((u[i] + (one << np.uint64(62))) >> np.uint64(63)))  # no branch on a secret
+        part[i] = (np.uint64(short[i]) & keep) - np.uint64(lifted_mask[i])
 
 
 @njit(nogil=True, cache=True)

@@ -1,0 +1,166 @@
+"""A party's masks and messages *together* tell it nothing of what the others hold.
+
+Theory of operation. Every value of a long array has the very same input sharing, so only masks vary from value to
+value. Each bit of a party's view (the masks it drew, the messages it received) is then a row of random bits over the
+values. If some of the rows, however many, add up to a constant, that constant depends on inputs: a mask was used
+twice, or was known to the receiver, or was missing. So the rows, and a row of ones, must be linearly independent over
+GF(2). The rows of lowest bits catch every combination with factors +1 and -1 in Z/2^64 as well.
+
+For independent random rows a false alarm has a probability of about 2^-(values - rows), below 2^-1000 here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from keras_private.mpc import truncation as truncation_module
+from keras_private.mpc.linear import LinearLayer
+from keras_private.mpc.party import Party
+from keras_private.mpc.relu import maximum, relu
+from keras_private.mpc.reshare import empty_share, reshare
+from keras_private.mpc.rounds import Protocol
+from keras_private.mpc.select import select
+from keras_private.mpc.sign import SharedBits, sign
+from keras_private.mpc.truncation import truncation
+from keras_private.plan.cost import Window
+from keras_private.plan.plan import Op
+from keras_private.sharing.share import Share
+
+from .three import Three
+from .view import messages_to, views_of
+
+VALUES = 4096
+PLANE = VALUES // 64  # words
+
+
+def rows_of(array: np.ndarray) -> Iterator[np.ndarray]:
+    """The bits of a mask or message as rows of VALUES packed bits: of numbers, of short words, or of bit planes."""
+    if array.dtype == np.uint64 and array.size % VALUES:
+        yield from array.reshape(-1, PLANE)
+        return
+    kind = array.dtype if array.dtype != np.uint8 else np.dtype(f"u{array.size // VALUES}")
+    for column in array.view(kind).reshape(-1, VALUES):
+        bits = np.unpackbits(column[:, None].view(np.uint8), axis=1, bitorder="little")
+        yield from np.packbits(bits.T, axis=1, bitorder="little").copy().view(np.uint64)
+
+
+def dependent(rows: np.ndarray) -> int:
+    """How many of the rows of packed bits are sums of others (over GF(2))."""
+    rows, missing = rows.copy(), 0
+    for i in range(len(rows)):
+        filled = np.flatnonzero(rows[i])
+        if not filled.size:
+            missing += 1
+            continue
+        word = filled[0]
+        bit = rows[i, word] & (~rows[i, word] + np.uint64(1))
+        later = i + 1 + np.flatnonzero(rows[i + 1 :, word] & bit)
+        rows[later] ^= rows[i]
+    return missing
+
+
+def deficits(three: Three, turn: int, protocol: Callable[..., Protocol[Any]], *arguments: list[Any]) -> list[int]:
+    """For each party: how many rows of its view are sums of others."""
+    views = views_of(three, turn, protocol, *arguments)
+    found = []
+    for view in views:
+        seen = [*view.drawn, *messages_to(views, view.party.index)]
+        rows = [row for array in seen for row in rows_of(array)]
+        rows.append(np.full(PLANE, 2**64 - 1, np.uint64))
+        assert len(rows) < VALUES - 1000
+        found.append(dependent(np.stack(rows)))
+    return found
+
+
+def fixed(summands: tuple[int, int, int]) -> list[Share]:
+    """The same sharing for every value."""
+    arrays = [np.full(VALUES, summand % 2**64, np.uint64) for summand in summands]
+    return [Share(arrays[i].copy(), arrays[(i + 1) % 3].copy()) for i in range(3)]
+
+
+def fixed_bits(bits: tuple[int, int, int]) -> list[SharedBits]:
+    planes = [np.full(PLANE, (2**64 - 1) * bit, np.uint64) for bit in bits]
+    return [SharedBits(planes[i].copy(), planes[(i + 1) % 3].copy()) for i in range(3)]
+
+
+def layer(kind: str, drop: int, *, with_relu: bool) -> Callable[[Party, Share], Protocol[Share]]:
+    op = Op(kind, ("x",), ("w",), "y", {"truncate": drop, "relu": with_relu, "bits": 40})
+    weight = Share(np.full(1, 3, np.uint64), np.full(1, 5, np.uint64))
+    return lambda party, x: LinearLayer(op, weight, None)(party, x, x.shape)
+
+
+def three_ops(party: Party, x: Share) -> Protocol[Share]:
+    """A layer, another, and a maximum: the views of all of them together, the dealer moving on."""
+    first = yield from layer("mul", 16, with_relu=True)(party, x)
+    party.take_turn(party.role - party.index + 1)
+    second = yield from layer("mul", 17, with_relu=False)(party, first)
+    party.take_turn(party.role - party.index + 1)
+    return (yield from maximum(party, [first, second], 20))
+
+
+PROTOCOLS: dict[str, Callable[[Party, Share], Protocol[Any]]] = {
+    "reshare": lambda party, x: reshare(party, x.mine, empty_share(x.shape)),
+    "truncation by 16": lambda party, x: truncation(party, x, 16),
+    "truncation by 17": lambda party, x: truncation(party, x, 17),
+    "truncation by 40": lambda party, x: truncation(party, x, 40),
+    "sign, groups of 3": lambda party, x: sign(party, x, Window(15, 7, 3)),
+    "sign, groups of 6": lambda party, x: sign(party, x, Window(15, 4, 6)),
+    "relu": lambda party, x: relu(party, x, 38),
+    "relu with truncation": lambda party, x: relu(party, x, 50, 20),
+    "three ops": three_ops,
+}
+# Both values of the top bit of every summand, small and large secrets.
+SHARINGS = [(1, 2, 3), (2**63 + 5, 2**62, -(2**63) - 2**62 + 77), (-1, 2**63 + 9, 2**40 - 2**63)]
+
+
+@pytest.mark.parametrize("sharing", SHARINGS)
+@pytest.mark.parametrize("turn", [0, 1, 2])
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_nothing_adds_up_to_a_constant(
+    memory_three: Three, name: str, turn: int, sharing: tuple[int, int, int]
+) -> None:
+    assert deficits(memory_three, turn, PROTOCOLS[name], fixed(sharing)) == [0, 0, 0]
+
+
+@pytest.mark.parametrize("bits", [(0, 0, 0), (1, 0, 1), (0, 1, 1), (1, 1, 1)])
+def test_select_adds_up_to_no_constant(memory_three: Three, bits: tuple[int, int, int]) -> None:
+    for sharing in SHARINGS:
+        assert deficits(memory_three, 0, select, fixed(sharing), fixed_bits(bits)) == [0, 0, 0]
+
+
+# That the test can fail: protocols that are right in their results and wrong in their masks.
+
+
+def reshare_with_a_mask_twice(party: Party, x: Share) -> Protocol[Share]:
+    """x_2 serves as P1's mask too, so that P0 can take everything but z_2 off P2's message."""
+    z, out = x.mine, empty_share(x.shape)
+    if party.is_dealer:
+        out.next[:] = party.masks.next.words(z.size)
+        out.mine[:] = party.masks.mine.words(z.size)
+        sent = z + party.masks.next.words(z.size) + out.mine - out.next - out.mine
+        yield party.dealer_step([sent], [sent])
+        return out
+    outer = party.outer(out)
+    outer[:] = party.outer_masks.words(z.size)
+    sent = z - (party.outer_masks.words(z.size) if party.role == 0 else outer)
+    peer, dealer = party.pair_received((yield party.pair_step([sent], sent.nbytes, sent.nbytes)))
+    party.inner(out)[:] = sent + peer.view(np.uint64) + dealer.view(np.uint64)
+    return out
+
+
+def test_a_mask_used_twice_would_be_noticed(memory_three: Three) -> None:
+    assert deficits(memory_three, 0, reshare_with_a_mask_twice, fixed(SHARINGS[0]))[0] > 0
+
+
+def test_a_mask_used_for_two_numbers_would_be_noticed(memory_three: Three, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a truncation the bit of the dealer's and the share of P0's under one mask instead of two."""
+    first: dict[int, np.ndarray] = {}
+    draw = truncation_module._shorts
+    monkeypatch.setattr(
+        truncation_module, "_shorts", lambda stream, *size: first.setdefault(id(stream), draw(stream, *size))
+    )
+    assert deficits(memory_three, 0, PROTOCOLS["truncation by 16"], fixed(SHARINGS[0]))[1] > 0
