@@ -26,6 +26,7 @@ from keras_private.sharing.share import Share
 FOLLOWERS = (1, 2)
 MAX_REQUESTS = 2048  # of one run: their ids must fit into one announcement
 _LOOK_UP_S = 60.0
+_REMEMBERED = 4096  # discarded ids
 
 Discarder = Callable[[list[bytes], str, str], None]
 """Tells the followers (request ids, code, text) and is called without any lock held."""
@@ -146,6 +147,7 @@ class LeaderQueue(RequestQueue):
         self._timeout = timeout_s
         self._discard = discard
         self._holds: dict[bytes, dict[int, tuple[Hold, float]]] = {}
+        self._gone: dict[bytes, tuple[str, str]] = {}  # discarded lately: a follower may hear of them only now
         self._running: set[bytes] = set()
         self._ended = ""
         self._over = threading.Condition(self._lock)  # serving has ended
@@ -190,22 +192,24 @@ class LeaderQueue(RequestQueue):
         with self._lock:
             for id_ in ids:
                 self._holds.pop(id_, None)
+                self._gone[id_] = (code, text)
+            while len(self._gone) > _REMEMBERED:
+                del self._gone[next(iter(self._gone))]
         self.refuse(ids, code, text)
         self._discard(ids, code, text)
 
     def _judge(self, id_: bytes) -> None:
-        """Wake the lanes if a request can run now; discard it if the parties were told different things about it."""
+        """Wake the lanes if a request can run now; discard it if it never will."""
         with self._lock:
             request, holds = self._requests.get(id_), self._holds.get(id_, {})
-            if request is None:
-                return
-            text = next(
-                (text for index, (hold, _) in holds.items() if (text := _contradiction(request, index, hold))), ""
-            )
-            if not text and self._complete(id_):
-                self.changed.notify_all()
+            code, text = self._gone.get(id_, (FAILED, ""))
+            if request is not None and not text:
+                found = (_contradiction(request, index, hold) for index, (hold, _) in holds.items())
+                text = next(filter(None, found), "")
+                if not text and self._complete(id_):
+                    self.changed.notify_all()
         if text:
-            self.discard([id_], FAILED, text)
+            self.discard([id_], code, text)
 
     # Serving
 

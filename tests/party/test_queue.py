@@ -255,3 +255,27 @@ def test_take_wakes_up(desk: Desk) -> None:
 
 def test_requests_show_no_shares(desk: Desk) -> None:
     assert "Share(shape=(1, 2))" in repr(desk.request())
+
+
+@pytest.mark.parametrize("late", ["leader", "follower"])
+def test_what_was_discarded_stays_discarded(desk: Desk, late: str) -> None:
+    """A client takes a request back before its package has reached every party."""
+    request = desk.request()
+    desk.queue.hold(1, hold_of(request))
+    desk.queue.drop(request.id)
+    assert len(desk.discarded) == 1
+    if late == "leader":
+        desk.queue.add(request)
+        assert desk.refused[request.id][0] == REFUSED
+    else:
+        desk.queue.hold(2, hold_of(request))
+    assert [ids for ids, _, _ in desk.discarded] == [[request.id]] * 2
+    assert desk.queue.waiting == 0
+    assert not desk.queue._holds
+
+
+def test_only_so_much_is_remembered(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keras_private.party.queue._REMEMBERED", 10)
+    for number in range(30):
+        desk.queue.drop(number.to_bytes(16, "big"))
+    assert len(desk.queue._gone) == 10
