@@ -1,23 +1,22 @@
 """Control: one standing connection from each follower to the leader, beside the lanes.
 
 The followers dial, and dial again when it breaks. Over it the leader learns what they hold, and they learn what to
-forget and when to build a lane. A connection that is silent for too long counts as broken: both sides say `Ping` when
-they have nothing else to say. When it breaks, whatever the follower held is gone for the leader, and the follower
-refuses everything that waits at it: so after a reconnect both start from the same, empty, state.
+forget and when to build a lane. A connection that is silent for too long counts as broken (`heartbeat`). When it
+breaks, whatever the follower held is gone for the leader, and the follower refuses everything that waits at it: so
+after a reconnect both start from the same, empty, state.
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from typing import TYPE_CHECKING
 
 from keras_private.config import PARTY_NAMES
-from keras_private.errors import FrameError, KerasPrivateError, LinkError, LinkTimeoutError, PartyError
+from keras_private.errors import FrameError, KerasPrivateError, LinkError, PartyError
 from keras_private.party.dial import call
+from keras_private.party.heartbeat import Heartbeat
 from keras_private.party.messages import (
-    CONTROL_BYTES,
     FAILED,
     Discard,
     Drop,
@@ -26,8 +25,6 @@ from keras_private.party.messages import (
     Message,
     Model,
     OpenLane,
-    Ping,
-    decode,
     encode,
 )
 from keras_private.party.network import Channel
@@ -38,26 +35,6 @@ if TYPE_CHECKING:
     from keras_private.party.lane import FollowerLane, LeaderLane
 
 _IDS_A_MESSAGE = 4096
-
-
-def _messages(channel: Channel, timeout: float) -> Message:
-    """The next message that is more than a sign of life.
-
-    Raises:
-        LinkError: the connection broke, was silent for `timeout` seconds, or carried something else.
-    """
-    deadline = time.monotonic() + timeout
-    while True:
-        try:
-            message = decode(channel.receive(timeout / 4, CONTROL_BYTES))
-        except LinkTimeoutError:
-            if channel.closed or time.monotonic() > deadline:
-                raise
-            channel.send(encode(Ping()))
-            continue
-        if not isinstance(message, Ping):
-            return message
-        deadline = time.monotonic() + timeout
 
 
 class Followers:
@@ -144,10 +121,10 @@ class Followers:
             self._channels[index] = channel
             self._changed.notify_all()
         self._node.log.info("peer up", peer=PARTY_NAMES[index])
-        cause = "closed"
+        cause, heartbeat = "closed", Heartbeat(channel, self._node.timeout)
         try:
             while True:
-                self._handle(index, _messages(channel, self._node.timeout))
+                self._handle(index, heartbeat.receive())
         except LinkError as error:
             cause = str(error)
         finally:
@@ -229,8 +206,8 @@ class LeaderLine:
             RefusedError: the queue is full.
             PartyError: the leader is not there.
         """
-        # The order matters: if the connection breaks at any moment from here on, either the queue is emptied after the
-        # request went in, or the send fails. A new connection never gets to hear of the request.
+        # The order matters: if the connection breaks at any moment from here on, either the queue is emptied after
+        # the request went in, or the send fails. A new connection never gets to hear of the request.
         channel = self._channel
         if channel is None:
             raise PartyError(f"the leader, server0, cannot be reached from {self._node.name}; try again later")
@@ -266,12 +243,12 @@ class LeaderLine:
             self._channel = channel
             backoff.reset()
             quiet = False
-            cause = ""
+            cause, heartbeat = "", Heartbeat(channel, node.timeout)
             try:
                 channel.send(encode(self._model()))
                 node.log.info("peer up", peer="server0")
                 while not node.closing.is_set():
-                    self._handle(_messages(channel, node.timeout))
+                    self._handle(heartbeat.receive())
             except LinkError as error:
                 cause = str(error)
             finally:
