@@ -174,6 +174,7 @@ class LeaderLine:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._channel: Channel | None = None
+        self._found = threading.Event()  # set while there is a channel
         self.lanes: list[FollowerLane] = []
         self._thread = threading.Thread(target=self._live, name=f"{node.name} control", daemon=True)
 
@@ -189,6 +190,7 @@ class LeaderLine:
 
     def close(self) -> None:
         channel = self._channel
+        self._found.set()  # whoever waits for it need not any more
         if channel is not None:
             channel.close("this party was stopped")
 
@@ -208,6 +210,7 @@ class LeaderLine:
         """
         # The order matters: if the connection breaks at any moment from here on, either the queue is emptied after
         # the request went in, or the send fails. A new connection never gets to hear of the request.
+        self._found.wait(self._node.timeout)  # right after a start the parties are still looking for each other
         channel = self._channel
         if channel is None:
             raise PartyError(f"the leader, server0, cannot be reached from {self._node.name}; try again later")
@@ -241,6 +244,7 @@ class LeaderLine:
                 backoff.wait()
                 continue
             self._channel = channel
+            self._found.set()
             backoff.reset()
             quiet = False
             cause, heartbeat = "", Heartbeat(channel, node.timeout)
@@ -253,6 +257,7 @@ class LeaderLine:
                 cause = str(error)
             finally:
                 channel.close()
+                self._found.clear()
                 self._channel = None
                 for lane in self.lanes:
                     lane.open(None)

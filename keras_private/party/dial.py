@@ -79,6 +79,8 @@ def wait_for(network: Network, index: int, hello: Hello, timeout: float) -> Chan
             return call(network, index, hello, min(5.0, timeout))
         except LinkError as error:
             if time.monotonic() + pause > deadline:
-                raise LinkTimeoutError(f"{PARTY_NAMES[index]} did not come up within {timeout:g} s: {error}") from None
+                raise LinkTimeoutError(
+                    f"{PARTY_NAMES[index]} did not come up within {timeout:.0f} s: {error}"
+                ) from None
         time.sleep(pause)
         pause = min(2 * pause, 1.0)

@@ -170,7 +170,12 @@ class Lane:
         """Run a batch and answer it; `settle` takes the requests out of the queue and says which still wait."""
         link, log, started = party.link, self._node.log, time.perf_counter()
         link.stats.reset()
-        output = model.program.run(party, _join(requests))
+        link.phase = "running a query"
+        try:
+            output = model.program.run(party, _join(requests))
+        except Exception:
+            log.info("run stopped", lane=self.number, layer=party.layer)
+            raise
         link.phase = "idle"
         self._node.served += len(requests)
         _answer(requests, output, {request.id for request in settle([request.id for request in requests])})
@@ -276,7 +281,7 @@ class LeaderLane(Lane):
 
     def _verdict(self, error: Exception) -> str:
         """Who began it, and why. Who noticed first often blames somebody who had only noticed before him."""
-        suspect, text = _suspect(error, self._node.index), str(error) or type(error).__name__
+        suspect, text = _suspect(error, self._node.index), _cause(error)
         deadline = time.monotonic() + _EVIDENCE_S
         heard = {self._node.index}
         while True:
@@ -365,7 +370,7 @@ class FollowerLane(Lane):
         if isinstance(error, _RunFailedError):
             ids, error = error.ids, error.error
         node = self._node
-        cause = str(error) or type(error).__name__
+        cause = _cause(error)
         if not (node.closing.is_set() or self._outdated(epoch)):
             _log_failure(node, self.number, error, cause, running=bool(ids))
             self._leader.send(LaneFailed(self.number, epoch, _suspect(error, node.index), cause[:2000]))
@@ -407,6 +412,11 @@ def _suspect(error: Exception, own: int) -> int:
     """The party at which an error seems to have begun: the far side of the last connection that it names."""
     sides = _ARROW.findall(str(error)) if isinstance(error, LinkError) else []
     return PARTY_NAMES.index(sides[-1][1]) if sides else own
+
+
+def _cause(error: Exception) -> str:
+    """What others may hear of an error: a defect's own words could hold anything."""
+    return str(error) if isinstance(error, KerasPrivateError) else f"{type(error).__name__}, see that party's log"
 
 
 def _log_failure(node: Node, lane: int, error: Exception, cause: str, *, running: bool) -> None:

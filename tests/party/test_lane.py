@@ -92,7 +92,7 @@ def test_a_party_that_comes_late(make_config: Any, tiny: Any, serving: Any, unti
     try:
         until(lambda: trio.servers[0]._followers.is_here(2), "server2 has found the leader")
         assert not up(trio)
-        trio.servers[1].start()
+        trio.servers[1].start()  # a query right after it waits until the parties have found each other
         until(lambda: up(trio), "the lane is up")
         with serving(trio, tiny):
             query(trio, tiny)
