@@ -45,12 +45,14 @@ class TFECluster:
 
     Args:
         workers: exactly three: all with hosts (processes, here or elsewhere), or all without (threads of this process).
+        cluster: its name, the same for everybody who joins or asks it.
+        owner: the name in the certificate of the one who shares models on it.
 
     Raises:
         ConfigError: not three, or a mixture, or a host twice.
     """
 
-    def __init__(self, *workers: TFEWorker) -> None:
+    def __init__(self, *workers: TFEWorker, cluster: str = "cluster", owner: str = "owner") -> None:
         for worker in workers:
             if not isinstance(worker, TFEWorker):
                 raise ConfigError(f"a cluster is made of TFEWorker objects, not {type(worker).__name__}")
@@ -62,24 +64,29 @@ class TFECluster:
         self._local = not hosts
         # An in-process cluster listens nowhere; its configuration holds the limits.
         addresses = hosts or [f"localhost:{port}" for port in (4000, 4001, 4002)]
-        self._setup(workers, ClusterConfig.of_hosts(addresses, [worker.auto_managed for worker in workers]), None)
+        self._setup(
+            workers,
+            ClusterConfig.of_hosts(addresses, [worker.auto_managed for worker in workers], cluster),
+            None,
+            owner,
+        )
 
     @classmethod
-    def from_yaml(cls, path: str | Path) -> TFECluster:
-        """The cluster that a cluster.yaml describes.
+    def from_yaml(cls, path: str | Path, *, owner: str = "owner") -> TFECluster:
+        """The cluster that a cluster.yaml describes; `owner` as above.
 
         Raises:
             ConfigError: the file says something that is wrong; all of it, by name.
         """
-        return cls.from_config(ClusterConfig.load(path), Path(path).expanduser())
+        return cls.from_config(ClusterConfig.load(path), Path(path).expanduser(), owner=owner)
 
     @classmethod
-    def from_config(cls, config: ClusterConfig, path: Path | None = None) -> TFECluster:
+    def from_config(cls, config: ClusterConfig, path: Path | None = None, *, owner: str = "owner") -> TFECluster:
         """The cluster that a configuration describes; `path` is the file it came from, for what people are told."""
         cluster = cls.__new__(cls)
         cluster._local = False
         workers = [TFEWorker(host=party.host, auto_managed=party.auto_managed) for party in config.parties.values()]
-        cluster._setup(tuple(workers), config, path)
+        cluster._setup(tuple(workers), config, path, owner)
         return cluster
 
     @classmethod
@@ -89,7 +96,8 @@ class TFECluster:
         cluster._config = config
         return cluster
 
-    def _setup(self, workers: tuple[TFEWorker, ...], config: ClusterConfig, path: Path | None) -> None:
+    def _setup(self, workers: tuple[TFEWorker, ...], config: ClusterConfig, path: Path | None, owner: str) -> None:
+        self._owner = Role("owner", owner)
         self._workers = workers
         self._config = config
         self._path = path
@@ -113,6 +121,11 @@ class TFECluster:
     @property
     def config(self) -> ClusterConfig:
         return self._config
+
+    @property
+    def owner(self) -> Role:
+        """As whom models are shared from here."""
+        return self._owner
 
     @property
     def started(self) -> bool:
@@ -149,7 +162,7 @@ class TFECluster:
 
     def status(self) -> dict[str, Status | KerasPrivateError]:
         """What each party says about itself, or why it says nothing."""
-        network = self.network(Role("owner", "owner"))
+        network = self.network(self._owner)
         answers: dict[str, Status | KerasPrivateError] = {}
         for index, name in enumerate(PARTY_NAMES):
             try:
@@ -204,7 +217,7 @@ class TFECluster:
         self.stop()
 
     def _start_threads(self) -> None:
-        memory = MemoryNetwork(Role("owner", "owner"))
+        memory = MemoryNetwork(self._owner)
         for index, name in enumerate(PARTY_NAMES):
             network = memory.as_role(Role("party", name))
             server = PartyServer(self._config, index, network, log=party_log(name, "error"))
@@ -213,7 +226,7 @@ class TFECluster:
         self._memory = memory
 
     def _start_processes(self, timeout: float) -> None:
-        network = TLSNetwork(self._config, credentials(self._config, Role("owner", "owner")))
+        network = TLSNetwork(self._config, credentials(self._config, self._owner))
         deadline = time.monotonic() + timeout
         for name, party in self._config.parties.items():
             if party.auto_managed:

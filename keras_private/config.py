@@ -37,7 +37,7 @@ class Limits(_Section):
     """Rows of one query, and of one run of the plan."""
     queue: Annotated[int, Field(ge=1, le=1_000_000)] = 256
     """Requests that may wait; the next is refused."""
-    request_mb: Annotated[int, Field(ge=1, le=4096)] = 64
+    request_mb: Annotated[int, Field(ge=1, le=1000)] = 64
     """Megabytes of one message."""
     model_mb: Annotated[int, Field(ge=1, le=1_048_576)] = 2048
     """Megabytes of one model's shares at a party."""
@@ -69,8 +69,12 @@ class TLSConfig(_Section):
         return TLSConfig(ca=fill(self.ca), cert=fill(self.cert), key=fill(self.key))
 
     def under(self, folder: Path) -> TLSConfig:
-        """The same files, relative paths taken from `folder`."""
-        return TLSConfig(ca=folder / self.ca, cert=folder / self.cert, key=folder / self.key)
+        """The same files, relative paths taken from `folder`, `~` from the user's home."""
+
+        def place(path: Path) -> Path:
+            return folder / path.expanduser()
+
+        return TLSConfig(ca=place(self.ca), cert=place(self.cert), key=place(self.key))
 
 
 class PartyConfig(_Section):
@@ -184,7 +188,9 @@ class ClusterConfig(_Section):
             raise ConfigError(_explain(error, source)) from None
 
     @classmethod
-    def of_hosts(cls, hosts: Sequence[str], auto_managed: Sequence[bool] | None = None) -> ClusterConfig:
+    def of_hosts(
+        cls, hosts: Sequence[str], auto_managed: Sequence[bool] | None = None, cluster: str = "cluster"
+    ) -> ClusterConfig:
         """A configuration from three host strings, in order, with everything else at its default."""
         managed = auto_managed if auto_managed is not None else [False] * len(hosts)
         if len(hosts) != len(PARTY_NAMES):
@@ -193,7 +199,7 @@ class ClusterConfig(_Section):
             name: {"host": host, "auto_managed": bool(auto)}
             for name, host, auto in zip(PARTY_NAMES, hosts, managed, strict=True)
         }
-        return cls.parse({"parties": parties}, source="workers")
+        return cls.parse({"cluster": cluster, "parties": parties}, source="workers")
 
     def with_tls(self, tls: TLSConfig | None) -> ClusterConfig:
         """The same cluster with other certificate files."""

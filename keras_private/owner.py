@@ -77,7 +77,7 @@ class OwnedModel:
 
     @classmethod
     def upload(
-        cls, cluster: Cluster, plan: Plan, values: Mapping[str, ArrayLike], *, name: str = "owner"
+        cls, cluster: Cluster, plan: Plan, values: Mapping[str, ArrayLike], *, name: str | None = None
     ) -> OwnedModel:
         """Share the weights among the parties and give each the plan.
 
@@ -85,7 +85,7 @@ class OwnedModel:
             cluster: a started `TFECluster`.
             plan: an executable plan.
             values: every weight of the plan in plain reals, of the plan's shapes.
-            name: the owner's; only used where no certificate says it.
+            name: the owner's; None: the cluster's.
 
         Raises:
             PlanError: the plan or the weights do not fit together, or a party's limits.
@@ -94,7 +94,7 @@ class OwnedModel:
         """
         if missing := plan.weights.keys() ^ values.keys():
             raise PlanError(f"the weights do not match the plan: {', '.join(sorted(missing))}")
-        config, network = cluster.config, cluster.network(Role("owner", name))
+        config, network = cluster.config, cluster.network(Role("owner", name) if name else cluster.owner)
         load, expected = Load(os.urandom(ID_BYTES), serialise(plan)), digest(plan)
         channels: list[Channel] = []
         model = cls(config, network, load.model, expected)

@@ -113,10 +113,13 @@ def test_a_port_that_is_taken(make_config: Any, index: int) -> None:
 
 def test_a_party_whose_certificate_is_missing(make_config: Any, tmp_path: Path) -> None:
     from keras_private.config import TLSConfig
-    from keras_private.net.certificates import issue_all
+    from keras_private.net.certificates import create_authority, issue
+    from keras_private.net.roles import Role
 
     config, before = make_config(), children()
-    issue_all(tmp_path / "certs", config)
+    create_authority(tmp_path / "certs")
+    for role in [*(Role("party", name) for name in config.parties), Role("owner", "owner")]:
+        issue(tmp_path / "certs", role, ["localhost"])
     (tmp_path / "certs" / "server2.key").unlink()
     tls = TLSConfig(ca=Path("certs/ca.crt"), cert=Path("certs/{name}.crt"), key=Path("certs/{name}.key"))
     cluster = TFECluster.from_config(config.with_tls(tls.under(tmp_path)))

@@ -36,12 +36,13 @@ DEALER: Final = 2
 class Party:
     """A party's view of one lane. Used by one thread."""
 
-    __slots__ = ("index", "is_dealer", "link", "masks", "outer_masks", "role")
+    __slots__ = ("index", "is_dealer", "layer", "link", "masks", "outer_masks", "role")
 
     def __init__(self, link: Link, masks: Masks) -> None:
         self.index = link.index
         self.link = link
         self.masks = masks
+        self.layer = ""  # that runs now: for this party's own log, not for errors, which may reach clients
         self.take_turn(0)
 
     def take_turn(self, turn: int) -> None:

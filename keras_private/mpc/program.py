@@ -70,7 +70,7 @@ class Program:
         batch = x.shape[0]
         values = {self.plan.input: x}
         for position, op in enumerate(self.plan.ops):
-            party.link.phase = op.layer or op.kind
+            party.layer = op.layer or op.kind
             party.take_turn(self._turns[op.output])
             operands = [values[name] for name in op.inputs]
             shape = (batch, *self.plan.tensors[op.output].shape)

@@ -21,7 +21,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import platformdirs
@@ -30,7 +30,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from keras_private.config import ClusterConfig
 from keras_private.errors import ConfigError
 from keras_private.net.roles import Role
 from keras_private.net.tls import TLSFiles, check_key, load_certificate
@@ -97,37 +96,6 @@ def issue(
     _write(files.key, _pem(key))
     _write(files.cert, builder.sign(signer, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
     return files
-
-
-def issue_all(
-    folder: Path,
-    config: ClusterConfig,
-    owners: Sequence[str] = ("owner",),
-    clients: Sequence[str] = ("client",),
-    days: int = LEAF_DAYS,
-) -> dict[Role, TLSFiles]:
-    """Certificates for a whole cluster; makes the authority if `folder` holds none.
-
-    Raises:
-        ConfigError: a name that is used twice or cannot be one, or as `issue` does.
-    """
-    roles = [
-        *(Role("party", name) for name in config.parties),
-        *(Role("owner", name) for name in owners),
-        *(Role("client", name) for name in clients),
-    ]
-    taken = {"ca"}
-    for role in roles:
-        if role.name.lower() in taken:  # files are named after them, and some file systems know no case
-            raise ConfigError(
-                f"the name {role.name!r} stands for two participants, or for the authority; choose others"
-            )
-        taken.add(role.name.lower())
-    _private_folder(folder)
-    if not (folder / "ca.crt").exists():
-        create_authority(folder)
-    hosts = {name: (party.address[0],) for name, party in config.parties.items()}
-    return {role: issue(folder, role, hosts.get(role.name, ()), days) for role in roles}
 
 
 def expires_at(cert: Path) -> datetime.datetime:

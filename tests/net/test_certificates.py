@@ -12,7 +12,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from keras_private.config import ClusterConfig
 from keras_private.errors import ConfigError
 from keras_private.net.certificates import (
     create_authority,
@@ -22,7 +21,6 @@ from keras_private.net.certificates import (
     home,
     is_loopback,
     issue,
-    issue_all,
     local_authority,
     local_credentials,
 )
@@ -80,31 +78,16 @@ def test_what_a_leaf_may_do(tmp_path: Path, kind: str) -> None:
     certificate.verify_directly_issued_by(load_certificate(files.ca))
 
 
-def test_a_whole_cluster(tmp_path: Path) -> None:
-    config = ClusterConfig.of_hosts(["localhost:4000", "127.0.0.1:4001", "[::1]:4002"])
-    made = issue_all(tmp_path / "certs", config, ["alice"], ["bob", "carol"], days=90)
-    assert [str(role) for role in made] == [
-        "party:server0", "party:server1", "party:server2", "owner:alice", "client:bob", "client:carol",
-    ]  # fmt: skip
-    for role, files in made.items():
-        assert files.cert == tmp_path / "certs" / f"{role.name}.crt"
-        assert 89 < days_left(files.cert) < 90
-        client_context(files)
-        server_context(files)
-    again = issue_all(tmp_path / "certs", config, ["alice"], ["bob"])  # renewal: the authority stays
-    load_certificate(again[PARTY].cert).verify_directly_issued_by(load_certificate(made[PARTY].ca))
-    assert days_left(again[PARTY].cert) > 300
-    assert not [path for path in (tmp_path / "certs").iterdir() if path.name.startswith(".")]
-
-
-@pytest.mark.parametrize(
-    ("owners", "clients"), [(["alice"], ["alice"]), (["server0"], []), (["ca"], []), (["x"], ["X"]), ([], ["../x"])]
-)
-def test_names_must_be_distinct_and_names(tmp_path: Path, owners: list[str], clients: list[str]) -> None:
-    config = ClusterConfig.of_hosts(["localhost:4000", "localhost:4001", "localhost:4002"])
-    with pytest.raises(ConfigError):
-        issue_all(tmp_path / "certs", config, owners, clients)
-    assert not (tmp_path / "certs").exists()
+def test_certificates_are_renewed_under_the_same_authority(tmp_path: Path) -> None:
+    create_authority(tmp_path)
+    first = issue(tmp_path, PARTY, ["localhost"], days=90)
+    assert 89 < days_left(first.cert) < 90
+    client_context(first)
+    server_context(first)
+    again = issue(tmp_path, PARTY, ["localhost"])
+    load_certificate(again.cert).verify_directly_issued_by(load_certificate(first.ca))
+    assert days_left(again.cert) > 300
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
 def test_an_authority_is_not_replaced(tmp_path: Path) -> None:
