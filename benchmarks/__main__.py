@@ -140,6 +140,7 @@ def system_rows(quick: bool) -> list[Row]:
                     calls["one"]()
                 party_cpu = 1e3 * (cpu_seconds(parties) - before) / runs["one"]
                 own_cpu = 1e3 * (time.process_time() - own) / runs["one"]
+                served_mb = max(party.memory_info().rss for party in parties) / 1e6
             model.stop()
             serving.join(30)
             sys.stderr = stderr
@@ -162,6 +163,9 @@ def system_rows(quick: bool) -> list[Row]:
         Row("share of the model, later ones", statistics.median(shares), "s", 2, f"the first one {shares[0]:.2f} s"),
         Row("three parties started at once, until ready", party_s, "s", 2, "processes, certificates, listening"),
         Row("memory of a party when it listens", party_mb, "MB", 200, f"{private_mb:.0f} MB private to it"),
+        Row(
+            "memory of a party that has served", served_mb, "MB", None, "kernels loaded, batches of up to 100 behind it"
+        ),
         Row("1,000 images: other class, top two 0.01 apart", differ, "", 0, f"{int(clear.sum())} such images"),
         Row("1,000 images: largest difference of a logit", float(np.abs(plain - answers).max()), "", 0.002, ""),
     ]
