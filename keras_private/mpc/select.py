@@ -12,7 +12,7 @@ With c the sender's bit and w_0, w_1 fresh masks known to sender and helper, the
 correlated oblivious transfer: Asharov et al., CCS 2013, section 5.1): only (1 - 2c)·x + w_1 - w_0 is sent, and the
 helper sends w_0 or w_1. So b·x is split between P0 and P1, who make it replicated by exchanging their parts under
 fresh masks, which become y_0 and y_2: 48 bytes a value over all parties in two rounds. ABY3's own one-round form takes
-96, DESIGN's thrifty variant 48 in three rounds.
+96.
 
 The receiver never learns the mask it has no use for, so what it sees is uniform.
 """

@@ -15,8 +15,8 @@ d) - y_0, y_1 the rest, with the two halves of the product masked once more into
     round 2   P0 <-> P1  the halves of the product, masked                d bits each way
 
 There is no statistical mask and no rare large error: the wrap is computed, not avoided. (The trick of an even top bit
-is known from the local truncation of SecureML, section 4, and from DESIGN section 6, where the dealer's number is an
-extra random r; here it is the dealer's own two summands.) The constant 1 centres the error: |y - x / 2^d| <= 1.
+is known from the local truncation of SecureML, section 4. The dealer's number is no extra random one, but the sum of
+its own two summands.) The constant 1 centres the error: |y - x / 2^d| <= 1.
 """
 
 from __future__ import annotations
