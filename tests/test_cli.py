@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -17,6 +18,7 @@ from keras_private.cluster import TFECluster
 from keras_private.config import PARTY_NAMES
 from keras_private.net.certificates import issue
 from keras_private.net.roles import Role
+from keras_private.owner import OwnedModel
 from keras_private.worker import TFEWorker
 
 ROOT = Path(__file__).parent.parent
@@ -95,6 +97,21 @@ def test_a_cluster_with_certificates_of_its_own(yaml: Path, tiny: Any, serving: 
     assert done.exit_code == 1
     assert done.output.count("DOWN") == 3
     assert "nothing listens there" in done.output
+
+
+def test_an_owner_and_a_client_with_names_of_their_own(yaml: Path, tiny: Any) -> None:
+    certs(yaml, "--owner", "alice", "--client", "bob")
+    with TFECluster.from_yaml(yaml, owner="alice") as cluster, TFEWorker(name="bob") as client:
+        model = OwnedModel.upload(cluster, tiny.executable.plan, tiny.executable.values)
+        client.connect_to_model(tiny.input_shape, tiny.output_shape, cluster)
+        client.query_model_async(tiny.batch(1))
+        assert model.serve(1) == 1
+        np.testing.assert_allclose(client.query_model_join(), tiny.expected(tiny.batch(1)), atol=1e-3)
+        done = cli("status", "--config", yaml, "--owner", "alice")
+        assert done.exit_code == 0, done.output
+        assert done.output.count("of owner:alice") == 3
+        assert cli("status", "--config", yaml).exit_code != 0  # there is no certificate for owner:owner
+        model.stop()
 
 
 def test_a_party_by_hand(yaml: Path) -> None:

@@ -215,6 +215,16 @@ def test_no_file_is_left(make_config: Any, tmp_path: Path, monkeypatch: pytest.M
     assert os.listdir(tmp_path) == []
 
 
+def test_a_name_for_a_cluster_of_workers() -> None:
+    workers = [TFEWorker(host=f"localhost:{port}") for port in (4000, 4001, 4002)]
+    assert TFECluster(*workers).config.cluster == "cluster"
+    assert TFECluster(*workers, cluster="hospital").config.cluster == "hospital"
+    with pytest.raises(ConfigError, match="'my cluster' is not a name"):
+        TFECluster(*workers, cluster="my cluster")
+    with pytest.raises(ConfigError, match="'my owner' cannot name"):
+        TFECluster(*workers, owner="my owner")
+
+
 @pytest.mark.slow
 def test_tfe_config(make_config: Any) -> None:
     cluster = TFECluster.from_config(make_config())
