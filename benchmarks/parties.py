@@ -90,7 +90,7 @@ class ThreeProcesses:
             1000 * statistics.median(walls),
             1000 * sum(result[1] for result in results) / runs,
             results[0][2],
-            tuple(result[3] for result in results),  # type: ignore[arg-type]
+            tuple(result[3] for result in results),
         )
 
 

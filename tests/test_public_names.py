@@ -28,7 +28,7 @@ def test_errors_are_the_same_objects() -> None:
 
 def test_a_name_that_is_not_there() -> None:
     with pytest.raises(AttributeError, match="KerasHoook"):
-        _ = keras_private.KerasHoook  # type: ignore[attr-defined]
+        _ = keras_private.KerasHoook
 
 
 def test_call_shapes() -> None:

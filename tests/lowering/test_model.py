@@ -61,7 +61,7 @@ def test_loaded(keras: Any, tmp_path: Path) -> None:
 
 
 def test_subclass_of_a_functional_model_that_only_names_it(keras: Any) -> None:
-    class Classifier(keras.Model):  # type: ignore[misc, name-defined]
+    class Classifier(keras.Model):  # type: ignore[misc]
         pass
 
     x = keras.Input((4,))

@@ -18,7 +18,7 @@ from keras_private.plan.evaluate import evaluate
 EXAMPLE = Path(__file__).parents[2] / "examples" / "custom_layer.py"
 
 
-class Offset(keras.layers.Layer):  # type: ignore[misc, name-defined]
+class Offset(keras.layers.Layer):  # type: ignore[misc]
     """Adds a weight; refuses negative sizes."""
 
     def __init__(self, size: float = 1.0, **kwargs: Any) -> None:
@@ -71,7 +71,7 @@ def test_a_subclass_inherits_unless_it_computes_something_else() -> None:
 
 
 def test_a_subclass_may_have_its_own() -> None:
-    class Negated(keras.layers.Dense):  # type: ignore[misc, name-defined]
+    class Negated(keras.layers.Dense):  # type: ignore[misc]
         def call(self, x: Any) -> Any:
             return -super().call(x)
 
@@ -95,7 +95,7 @@ def test_a_class_of_the_same_name_is_not_keras_own() -> None:
 
 
 def test_a_lowering_that_gives_another_shape() -> None:
-    class Turned(keras.layers.Layer):  # type: ignore[misc, name-defined]
+    class Turned(keras.layers.Layer):  # type: ignore[misc]
         def call(self, x: Any) -> Any:
             return x
 

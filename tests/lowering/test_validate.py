@@ -69,7 +69,7 @@ def test_a_function_that_is_only_called_relu(keras: Any) -> None:
 
 
 def test_subclassed_layer_with_a_call_of_its_own(keras: Any) -> None:
-    class Doubled(keras.layers.Dense):  # type: ignore[misc, name-defined]
+    class Doubled(keras.layers.Dense):  # type: ignore[misc]
         def call(self, x: Any) -> Any:
             return 2 * super().call(x)
 
@@ -80,7 +80,7 @@ def test_subclassed_layer_with_a_call_of_its_own(keras: Any) -> None:
 
 
 def test_subclassed_model(keras: Any) -> None:
-    class Imperative(keras.Model):  # type: ignore[misc, name-defined]
+    class Imperative(keras.Model):  # type: ignore[misc]
         def call(self, x: Any) -> Any:
             return x
 
@@ -95,7 +95,7 @@ def test_subclassed_model(keras: Any) -> None:
 
 
 def test_functional_model_with_a_call_of_its_own(keras: Any) -> None:
-    class Doubled(keras.Model):  # type: ignore[misc, name-defined]
+    class Doubled(keras.Model):  # type: ignore[misc]
         def call(self, x: Any, **kwargs: Any) -> Any:
             return 2 * super().call(x, **kwargs)
 
