@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,7 +12,7 @@ from keras_private.mpc.rounds import Protocol
 from keras_private.plan import cost
 from keras_private.sharing.share import Share
 
-from .strategies import ring_arrays
+from .strategies import SHAPES, ring_arrays
 from .three import Three, shares_of
 
 
@@ -33,15 +32,17 @@ def test_relu_with_truncation_is_exact_to_one_unit(three: Three, x: np.ndarray, 
     assert three.counted() == (declared.rounds, declared.sent)
 
 
-@pytest.mark.parametrize("candidates", [1, 2, 3, 4, 5, 9])
-def test_maximum(three: Three, candidates: int) -> None:
-    x = np.random.default_rng(candidates).integers(-(2**30), 2**30, (candidates, 3, 11))
+@given(data=st.data(), candidates=st.integers(1, 9), bits=st.sampled_from([9, 31, 63]))
+def test_maximum(three: Three, data: st.DataObject, candidates: int, bits: int) -> None:
+    """Differences up to the bound, and so candidates of half of it, at the edges too."""
+    shape = data.draw(SHAPES)
+    x = data.draw(ring_arrays(bits, st.just((candidates, *shape))))
     shared = [shares_of(row.view(np.uint64)) for row in x]
 
     def protocol(party: Party) -> Protocol[Share]:
-        return (yield from maximum(party, [row[party.index] for row in shared], 31))
+        return (yield from maximum(party, [row[party.index] for row in shared], bits))
 
     assert np.array_equal(three.value(protocol).view(np.int64), x.max(axis=0))
-    declared = cost.maximum(33, candidates, 31)
+    declared = cost.maximum(x[0].size, candidates, bits)
     if declared.rounds:
         assert three.counted() == (declared.rounds, declared.sent)
