@@ -31,7 +31,7 @@ class Clip(keras.layers.Layer):
 
 @lowers(Clip)
 def lower_clip(prot: Any, layer: Any, x: Any) -> Any:
-    """low + relu(x - low) - relu(x - high): two comparisons, both at once."""
+    """low + relu(x - low) - relu(x - high): two comparisons."""
     low, high = array(layer.low), array(layer.high)
     above_low = prot.relu(prot.sub(x, secret(prot, low, "low")))
     above_high = prot.relu(prot.sub(x, secret(prot, high, "high")))
