@@ -114,6 +114,20 @@ def test_an_owner_and_a_client_with_names_of_their_own(yaml: Path, tiny: Any) ->
         model.stop()
 
 
+def test_expiry_is_shown_and_warned_of(
+    yaml: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    certs(yaml, "--days", "9")
+    monkeypatch.setenv("KERAS_PRIVATE_LOG", "warning")
+    with TFECluster.from_yaml(yaml):
+        done = cli("status", "--config", yaml)
+    assert done.exit_code == 0, done.output
+    assert done.output.count("(8 days)  RENEW IT: keras-private certs") == 3
+    logged = [line for line in capfd.readouterr().err.splitlines() if '"event": "certificate"' in line]
+    assert len(logged) == 3
+    assert all("expires in 8 days" in line and '"level": "warning"' in line for line in logged)
+
+
 def test_a_party_by_hand(yaml: Path) -> None:
     command = [sys.executable, "-m", "keras_private.cli"]
     done = subprocess.run(
