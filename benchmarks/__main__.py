@@ -35,8 +35,11 @@ INPUT_RANGE = (0.0, 1.0)
 class Row:
     """One line of the table: what, reached, target, and what the figure rests on."""
 
-    def __init__(self, what: str, value: float, unit: str, target: float | None, detail: str) -> None:
+    def __init__(
+        self, what: str, value: float, unit: str, target: float | None, detail: str = "", cpu_ms: float | None = None
+    ) -> None:
         self.what, self.value, self.unit, self.target, self.detail = what, value, unit, target, detail
+        self.cpu_ms = cpu_ms  # of all processes that take part
 
     @property
     def reached(self) -> str:
@@ -46,7 +49,8 @@ class Row:
 
     def line(self) -> str:
         target = "" if self.target is None else f"{self.target:g}"
-        return f"{self.what:<44}{self.value:>10.4g} {self.unit:<6}{target:>8}  {self.reached:<8}{self.detail}"
+        cpu = "" if self.cpu_ms is None else f"{self.cpu_ms:.3g}"
+        return f"{self.what:<46}{self.value:>9.4g} {self.unit:<3}{target:>8}  {self.reached:<8}{cpu:>8}  {self.detail}"
 
     def record(self) -> dict[str, Any]:
         return {**vars(self), "reached": self.reached}
@@ -76,8 +80,16 @@ def interleaved(calls: dict[str, Callable[[], Any]], runs: dict[str, int]) -> di
     return seconds
 
 
-def cpu_seconds(processes: list[psutil.Process]) -> float:
-    return sum(sum(process.cpu_times()[:2]) for process in processes)
+def cpu_ms(call: Callable[[], Any], runs: int, parties: list[psutil.Process]) -> float:
+    """Milliseconds of CPU time that a call takes, in this process and in the parties together."""
+
+    def seconds() -> float:
+        return time.process_time() + sum(sum(party.cpu_times()[:2]) for party in parties)
+
+    before = seconds()
+    for _ in range(runs):
+        call()
+    return 1e3 * (seconds() - before) / runs
 
 
 def start_of_a_party(kp: Any) -> tuple[float, float, float]:
@@ -103,9 +115,6 @@ def system_rows(quick: bool) -> list[Row]:
     import tensorflow as tf
 
     import keras_private as kp
-    from keras_private.lowering import draft_of
-    from keras_private.plan import cost
-    from keras_private.plan.optimise import optimise
 
     kp.KerasHook(tf.keras)
     model = tf.keras.models.load_model(ROOT / "models" / "mnist_cnn.keras")
@@ -135,11 +144,7 @@ def system_rows(quick: bool) -> list[Row]:
                 }
                 calls["plain"]()
                 seconds = interleaved(calls, runs)
-                before, own = cpu_seconds(parties), time.process_time()
-                for _ in range(runs["one"]):
-                    calls["one"]()
-                party_cpu = 1e3 * (cpu_seconds(parties) - before) / runs["one"]
-                own_cpu = 1e3 * (time.process_time() - own) / runs["one"]
+                cpu = {name: cpu_ms(calls[name], runs[name], parties) for name in calls}
                 served_mb = max(party.memory_info().rss for party in parties) / 1e6
             model.stop()
             serving.join(30)
@@ -149,18 +154,13 @@ def system_rows(quick: bool) -> list[Row]:
     top = np.sort(plain, axis=1)
     clear = top[:, -1] - top[:, -2] >= 0.01
     differ = int(np.sum(plain.argmax(1)[clear] != answers.argmax(1)[clear]))
-    plan = optimise(draft_of(model, INPUT_RANGE), precision=16).plan
-    declared = cost.total(plan, 1)
     one, batch, predict = (1e3 * statistics.median(seconds[name]) for name in ("one", "batch", "plain"))
     tail = 1e3 * statistics.quantiles(seconds["one"], n=10)[-1]
-    cpu = f"CPU: parties {party_cpu:.2f} ms together, client and owner {own_cpu:.2f} ms"
     return [
-        Row("one image, median", one, "ms", 8, f"90th percentile {tail:.2f} ms; {cpu}"),
-        Row("batch of 32, median", batch, "ms", 100, f"{batch / 32:.2f} ms an image"),
-        Row("model.predict of one image, median", predict, "ms", None, "the plain model in the same run"),
-        Row("rounds a query, parties only", declared.rounds, "", 35, "declared; tests hold it against the links"),
-        Row("bytes sent, busiest party, one image", max(declared.sent) / 1e6, "MB", 0.22, mb(declared.sent)),
-        Row("share of the model, later ones", statistics.median(shares), "s", 2, f"the first one {shares[0]:.2f} s"),
+        Row("one image, median", one, "ms", 8, f"90th percentile {tail:.2f} ms", cpu["one"]),
+        Row("batch of 32, median", batch, "ms", 100, f"{batch / 32:.2f} ms an image", cpu["batch"]),
+        Row("model.predict of one image, median", predict, "ms", None, "the plain model, same run", cpu["plain"]),
+        Row("share of the model, the first", shares[0], "s", 2, f"later ones {statistics.median(shares[1:]):.3f} s"),
         Row("three parties started at once, until ready", party_s, "s", 2, "processes, certificates, listening"),
         Row("memory of a party when it listens", party_mb, "MB", 200, f"{private_mb:.0f} MB private to it"),
         Row(
@@ -188,14 +188,17 @@ def party_rows(quick: bool) -> list[Row]:
         compared = parties.measure(relus, values, runs)
     each = max(compared.bytes_sent) / 100_000
     return [
-        Row("parties only: one image, median", one.wall_ms, "ms", None, f"CPU {one.cpu_ms:.2f} ms"),
-        Row("parties only: batch of 32, median", batch.wall_ms, "ms", None, f"CPU {batch.cpu_ms:.1f} ms"),
+        Row("parties only: one image, median", one.wall_ms, "ms", None, cpu_ms=one.cpu_ms),
+        Row("rounds a query, counted", one.rounds, "", 35, "parties only"),
+        Row("bytes sent, busiest party, one image", max(one.bytes_sent) / 1e6, "MB", 0.22, mb(one.bytes_sent)),
+        Row("parties only: batch of 32, median", batch.wall_ms, "ms", None, cpu_ms=batch.cpu_ms),
         Row(
             "100,000 ReLUs, 64-bit comparison, median",
             compared.wall_ms,
             "ms",
             60,
-            f"CPU {compared.cpu_ms:.1f} ms, {compared.rounds} rounds",
+            f"{compared.rounds} rounds",
+            compared.cpu_ms,
         ),
         Row("bytes a ReLU, busiest party", each, "B", 64, mb(compared.bytes_sent)),
     ]
@@ -228,7 +231,7 @@ def main() -> None:
         os.environ["KERAS_PRIVATE_HOME"] = home
         rows = [*system_rows(options.quick), *party_rows(options.quick)]
     print(f"\n{machine()}\n")
-    print(f"{'':<44}{'reached':>10} {'':<6}{'at most':>8}")
+    print(f"{'':<46}{'reached':>9} {'':<3}{'at most':>8}  {'':<8}{'CPU ms':>8}")
     for row in rows:
         print(row.line())
     options.json.parent.mkdir(parents=True, exist_ok=True)

@@ -89,13 +89,6 @@ class TFECluster:
         cluster._setup(tuple(workers), config, path, owner)
         return cluster
 
-    @classmethod
-    def in_process(cls, config: ClusterConfig) -> TFECluster:
-        """Three threads of this process with the precision and limits of `config`; its hosts are not used."""
-        cluster = cls(TFEWorker(), TFEWorker(), TFEWorker())
-        cluster._config = config
-        return cluster
-
     def _setup(self, workers: tuple[TFEWorker, ...], config: ClusterConfig, path: Path | None, owner: str) -> None:
         self._owner = Role("owner", owner)
         self._workers = workers

@@ -161,7 +161,10 @@ class ClusterConfig(_Section):
         Raises:
             ConfigError: the file cannot be read, or says something that is not known, all problems at once.
         """
-        path = Path(path).expanduser()
+        try:
+            path = Path(path).expanduser()
+        except TypeError:
+            raise ConfigError(f"a cluster.yaml is named by its path, not by {type(path).__name__}") from None
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:

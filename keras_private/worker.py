@@ -115,7 +115,7 @@ class TFEWorker:
         self.host = host
         self.auto_managed = bool(auto_managed)
         self._role = Role("client", name)
-        self._timeout = float(timeout)
+        self._timeout = _seconds(timeout)
         self._lock = threading.RLock()
         self._cluster: Cluster | None = None
         self._shapes: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
@@ -145,11 +145,17 @@ class TFEWorker:
             cluster: a `TFECluster`; it need not have been started from here.
 
         Raises:
+            ConfigError: `cluster` is none, or there are no usable certificates.
             StateError: this worker is a party's handle.
             InputError: the shapes are not shapes, or not the model's; the message has both.
             RefusedError: the parties hold no model, or not the same, or do not let this client in.
             LinkError: a party cannot be reached.
         """
+        if not hasattr(cluster, "network"):
+            raise ConfigError(
+                f"connect_to_model() takes a TFECluster, not {type(cluster).__name__}; "
+                "TFECluster.from_yaml makes one from a file"
+            )
         if self.host is not None:
             raise StateError(
                 f"this worker stands for the party at {self.host}; a client is a TFEWorker() without a host"
@@ -248,7 +254,7 @@ class TFEWorker:
             raise StateError("this client is not connected; call connect_to_model first")
         values = _checked(data, model)
         packages = split(fixed.encode(values, model.precision))
-        seconds = self._timeout if timeout is None else float(timeout)
+        seconds = self._timeout if timeout is None else _seconds(timeout)
         pending = _Pending(os.urandom(ID_BYTES), len(values), time.monotonic() + seconds)
         self._open[pending.id] = pending
         for index in _SEND_ORDER:
@@ -395,6 +401,17 @@ def _check_same(models: list[Description]) -> None:
                 f"server0 and {name} describe the model differently (another upload, or other limits in their "
                 "cluster.yaml); the owner must share it again"
             )
+
+
+def _seconds(value: float) -> float:
+    """A timeout that is one."""
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if not seconds > 0:
+        raise InputError(f"a timeout is a number of seconds above 0, not {value!r}")
+    return seconds
 
 
 def _shape(value: Iterable[float], what: str) -> tuple[int, ...]:

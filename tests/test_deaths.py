@@ -88,7 +88,7 @@ def test_a_party_is_killed_in_the_middle_of_a_query(
         assert not thread.is_alive()
         assert isinstance(ended[0], ClusterError)
         assert name in str(ended[0])
-        with pytest.raises(RefusedError, match=f"{name} holds no model; the owner must share it"):
+        with pytest.raises(RefusedError, match=f"{name}: holds no model; the owner must share it"):
             client.query_model(data)
         assert waiting(own_cluster) == [0, 0, 0]
         goes_on(own_cluster, tiny, serving)

@@ -170,7 +170,7 @@ def test_calls_out_of_order(memory_cluster: Any, tiny: Any) -> None:
 
 
 def test_no_model_yet(trio: Any) -> None:
-    with pytest.raises(RefusedError, match="server0: server0 holds no model"):
+    with pytest.raises(RefusedError, match="server0: holds no model"):
         TFEWorker().connect_to_model((1, 6), (1, 3), trio)
 
 
@@ -232,3 +232,11 @@ def test_the_same_query_twice_looks_different(
     first, second = sent[:6], sent[6:]
     assert len(set(first)) == len(set(second)) == 3  # two seeds and one summand, each held by two parties
     assert not set(first) & set(second)
+
+
+def test_no_cluster_and_no_timeout() -> None:
+    with pytest.raises(ConfigError, match="takes a TFECluster, not str"):
+        TFEWorker().connect_to_model((1, 2), (1, 2), "cluster.yaml")  # type: ignore[arg-type]
+    for wrong in ("x", float("nan"), 0, -1.0, None):
+        with pytest.raises(InputError, match="seconds above 0"):
+            TFEWorker(timeout=wrong)  # type: ignore[arg-type]

@@ -66,9 +66,6 @@ class PlanWeight(_PrivateVariable):  # type: ignore[misc]  # untyped base
         self.name = name
         self.shape = value.shape
 
-    def read_value(self) -> PlanWeight:
-        return self
-
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name}, shape={self.shape})"
 

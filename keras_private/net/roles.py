@@ -27,8 +27,8 @@ class Role:
             raise ConfigError(f"unknown role {self.kind!r}; a role is one of {', '.join(get_args(Kind))}")
         if not _NAME.fullmatch(self.name):
             raise ConfigError(
-                f"{self.name!r} cannot name a {self.kind}; use up to 50 letters, digits, '.', '_' or '-', "
-                "beginning with a letter or digit"
+                f"{self.name!r} cannot name an owner, a client or a party; "
+                "use up to 50 letters, digits, '.', '_' or '-', beginning with a letter or digit"
             )
 
     def __str__(self) -> str:

@@ -91,7 +91,7 @@ class ClientSession:
     def _model(self) -> HeldModel:
         model = self._node.shelf.model
         if model is None:
-            raise RefusedError(f"{self._node.name} holds no model; the owner must share it (again)")
+            raise RefusedError("holds no model; the owner must share it (again)")
         return model
 
     def _describe(self, model: HeldModel) -> Description:

@@ -23,12 +23,11 @@ from numpy.typing import NDArray
 
 from keras_private.plan.attributes import constant, constant_array
 from keras_private.plan.evaluate import apply
-from keras_private.plan.ops import LINEAR
+from keras_private.plan.ops import CONTRACT_BITS, LINEAR
 from keras_private.plan.plan import Op, Shape
 
 Array = NDArray[np.float64]
 
-CONTRACT_BITS = 62
 _ROUNDING = 1e-9  # relative, far above what float64 sums of millions of terms lose
 TRUNCATION_UNITS = 2  # a truncation errs by less than this many units of its result, the sign of such a value included
 

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from keras_private.plan.ops import PRODUCTS
+from keras_private.plan.ops import CONTRACT_BITS, PRODUCTS
 
 if TYPE_CHECKING:
     from keras_private.plan.plan import Op, Plan
 
 INTERACTIVE = PRODUCTS | {"truncate", "relu", "max_pool2d"}
-CONTRACT_BITS = 62  # every value before its truncation is smaller than 2^62 in magnitude
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +60,6 @@ class Window(NamedTuple):
 # The parties choose windows by these numbers, each for itself: a change of them needs a new party.messages.VERSION.
 GROUP_SIZES = (2, 3, 4, 5, 6, 7, 8)
 ROUND_BYTES = 24_000  # sent by all parties, worth as much as a round: 20 µs at 10 Gbit/s
-FULL = Window(0, 21, 3)  # all 64 bits
 
 
 @lru_cache(maxsize=4096)

@@ -29,7 +29,7 @@ from keras_private.plan import bounds
 from keras_private.plan.attributes import constant, constant_array
 from keras_private.plan.bounds import Interval
 from keras_private.plan.builder import fresh_name
-from keras_private.plan.ops import LINEAR, PRODUCTS, describe, infer
+from keras_private.plan.ops import CONTRACT_BITS, LINEAR, PRODUCTS, describe, infer
 from keras_private.plan.plan import Draft, Op, Plan, Tensor, Weight
 
 Array = NDArray[np.float64]
@@ -224,7 +224,7 @@ class _Writer:
             return True
         return bounds.needed_bits(result, xs[0].tensor.frac) <= SAFE_BITS
 
-    # --- helpers that emit
+    # --- what emits
 
     def at_precision(self, x: _Value, layer: str) -> _Value:
         if x.name not in self.precise:
@@ -250,7 +250,7 @@ class _Writer:
     def encode(self, op: Op, name: str, frac: int) -> str:
         """A weight of the executable plan."""
         value = self.draft.values[name]
-        if value.size and float(np.max(np.abs(value))) >= 2.0 ** (bounds.CONTRACT_BITS - frac):
+        if value.size and float(np.max(np.abs(value))) >= 2.0 ** (CONTRACT_BITS - frac):
             raise PlanError(
                 f"{describe(op)}: weight {name!r} is too large for {self.precision} fractional bits; "
                 "lower precision_fractional or rescale the layer"
@@ -272,7 +272,7 @@ class _Writer:
         raw_frac = tensor.frac + int(op.attrs.get("truncate", 0))
         product = self.checked(op, product, raw_frac)
         if op.kind in PRODUCTS:
-            op = replace(op, attrs={**op.attrs, "bits": bounds.bits(product, raw_frac) or bounds.CONTRACT_BITS})
+            op = replace(op, attrs={**op.attrs, "bits": bounds.bits(product, raw_frac) or CONTRACT_BITS})
         interval = bounds.after_product(op, product, tensor.frac)
         tensor = replace(tensor, bits=bounds.bits(interval, tensor.frac))
         self.ops.append(op)
@@ -283,11 +283,11 @@ class _Writer:
         """Drop a bound that proves nothing; refuse one that proves an overflow."""
         if product is None or bounds.bits(product, frac) is not None:
             return product
-        limit = 2.0 ** (bounds.CONTRACT_BITS - frac)
+        limit = 2.0 ** (CONTRACT_BITS - frac)
         if product.attained or bool(np.any(product.low >= limit) or np.any(product.high <= -limit)):
             raise PlanError(
                 f"{describe(op)}: with input_range {self.draft.plan.input_range} its values reach 2^"
-                f"{bounds.needed_bits(product, frac) - frac}, and 2^{bounds.CONTRACT_BITS - frac} is the limit; "
+                f"{bounds.needed_bits(product, frac) - frac}, and 2^{CONTRACT_BITS - frac} is the limit; "
                 "narrow input_range or lower precision_fractional"
             )
         return None

@@ -23,6 +23,7 @@ from keras_private.plan.plan import Op, Shape, Tensor, Weight
 
 MAX_ELEMENTS = 1 << 28  # of one tensor or weight
 MAX_FRAC = 62
+CONTRACT_BITS = 62  # every value before its truncation is smaller than 2^62 in magnitude
 LINEAR = frozenset({"matmul", "conv2d", "depthwise_conv2d"})
 PRODUCTS = LINEAR | {"mul"}
 # `bits` of a secret product: proven |raw| < 2^bits before its truncation; without it only the contract holds.

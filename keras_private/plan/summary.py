@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from keras_private.plan.cost import Cost, costs
-from keras_private.plan.ops import PRODUCTS
+from keras_private.plan.ops import CONTRACT_BITS, PRODUCTS
 from keras_private.plan.plan import Op, Plan, Shape
 
 WIDTH = 100
-CONTRACT_BITS = 62
 
 
-class Network(NamedTuple):
+class NetworkSpeed(NamedTuple):
     """A network between the parties, for the estimate."""
 
     name: str
@@ -23,7 +22,7 @@ class Network(NamedTuple):
     bytes_per_second: float
 
 
-NETWORKS = (Network("LAN", 0.1e-3, 1e9), Network("WAN", 40e-3, 10e6))
+NETWORKS = (NetworkSpeed("LAN", 0.1e-3, 1e9), NetworkSpeed("WAN", 40e-3, 10e6))
 
 _COLUMNS = (("Layer", 26), ("Operation", 28), ("Output shape", 17), ("Rounds", 6), ("Sent/party", 10), ("Bound", 6))
 _RIGHT = ("Rounds", "Sent/party", "Bound")
@@ -66,7 +65,7 @@ def private_summary(plan: Plan, *, batch: int = 1, title: str = "") -> str:
     return "\n".join([*heading, *table, *_facts(plan, total), *_unproven(plan)]) + "\n"
 
 
-def estimate(cost: Cost, network: Network) -> float:
+def estimate(cost: Cost, network: NetworkSpeed) -> float:
     """Seconds that the network alone takes, computation not included."""
     return cost.rounds * network.seconds_per_round + max(cost.sent) / network.bytes_per_second
 

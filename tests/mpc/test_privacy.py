@@ -20,10 +20,13 @@ from keras_private.mpc.reshare import empty_share, reshare
 from keras_private.mpc.rounds import Protocol
 from keras_private.mpc.sign import sign
 from keras_private.mpc.truncation import truncation
+from keras_private.plan.builder import PlanBuilder
 from keras_private.plan.cost import window
+from keras_private.plan.optimise import optimise
 from keras_private.plan.plan import Op
 from keras_private.sharing.share import Share
 
+from .test_program import programs_of, small_cnn
 from .three import Three, shares_of
 from .view import views_of
 
@@ -76,6 +79,20 @@ def test_the_same_secret_twice_puts_no_equal_words_on_the_wire(three: Three) -> 
         seen.append({arrived[at : at + 8] for at in range(0, len(arrived), 8)})
     assert len(seen[0]) > COUNT
     assert not seen[0] & seen[1]
+
+
+def test_the_same_query_twice_puts_no_equal_words_on_the_wire(three: Three) -> None:
+    """A whole plan on the very same shares of the very same input: every message is new."""
+    builder = PlanBuilder((9, 8, 2), (0, 1))
+    programs = programs_of(optimise(builder.finish(small_cnn(builder)), precision=16))
+    x = shares_of(np.full((1, 9, 8, 2), 1 << 15, np.uint64))
+    seen: list[set[bytes]] = []
+    for _ in range(2):
+        views = views_of(three, 0, lambda party, program, x: program.protocol(party, x), programs, x)
+        arrived = b"".join(data.tobytes() for view in views for data in view.received)
+        seen.append({arrived[at : at + 8] for at in range(0, len(arrived), 8)})
+    assert len(seen[0]) > 1000
+    assert not (seen[0] & seen[1]) - {bytes(8)}  # what fills a message up to whole words is zero
 
 
 def test_a_leak_would_be_noticed() -> None:
