@@ -27,7 +27,7 @@ from keras_private.errors import KerasPrivateError, LinkError, LinkTimeoutError,
 from keras_private.net.link import Link
 from keras_private.party.control import Followers, LeaderLine
 from keras_private.party.dial import call
-from keras_private.party.messages import FAILED, ID_BYTES, LaneFailed, OpenLane, Run, decode, encode
+from keras_private.party.messages import FAILED, ID_BYTES, REFUSED, LaneFailed, OpenLane, Run, decode, encode
 from keras_private.party.models import HeldModel
 from keras_private.party.network import Channel
 from keras_private.party.node import Backoff, Node
@@ -43,6 +43,7 @@ LANES = 1
 IDLE_S = 3600.0  # an idle follower looks up this often; whatever matters interrupts it
 _EVIDENCE_S = 1.0  # how long the leader waits for the others' side of the story
 _SETTLE_S = 2.0  # how long a follower waits for the leader's verdict before it gives its own
+_TWO_COPIES = "the parties were sent different copies of the same share; send each of them what the others get"
 _ARROW = re.compile(r"(server[012]) [←→↔] (server[012])")
 
 
@@ -134,6 +135,8 @@ class Lane:
         with self._changed:
             self._link = link
         try:
+            if self._node.closing.is_set() or self._outdated(epoch):  # an `interrupt` that came before there was a link
+                raise LinkError(f"{node.name}, opening lane {self.number}: called off")
             context = b"%s/%d/%s" % (node.config.cluster.encode(), self.number, epoch)
             party = Party(link, agree_masks(link, context))
         except BaseException:
@@ -168,17 +171,23 @@ class Lane:
 
     def _run(self, party: Party, model: HeldModel, requests: list[Request], settle: Settle) -> None:
         """Run a batch and answer it; `settle` takes the requests out of the queue and says which still wait."""
+        from keras_private.mpc.copies import compare_copies
+        from keras_private.mpc.rounds import together
+
         link, log, started = party.link, self._node.log, time.perf_counter()
         link.stats.reset()
         link.phase = "running a query"
         try:
-            output = model.program.run(party, _join(requests))
+            computing = model.program.protocol(party, _join(requests))
+            checking = compare_copies([request.share for request in requests])
+            output, honest = party.run(together(computing, checking))
         except Exception:
             log.info("run stopped", lane=self.number, layer=party.layer)
             raise
         link.phase = "idle"
         self._node.served += len(requests)
-        _answer(requests, output, {request.id for request in settle([request.id for request in requests])})
+        waiting = {request.id for request in settle([request.id for request in requests])}
+        self._answer(requests, output, honest, waiting)
         log.info(
             "run done",
             lane=self.number,
@@ -188,6 +197,22 @@ class Lane:
             bytes=link.stats.sent_bytes,
             ms=round(1000 * (time.perf_counter() - started), 3),
         )
+
+    def _answer(self, requests: list[Request], output: Share, honest: list[bool], waiting: set[bytes]) -> None:
+        """Give each client the rows that are its own. What goes wrong with one client is not another one's business."""
+        end = 0
+        for request, agree in zip(requests, honest, strict=True):
+            start, end = end, end + request.rows
+            if request.id not in waiting:
+                continue
+            try:
+                if agree:
+                    request.answer(request.id, Share(output.mine[start:end], output.next[start:end]))
+                else:
+                    self._node.log.warning("refused", peer=request.client, request="query", cause=_TWO_COPIES)
+                    request.refuse(request.id, REFUSED, _TWO_COPIES)
+            except Exception as error:
+                self._node.log.error("answer failed", lane=self.number, peer=request.client, exc_info=error)
 
 
 class LeaderLane(Lane):
@@ -396,16 +421,6 @@ def _join(requests: list[Request]) -> Share:
         np.concatenate([request.share.mine for request in requests]),
         np.concatenate([request.share.next for request in requests]),
     )
-
-
-def _answer(requests: list[Request], output: Share, waiting: set[bytes]) -> None:
-    """Give each client the rows that are its own."""
-    start = 0
-    for request in requests:
-        end = start + request.rows
-        if request.id in waiting:
-            request.answer(request.id, Share(output.mine[start:end], output.next[start:end]))
-        start = end
 
 
 def _suspect(error: Exception, own: int) -> int:

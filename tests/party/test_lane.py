@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from keras_private.errors import LinkError, PartyError
+from keras_private import worker
+from keras_private.errors import LinkError, PartyError, RefusedError
 from keras_private.mpc import masks
 from keras_private.party.lane import _suspect
+from keras_private.sharing.share import Package, split
 from keras_private.worker import TFEWorker
 
 
@@ -59,7 +61,7 @@ def test_a_party_that_fails_in_a_run_is_named_everywhere(
     with serving(trio, tiny):
         query(trio, tiny)
         program = trio.servers[index].node.shelf.model.program
-        monkeypatch.setattr(program, "run", lambda *_: 1 / 0, raising=False)
+        monkeypatch.setattr(program, "protocol", lambda *_: 1 / 0, raising=False)
         with pytest.raises(PartyError, match=rf"server{index}: ZeroDivisionError, see that party"):
             query(trio, tiny)
         monkeypatch.undo()
@@ -70,6 +72,24 @@ def test_a_party_that_fails_in_a_run_is_named_everywhere(
         fields for _, event, fields in trio.logs[index].lines if event == "lane failed" and "exc_info" in fields
     ]
     assert failures  # a defect shows its traceback to the operator
+
+
+def test_a_client_with_two_copies_of_a_share_is_refused(
+    trio: Any, tiny: Any, serving: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def two_faced(secret: np.ndarray) -> tuple[Package, ...]:
+        honest = split(secret)
+        raised = honest[2].mine + np.uint64(1 << 16)  # x_2, as server1 does not get it
+        return honest[0], honest[1], Package(raised, honest[2].next)
+
+    with serving(trio, tiny):
+        epochs = [server._lanes[0]._epoch for server in trio.servers]
+        with monkeypatch.context() as patched:
+            patched.setattr(worker, "split", two_faced)
+            with pytest.raises(RefusedError, match="different copies of the same share"):
+                query(trio, tiny)
+        query(trio, tiny)
+        assert [server._lanes[0]._epoch for server in trio.servers] == epochs  # nobody else was troubled
 
 
 @pytest.mark.parametrize("index", [0, 1, 2])
