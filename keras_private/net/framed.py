@@ -10,11 +10,17 @@ takes at the slowest rate we put up with. Nobody can hold a thread for ever.
 
 `close` may come from any thread. It shuts the socket down, which ends every wait; the file descriptor itself goes
 when the last thread has left, since its number might already mean another file.
+
+Whatever ends a frame in the middle, Ctrl-C too, closes the connection: the next bytes would be taken for a header. And
+a connection belongs to the process that made it: a fork has the same keys and counters, and two who encrypt with the
+same ones give both their messages away.
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
+import os
 import select
 import socket
 import ssl
@@ -23,7 +29,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from keras_private.errors import FrameError, LinkError, LinkTimeoutError
+from keras_private.errors import FrameError, LinkError, LinkTimeoutError, StateError
 from keras_private.net.frames import (
     HEADER_BYTES,
     MAX_MESSAGE_BYTES,
@@ -40,6 +46,7 @@ from keras_private.net.tls import link_error
 
 SLOWEST_BYTES_PER_SECOND = 100_000
 _CHUNK = 1 << 18  # bytes given to OpenSSL at once; it cuts them into records of 16 kB
+_STEP = 1 << 16  # bytes taken from OpenSSL at once
 
 
 class Detached(NamedTuple):
@@ -75,6 +82,7 @@ class Connection:
         self._received = 0
         self._users = 0
         self._closed = ""
+        self._process = os.getpid()
 
     def __repr__(self) -> str:
         return f"<Connection {self.local.name} ↔ {self.peer.name}{', closed' if self._closed else ''}>"
@@ -97,6 +105,7 @@ class Connection:
             FrameError: the message is too large; nothing was sent.
             LinkTimeoutError: the other side does not read; the connection is closed.
             LinkError: the other side is gone, or the connection was closed.
+            StateError: it is another process's, see the top of this file; so does `receive`.
         """
         self.send_frame(FrameType.MESSAGE, buffers, self.timeout)
 
@@ -118,6 +127,10 @@ class Connection:
 
     def close(self, reason: str = "closed by this side") -> None:
         """Ends the connection at once and wakes every thread that waits on it. Idempotent."""
+        if self._process != os.getpid():  # the lock may be held for ever, and the connection is another process's
+            self._closed = self._closed or reason
+            self._sock.close()
+            return
         with self._ssl:
             if self._closed:
                 return
@@ -141,7 +154,7 @@ class Connection:
                 deadline = time.monotonic() + timeout
                 while self._wait(select.POLLIN, deadline) and socket.socket.recv(self._sock, _CHUNK):
                     pass
-        except (OSError, LinkError):
+        except (OSError, LinkError, StateError):
             pass
         finally:
             self.close()
@@ -151,7 +164,9 @@ class Connection:
 
         Raises:
             LinkError: it is closed, or another thread is using it.
+            StateError: it is another process's.
         """
+        self._check_process()
         with self._ssl:
             if self._closed or self._users:
                 raise LinkError(self._describe(self._closed or "in use by another thread", "↔"))
@@ -169,13 +184,17 @@ class Connection:
             except FrameError as error:
                 raise FrameError(self._describe(str(error), "→")) from None
             deadline = time.monotonic() + timeout + size / SLOWEST_BYTES_PER_SECOND
-            if size < _CHUNK:
-                self._write(b"".join([header, *map(as_bytes, buffers)]), deadline)
-            else:
-                self._write(header, deadline)
-                for buffer in buffers:
-                    self._write(as_bytes(buffer), deadline)
-            self._sent += 1
+            try:
+                if size < _CHUNK:
+                    self._write(b"".join([header, *map(as_bytes, buffers)]), deadline)
+                else:
+                    self._write(header, deadline)
+                    for buffer in buffers:
+                        self._write(as_bytes(buffer), deadline)
+                self._sent += 1
+            except BaseException:
+                self.close("interrupted")
+                raise
 
     def _write(self, data: bytes | memoryview, deadline: float) -> None:
         view = memoryview(data)
@@ -187,18 +206,30 @@ class Connection:
         """`receive`, for frames of any type."""
         with self._using():
             header = bytearray(HEADER_BYTES)
-            view = memoryview(header)
-            got = self._attempt(self._sock.recv_into, view, time.monotonic() + timeout, "←", idle=True)
-            self._read(view[got:], time.monotonic() + self.timeout)
             try:
-                size = check_header(header, kind, 0, self._received, limit=max_bytes)
-            except FrameError as error:
-                self.close("closed after a wrong frame")
-                raise FrameError(self._describe(str(error), "←")) from None
-            payload = bytearray(size)
-            self._read(memoryview(payload), time.monotonic() + self.timeout + size / SLOWEST_BYTES_PER_SECOND)
-            self._received += 1
-            return bytes(payload)
+                payload = self._receive(header, kind, max_bytes, timeout)
+                self._received += 1
+            except BaseException:
+                if any(header):  # the frame has begun; no header starts with zeros alone
+                    self.close("interrupted")
+                raise
+            return payload
+
+    def _receive(self, header: bytearray, kind: FrameType, max_bytes: int, timeout: float) -> bytes:
+        view = memoryview(header)
+        got = self._attempt(self._sock.recv_into, view, time.monotonic() + timeout, "←", idle=True)
+        self._read(view[got:], time.monotonic() + self.timeout)
+        try:
+            size = check_header(header, kind, 0, self._received, limit=max_bytes)
+        except FrameError as error:
+            self.close("closed after a wrong frame")
+            raise FrameError(self._describe(str(error), "←")) from None
+        deadline = time.monotonic() + self.timeout + size / SLOWEST_BYTES_PER_SECOND
+        # Memory grows with what has come, not with what a header claims. `getvalue` does not copy.
+        payload, step = io.BytesIO(), memoryview(bytearray(min(size, _STEP)))
+        while due := size - payload.tell():
+            payload.write(step[: self._attempt(self._sock.recv_into, step[:due], deadline, "←")])
+        return payload.getvalue()
 
     def _read(self, view: memoryview, deadline: float) -> None:
         while view:
@@ -209,6 +240,7 @@ class Connection:
     @contextlib.contextmanager
     def _using(self) -> Iterator[None]:
         """Counts the threads inside, so that the last one out can close the file descriptor."""
+        self._check_process()
         with self._ssl:
             if self._closed:
                 raise LinkError(self._describe(self._closed, "↔"))
@@ -220,6 +252,12 @@ class Connection:
                 self._users -= 1
                 if self._closed and not self._users:
                     self._sock.close()
+
+    def _check_process(self) -> None:
+        if self._process != os.getpid():
+            raise StateError(
+                self._describe("this connection is of the process that forked; connect anew in this one", "↔")
+            )
 
     def _attempt(
         self, call: Callable[[memoryview], int], view: memoryview, deadline: float, arrow: str, idle: bool = False

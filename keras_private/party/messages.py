@@ -374,6 +374,7 @@ def decode(data: bytes) -> Message:
         FrameError: it is not exactly one well-formed message; says what is wrong, never what the bytes were.
     """
     try:
+        _check_structure(data)
         fields = msgpack.unpackb(
             data,
             raw=False,
@@ -383,7 +384,7 @@ def decode(data: bytes) -> Message:
             max_str_len=_MAX_TEXT,
             max_ext_len=0,
         )
-    except (ValueError, TypeError, RecursionError, msgpack.UnpackException):
+    except (ValueError, TypeError, IndexError, RecursionError, msgpack.UnpackException):
         raise FrameError("a message that is not msgpack") from None
     if type(fields) is not dict:
         raise FrameError("a message that is not a map of fields")
@@ -397,3 +398,54 @@ def decode(data: bytes) -> Message:
         if not check(fields[name]):
             raise FrameError(f"a {kind} message whose field {name} is malformed")
     return cls(**fields)
+
+
+# Of the msgpack types with a first byte from 0xc0 on: bytes that follow it, and bytes in front of a string or blob that
+# say its length. All others (extensions, long maps, 0xc1) appear in no message.
+_FOLLOWING = {0xC0: 0, 0xC2: 0, 0xC3: 0, 0xCA: 4, 0xCB: 8, 0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8}
+_FOLLOWING |= {0xD0: 1, 0xD1: 2, 0xD2: 4, 0xD3: 8}
+_LENGTH = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4}
+
+
+def _check_structure(data: bytes) -> None:
+    """Refuse what is no map of scalars, texts, blobs, and lists of those, before msgpack makes objects of it.
+
+    A nested list of three bytes has msgpack reserve half a megabyte, and a map of one byte becomes hundreds.
+
+    Raises:
+        ValueError, IndexError: it is something else.
+    """
+    if not data:
+        raise ValueError("empty")
+    due = 2 * (data[0] & 0x0F) if data[0] & 0xF0 == 0x80 else 1
+    at, listed = int(data[0] & 0xF0 == 0x80), 0
+    for _ in range(due):
+        at, items = _after(data, at)
+        listed += items
+        if listed > _MAX_ITEMS:
+            raise ValueError("too many items")
+        for _ in range(items):
+            at, nested = _after(data, at)
+            if nested:
+                raise ValueError("a list in a list")
+
+
+def _after(data: bytes, at: int) -> tuple[int, int]:
+    """Where the value at `at` ends or its items begin, and how many items it has if it is a list."""
+    first = data[at]
+    at += 1
+    if first < 0x80 or first >= 0xE0:
+        return at, 0
+    if 0x90 <= first < 0xA0:
+        return at, first & 0x0F
+    if 0xA0 <= first < 0xC0:
+        return at + (first & 0x1F), 0
+    if first in _FOLLOWING:
+        return at + _FOLLOWING[first], 0
+    if first in _LENGTH:
+        start = at + _LENGTH[first]
+        return start + int.from_bytes(data[at:start]), 0
+    if first in (0xDC, 0xDD):
+        start = at + (2 if first == 0xDC else 4)
+        return start, int.from_bytes(data[at:start])
+    raise ValueError("a type that no message has")

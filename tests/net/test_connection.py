@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import ssl
 import struct
 import threading
+import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -16,7 +18,7 @@ import numpy as np
 import pytest
 import trustme
 
-from keras_private.errors import ConfigError, FrameError, LinkError, LinkTimeoutError
+from keras_private.errors import ConfigError, FrameError, LinkError, LinkTimeoutError, StateError
 from keras_private.net import framed
 from keras_private.net.certificates import create_authority, issue
 from keras_private.net.connection import Connection, Listener, connect, format_address
@@ -185,6 +187,81 @@ def test_finish_lets_the_last_answer_arrive(pairs: Pairs, pool: ThreadPoolExecut
     bob.close()
     ending.result(10.0)
     assert server.closed
+
+
+@pytest.mark.parametrize("came", [0, 1])
+def test_a_claimed_size_takes_no_memory(pairs: Pairs, closing: ExitStack, came: int) -> None:
+    bob, server = pairs()
+    sock = bare(bob, closing)
+    sock.sendall(pack_header(64 << 20, FrameType.MESSAGE, 0, 0) + bytes(came))
+    sock.close()
+    tracemalloc.start()
+    try:
+        assert "it closed the connection" in str(failure(server.receive))
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+class Interrupt:
+    """Stands for a connection's `_attempt`: Ctrl-C at call number `at`, after the call."""
+
+    def __init__(self, connection: Connection, at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.attempt, self.left = connection._attempt, at
+        monkeypatch.setattr(connection, "_attempt", self)
+
+    def __call__(self, *arguments: object, **keywords: object) -> int:
+        moved = self.attempt(*arguments, **keywords)  # type: ignore[arg-type]
+        if not self.left:
+            raise KeyboardInterrupt
+        self.left -= 1
+        return moved
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_ctrl_c_within_a_frame_closes(pairs: Pairs, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    bob, server = pairs()
+    bob.send(b"query")
+    with monkeypatch.context() as patch:
+        Interrupt(server, at, patch)
+        with pytest.raises(KeyboardInterrupt):
+            server.receive()
+    assert "interrupted" in str(failure(server.receive))
+
+
+def test_ctrl_c_while_sending_closes(pairs: Pairs, monkeypatch: pytest.MonkeyPatch) -> None:
+    bob, server = pairs()
+    with monkeypatch.context() as patch:
+        Interrupt(bob, 0, patch)
+        with pytest.raises(KeyboardInterrupt):
+            bob.send(bytes(1 << 18))  # the header has gone
+    assert "interrupted" in str(failure(lambda: bob.send(b"")))
+    assert "it closed the connection" in str(failure(server.receive))
+
+
+def test_ctrl_c_while_idle_harms_nothing(pairs: Pairs, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> bool:
+        raise KeyboardInterrupt
+
+    bob, server = pairs()
+    with monkeypatch.context() as patch:
+        patch.setattr(server, "_wait", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            server.receive()
+    bob.send(b"query")
+    assert server.receive() == b"query"
+
+
+def test_a_fork_cannot_use_the_connection(pairs: Pairs, monkeypatch: pytest.MonkeyPatch) -> None:
+    bob, server = pairs()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getpid", lambda: -1)  # the child's view; a real fork is tested with the worker
+        for use in (lambda: bob.send(b"x"), lambda: bob.receive(0.1), bob.detach):
+            with pytest.raises(StateError, match="connect anew"):
+                use()
+    assert not bob.closed
+    bob.send(b"ours")
+    assert server.receive() == b"ours"
 
 
 # ---- who may connect

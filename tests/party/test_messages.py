@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import tracemalloc
 
 import msgpack
 import pytest
@@ -100,3 +101,32 @@ def test_a_flipped_byte_never_crashes(kind: str, data: st.DataObject) -> None:
 def test_shares_do_not_show() -> None:
     for cls in (messages.Query, messages.Answer, messages.Weight, messages.Load):
         assert "\\x00\\x00" not in repr(sample(cls))
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        b"\x91" + b"\xdc\xff\xff" * 1000,  # every list reserves 65535 places
+        b"\x81\xa4type" + b"\xdc\xff\xff" * 1000,
+        b"\x81\xa4type\xdc\xff\xff" + (b"\xdc\xff\xff" + b"\x80" * 65535) * 10,
+        b"\x81\xa4type\xdc\xff\xff" + b"\x80" * 65535,
+        b"\x81\xa4type\xde\x00\x01\xa1a\x01",
+        b"\x81" + b"\x80" * 1000,
+        b"\x82\xa1a\xdc\xff\xff" + b"\xa1a" * 65535 + b"\xa1b\xdc\xff\xff" + b"\xa1b" * 65535,
+    ],
+)
+def test_a_bomb_takes_no_memory(bomb: bytes) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(FrameError, match="not msgpack"):
+            messages.decode(bomb)
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_long_lists_read_back() -> None:
+    discard = messages.Discard((ID,) * 60_000, messages.FAILED, "é" * 40)
+    assert messages.decode(messages.encode(discard)) == discard
+    load = messages.Load(ID, bytes(1 << 20))
+    assert messages.decode(messages.encode(load)) == load
