@@ -37,6 +37,7 @@ from keras_private.net.frames import as_bytes
 from keras_private.net.roles import Role
 from keras_private.party.dial import ask, call, error_of
 from keras_private.party.messages import (
+    CONTROL_BYTES,
     ID_BYTES,
     VERSION,
     Answer,
@@ -56,6 +57,7 @@ from keras_private.sharing.share import Package, Part, Share, reconstruct, split
 QUERY_TIMEOUT_S = 600.0
 """How long a query waits for its answer unless told otherwise. It may be asked before the model is served."""
 _GLANCE_S = 0.1  # how long to wait for one party before looking at the others
+_QUERY_OVERHEAD = 256  # bytes of a query that are not its words, and more
 _SEND_ORDER = (1, 2, 0)  # the followers first: the leader has to hear from them
 
 
@@ -76,6 +78,7 @@ class _Pending:
     id: bytes
     rows: int
     deadline: float
+    asked: set[int] = field(default_factory=set)
     answers: dict[int, Answer] = field(default_factory=dict)
     failure: KerasPrivateError | None = None
 
@@ -117,9 +120,11 @@ class TFEWorker:
         self._role = Role("client", name)
         self._timeout = _seconds(timeout)
         self._lock = threading.RLock()
+        self._process = os.getpid()
         self._cluster: Cluster | None = None
         self._shapes: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
         self._channels: list[Channel] = []
+        self._answer_bytes = CONTROL_BYTES  # the largest message that a party has reason to send on these channels
         self._model: Description | None = None
         self._order: deque[_Pending] = deque()
         self._open: dict[bytes, _Pending] = {}
@@ -161,11 +166,26 @@ class TFEWorker:
                 f"this worker stands for the party at {self.host}; a client is a TFEWorker() without a host"
             )
         shapes = (_shape(input_shape, "input_shape"), _shape(output_shape, "output_shape"))
-        with self._lock:
+        with self._locked():
             self.close()
             self._cluster, self._shapes = cluster, shapes
             self._connect()
         return self
+
+    def _locked(self) -> threading.RLock:
+        """The lock. In the child of a fork a new one: there the old may be held for ever, the channels are another's.
+
+        They are left alone, neither used nor closed; the child's next query connects anew.
+        """
+        if self._process != os.getpid():
+            self._process, self._lock = os.getpid(), threading.RLock()
+            self._forget()
+        return self._lock
+
+    def _forget(self) -> None:
+        self._channels, self._model = [], None
+        self._open.clear()
+        self._order.clear()
 
     def _connect(self) -> None:
         if self._cluster is None:
@@ -184,6 +204,7 @@ class TFEWorker:
                 channel.close()
             raise
         self._channels, self._model = channels, models[0]
+        self._answer_bytes = CONTROL_BYTES
 
     def _check_shapes(self, model: Description) -> None:
         for what, ours, theirs in zip(
@@ -196,13 +217,12 @@ class TFEWorker:
                 )
 
     def close(self) -> None:
-        """Leave the parties; queries that wait are taken back. Idempotent."""
-        with self._lock:
+        """Leave the parties; queries that wait are taken back. To query again, connect again. Idempotent."""
+        with self._locked():
             for channel in self._channels:
                 channel.close()
-            self._channels, self._model = [], None
-            self._open.clear()
-            self._order.clear()
+            self._forget()
+            self._cluster = None
 
     def __enter__(self) -> TFEWorker:
         return self
@@ -231,38 +251,51 @@ class TFEWorker:
             IntegrityError: the parties' shares of the answer disagree.
             LinkError: a party cannot be reached, or there was no answer in time.
         """
-        with self._lock:
+        with self._locked():
             return self._result(self._send(data, timeout))
 
     def query_model_async(self, data: ArrayLike, timeout: float | None = None) -> None:
         """Send a query and return; `query_model_join` waits for its answer. Raises as `query_model`."""
-        with self._lock:
+        with self._locked():
             self._order.append(self._send(data, timeout))
 
     def query_model_join(self) -> NDArray[np.float32]:
         """The answer to the oldest query of `query_model_async` that was not joined. Raises as `query_model`."""
-        with self._lock:
+        with self._locked():
             if not self._order:
                 raise StateError("no query is on its way; call query_model_async first")
             return self._result(self._order.popleft())
 
     def _send(self, data: ArrayLike, timeout: float | None) -> _Pending:
+        for index, channel in enumerate(self._channels):
+            if channel.closed:  # by Ctrl-C in the middle of a message
+                self._lost(index, LinkError("the connection was interrupted"))
+                break
         if self._model is None or not self._channels:
             self._connect()
-        model = self._model
-        if model is None:
+        model, cluster = self._model, self._cluster
+        if model is None or cluster is None:
             raise StateError("this client is not connected; call connect_to_model first")
         values = _checked(data, model)
+        _check_size(len(values), model, cluster.config.limits.request_mb, cluster.config.limits.request_bytes)
         packages = split(fixed.encode(values, model.precision))
         seconds = self._timeout if timeout is None else _seconds(timeout)
         pending = _Pending(os.urandom(ID_BYTES), len(values), time.monotonic() + seconds)
         self._open[pending.id] = pending
-        for index in _SEND_ORDER:
-            try:
-                self._channels[index].send(encode(_query(pending, model, packages[index])))
-            except LinkError as error:
-                self._lost(index, error)
-                break
+        # A late answer to a larger query, given up meanwhile, may come too: the limit never shrinks.
+        self._answer_bytes = max(self._answer_bytes, CONTROL_BYTES + 16 * len(values) * math.prod(model.output_shape))
+        try:
+            for index in _SEND_ORDER:
+                pending.asked.add(index)
+                try:
+                    self._channels[index].send(encode(_query(pending, model, packages[index])))
+                except LinkError as error:
+                    self._lost(index, error)
+                    break
+        except BaseException:  # Ctrl-C too
+            self._open.pop(pending.id, None)
+            self._cancel(pending)
+            raise
         return pending
 
     def _result(self, pending: _Pending) -> NDArray[np.float32]:
@@ -294,7 +327,7 @@ class TFEWorker:
             if index in pending.answers or pending.failure is not None:
                 continue
             try:
-                message = decode(channel.receive(patience))
+                message = decode(channel.receive(patience, self._answer_bytes))
             except LinkTimeoutError as error:
                 if channel.closed:
                     self._lost(index, error)
@@ -326,7 +359,7 @@ class TFEWorker:
     def _cancel(self, pending: _Pending) -> None:
         """Nobody waits for this answer any more: let the parties forget the request."""
         for index, channel in enumerate(self._channels):
-            if index not in pending.answers:
+            if index in pending.asked and index not in pending.answers:
                 try:
                     channel.send(encode(Cancel(pending.id)))
                 except LinkError:
@@ -386,6 +419,18 @@ def _checked(data: ArrayLike, model: Description) -> NDArray[Any]:
             f"to {model.input_range[1]:g}; scale the data as for training"
         )
     return values
+
+
+def _check_size(rows: int, model: Description, megabytes: int, limit: int) -> None:
+    """Refuse what the parties would hang up on: of a query's two parts one is a seed, the other 8 bytes a number.
+
+    Raises:
+        InputError: the query is over the cluster's limit; names the largest batch that is not.
+    """
+    most = (limit - _QUERY_OVERHEAD) // (8 * math.prod(model.input_shape))
+    if rows > most:
+        advice = f"ask at most {most} at once" if most else "request_mb in cluster.yaml must be raised"
+        raise InputError(f"a query of {rows} rows is over the cluster's limit of {megabytes} MB; {advice}")
 
 
 def _check_same(models: list[Description]) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import select
+import signal
 import subprocess
 import sys
 import time
+import warnings
 from typing import Any
 
 import numpy as np
@@ -16,6 +20,7 @@ from keras_private.errors import (
     InputError,
     IntegrityError,
     LinkTimeoutError,
+    PartyError,
     RefusedError,
     StateError,
 )
@@ -240,3 +245,100 @@ def test_no_cluster_and_no_timeout() -> None:
     for wrong in ("x", float("nan"), 0, -1.0, None):
         with pytest.raises(InputError, match="seconds above 0"):
             TFEWorker(timeout=wrong)  # type: ignore[arg-type]
+
+
+def test_the_largest_query_fits_the_limit() -> None:
+    model = worker.Description(bytes(16), "", (20_000,), (1,), None, 16, 128)
+    worker._check_size(6, model, 1, 2**20)
+    packages = worker.split(np.zeros((6, 20_000), np.uint64))
+    pending = worker._Pending(bytes(16), 6, 0.0)
+    sizes = [len(worker.encode(worker._query(pending, model, package))) for package in packages]
+    assert max(sizes) <= 6 * 20_000 * 8 + worker._QUERY_OVERHEAD < 2**20
+    with pytest.raises(InputError, match="7 rows is over the cluster's limit of 1 MB; ask at most 6 at once"):
+        worker._check_size(7, model, 1, 2**20)
+    with pytest.raises(InputError, match=r"request_mb in cluster\.yaml must be raised"):
+        worker._check_size(1, worker.Description(bytes(16), "", (200_000,), (1,), None, 16, 128), 1, 2**20)
+
+
+def test_nothing_over_the_limit_leaves(
+    client: Any, tiny: Any, memory_cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "_QUERY_OVERHEAD", memory_cluster.config.limits.request_bytes - 2 * 6 * 8)
+    with pytest.raises(InputError, match="at most 2 at once"):
+        client.query_model(tiny.batch(3))
+    assert not client._open
+    assert all(status.waiting == 0 for status in memory_cluster.status().values())
+
+
+@pytest.mark.parametrize("sent", [0, 1, 2])
+def test_ctrl_c_while_sending_takes_the_query_back(
+    memory_cluster: Any, client: Any, tiny: Any, waiting_model: Any, until: Any, sent: int
+) -> None:
+    index = worker._SEND_ORDER[sent]
+    with pytest.MonkeyPatch.context() as patch:
+        original = worker._query
+
+        def interrupt(pending: Any, model: Any, package: Any) -> Any:
+            if len(pending.asked) > sent:
+                client._channels[index].close("interrupted")  # what a connection does in the middle of a frame
+                raise KeyboardInterrupt
+            return original(pending, model, package)
+
+        patch.setattr(worker, "_query", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            client.query_model(tiny.batch(1))
+    assert not client._open
+    until(lambda: all(status.waiting == 0 for status in memory_cluster.status().values()), "the parties forget it")
+    client.query_model_async(tiny.batch(2))  # connects anew
+    waiting_model.serve(1)
+    np.testing.assert_allclose(client.query_model_join(), tiny.expected(tiny.batch(2)), atol=1e-3)
+
+
+def test_no_query_after_close(client: Any, tiny: Any) -> None:
+    client.close()
+    with pytest.raises(StateError, match="connect_to_model first"):
+        client.query_model(tiny.batch(1))
+
+
+def test_an_answer_larger_than_the_query_is_not_taken(client: Any, tiny: Any) -> None:
+    client.query_model_async(tiny.batch(128))
+    channel = client._channels[1]
+    channel._wire.messages[channel._side].append(bytes((1 << 20) + 16 * 128 * 3 + 1))
+    with pytest.raises(PartyError, match=r"server1 is gone.*over the limit of 1054720"):
+        client.query_model_join()
+
+
+def test_a_fork_connects_anew(process_cluster: Any, tiny: Any, serving: Any) -> None:
+    data = tiny.batch(2)
+    with serving(process_cluster, tiny), TFEWorker() as client:
+        client.connect_to_model(tiny.input_shape, tiny.output_shape, process_cluster)
+        client.query_model(data)
+        ours = list(client._channels)
+        reading, writing = os.pipe()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # this process has threads; the child uses none of them
+            child = os.fork()
+        if not child:
+            try:
+                told = 0
+                for channel in ours:
+                    try:
+                        channel.send(b"")
+                    except StateError:
+                        told += 1
+                error = np.abs(client.query_model(data, timeout=20) - tiny.expected(data)).max()
+                client.close()
+                os.write(writing, b"ok" if told == 3 and error < 1e-3 else b"wrong")
+            finally:
+                os._exit(0)
+        os.close(writing)
+        try:
+            ready, _, _ = select.select([reading], [], [], 30)
+            assert ready
+            assert os.read(reading, 10) == b"ok"
+        finally:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            os.close(reading)
+        assert client._channels == ours
+        np.testing.assert_allclose(client.query_model(data), tiny.expected(data), atol=1e-3)
