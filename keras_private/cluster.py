@@ -182,24 +182,30 @@ class TFECluster:
             if self._started:
                 return self
             try:
+                atexit.register(self.stop)
                 if self._local:
                     self._start_threads()
                 else:
                     self._start_processes(timeout)
+                self._started = True
             except BaseException:
-                self._end()
+                self._stop()
                 raise
-            self._started = True
-            atexit.register(self.stop)
         return self
 
     def stop(self) -> None:
-        """Stop the parties that were started from here. The second time it does nothing."""
+        """Stop the parties that were started from here. The second time it does nothing.
+
+        If Ctrl-C ends it half-way, the next call stops the rest.
+        """
         with self._lock:
-            if self._started:
-                self._started = False
-                atexit.unregister(self.stop)
-                self._end()
+            if self._started or self._processes or self._servers:
+                self._stop()
+
+    def _stop(self) -> None:
+        self._end()
+        self._started = False
+        atexit.unregister(self.stop)
 
     def __enter__(self) -> TFECluster:
         return self.start()

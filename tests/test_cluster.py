@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
+from keras_private import cluster as cluster_module
 from keras_private.cluster import TFECluster
 from keras_private.config import PARTY_NAMES
 from keras_private.errors import ConfigError, StartError, StateError
@@ -98,6 +99,32 @@ def test_threads_end_with_an_in_process_cluster(until: Any, tiny: Any, serving: 
     with TFECluster(TFEWorker(), TFEWorker(), TFEWorker()) as cluster, serving(cluster, tiny):
         assert set(threading.enumerate()) - before
     until(lambda: not set(threading.enumerate()) - before, "every thread ends")
+
+
+def test_ctrl_c_while_stopping_leaves_nothing_behind(make_config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = children()
+    with TFECluster.from_config(make_config()) as cluster:
+        pids = set(cluster.pids.values())
+        with monkeypatch.context() as patch:
+            patch.setattr(cluster_module._PartyProcess, "wait_stopped", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                cluster.stop()
+        assert set(cluster.pids.values()) == pids
+        cluster.stop()
+        assert children() == before
+        assert not cluster.pids
+        # The same when it comes while a failed start cleans up.
+        with monkeypatch.context() as patch:
+            patch.setattr(cluster_module._PartyProcess, "wait_ready", lambda *_: interrupt(None))
+            patch.setattr(cluster_module._PartyProcess, "wait_stopped", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                cluster.start()
+        assert not cluster.started
+        assert len(cluster.pids) == 3
+    assert children() == before
 
 
 @pytest.mark.parametrize("index", [0, 1, 2])
