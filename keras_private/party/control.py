@@ -147,8 +147,9 @@ class Followers:
             with self._changed:
                 self._models[index] = message
                 self._changed.notify_all()
-            if self._queue.serving and (obstacle := self.obstacle()):
-                self._queue.stop_serving(obstacle)
+            serving = self._queue.current
+            if serving and (obstacle := self.obstacle()):
+                self._queue.stop_serving(serving, obstacle)
         elif isinstance(message, LaneFailed) and message.lane < len(self.lanes):
             self.lanes[message.lane].failed(index, message)
         else:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -41,12 +42,27 @@ class Shelf:
 
     def __init__(self, changed: Callable[[HeldModel | None], None]) -> None:
         self._lock = threading.Lock()
+        self._upload = threading.Lock()
         self._model: HeldModel | None = None
         self._changed = changed
 
     @property
     def model(self) -> HeldModel | None:
         return self._model
+
+    @contextlib.contextmanager
+    def uploading(self) -> Iterator[None]:
+        """The one upload that a party takes in at a time: so no more than one model's memory waits for its end.
+
+        Raises:
+            RefusedError: there is one already.
+        """
+        if not self._upload.acquire(blocking=False):
+            raise RefusedError("another model is being uploaded; try again")
+        try:
+            yield
+        finally:
+            self._upload.release()
 
     def check_owner(self, owner: str) -> None:
         """Raises:

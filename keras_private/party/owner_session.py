@@ -36,7 +36,7 @@ from keras_private.party.messages import (
 from keras_private.party.models import Upload
 from keras_private.party.network import Channel
 from keras_private.party.node import Node
-from keras_private.party.queue import LeaderQueue
+from keras_private.party.queue import LeaderQueue, Serving
 from keras_private.plan.serialise import MAX_BYTES as MAX_PLAN_BYTES
 
 IDLE_S = 60.0
@@ -68,7 +68,7 @@ class OwnerSession:
         self._owner = str(channel.peer)
         self._leading = leading
         self._status = status
-        self._serving = False
+        self._serving: Serving | None = None
 
     def run(self) -> None:
         """Serve the owner until they go away. If they were serving the model, serving pauses: queries wait.
@@ -81,9 +81,8 @@ class OwnerSession:
             while True:
                 self._handle(self._receive())
         finally:
-            if self._serving and self._leading:
+            if self._leading and self._leading[0].stop_serving(self._serving, "the owner's connection ended"):
                 self._node.log.info("serving paused", owner=self._owner)
-                self._leading[0].stop_serving("the owner's connection ended")
 
     def _receive(self) -> Message:
         while True:
@@ -115,8 +114,12 @@ class OwnerSession:
         self._channel.send(encode(answer))
 
     def _load(self, load: Load) -> Loaded:
-        node = self._node
         self._check_free()
+        with self._node.shelf.uploading():
+            return self._take_in(load)
+
+    def _take_in(self, load: Load) -> Loaded:
+        node = self._node
         upload = Upload(load, self._owner, node.config.limits)
         self._channel.send(encode(Accepted()))
         self._receive_weights(upload)
@@ -152,8 +155,9 @@ class OwnerSession:
 
     def _stop(self, stop: Stop) -> Stopped:
         shelf = self._node.shelf
+        serving = self._leading[0].current if self._leading else None  # before the look at whose model it is
         if self._leading and shelf.owned(stop.model, self._owner):
-            self._leading[0].stop_serving()
+            self._leading[0].stop_serving(serving)
         if shelf.remove(stop.model, self._owner):
             self._node.log.info("model stopped", owner=self._owner)
         return Stopped()
@@ -171,20 +175,18 @@ class OwnerSession:
             raise RefusedError("the model is being served already")
         if obstacle := followers.wait_agreed(min(_REPORTS_S, self._node.timeout)):
             raise RefusedError(obstacle)
-        self._serving = True
-        queue.start_serving(serve.num_requests)
+        self._serving = serving = queue.start_serving(serve.num_requests)
         self._node.log.info("serving", owner=self._owner, requests=serve.num_requests)
-        threading.Thread(target=self._report, args=(queue,), name="server0 progress", daemon=True).start()
+        threading.Thread(target=self._report, args=(queue, serving), name="server0 progress", daemon=True).start()
 
-    def _report(self, queue: LeaderQueue) -> None:
+    def _report(self, queue: LeaderQueue, serving: Serving) -> None:
         """Tell the owner how far serving has come, until it ends."""
         served, done, because = -1, False, ""
         try:
             while not done:
-                served, done, because = queue.wait_progress(served, IDLE_S, _GATHER_S if served >= 0 else 0.0)
+                served, done, because = queue.wait_progress(serving, served, IDLE_S, _GATHER_S if served >= 0 else 0.0)
                 if not because:
                     self._channel.send(encode(Progress(served, queue.waiting, done)))
-            self._serving = False
             if because:
                 self._channel.send(encode(Error(REFUSED, because)))
             self._node.log.info("serving ended", served=served, cause=because or "done")

@@ -54,6 +54,20 @@ class Request:
         return 2 * self.share.mine.nbytes
 
 
+@dataclass(slots=True, eq=False)
+class Serving:
+    """One owner's serving, from start to end. Whoever began it holds it, and so can end no other."""
+
+    budget: int | None
+    """Requests that may still be taken; None: any number."""
+    claimed: int = 0
+    """Of the budget, by runs that have not ended."""
+    served: int = 0
+    over: bool = False
+    because: str = ""
+    since: float = field(default_factory=time.monotonic)
+
+
 class RequestQueue:
     """What one party holds. Thread-safe.
 
@@ -82,10 +96,21 @@ class RequestQueue:
                 raise RefusedError("this request id is in use already; use a new random one")
             if len(self._requests) >= self._limit:
                 raise RefusedError(f"the queue is full ({self._limit} requests wait already); try again later")
-            if self._bytes + request.size > self._max_bytes and self._requests:
-                raise RefusedError("the queue is full (no memory for another request of this size); try again later")
+            self.check_room(request.size)
             self._requests[request.id] = request
             self._bytes += request.size
+
+    def check_room(self, nbytes: int) -> None:
+        """Whether a request of this size would fit now: ask before its seeds are expanded.
+
+        Raises:
+            RefusedError: it would not, or never will.
+        """
+        if nbytes > self._max_bytes:
+            raise RefusedError("the request is larger than the queue's whole memory; send fewer rows at once")
+        with self._lock:
+            if self._bytes + nbytes > self._max_bytes:
+                raise RefusedError("the queue is full (no memory for another request of this size); try again later")
 
     def pick(self, ids: Iterable[bytes]) -> list[Request]:
         """Remove and return these requests; those that are not here are left out."""
@@ -148,14 +173,9 @@ class LeaderQueue(RequestQueue):
         self._discard = discard
         self._holds: dict[bytes, dict[int, tuple[Hold, float]]] = {}
         self._gone: dict[bytes, tuple[str, str]] = {}  # discarded lately: a follower may hear of them only now
-        self._running: set[bytes] = set()
-        self._ended = ""
+        self._running: dict[bytes, Serving] = {}  # under which serving each run began
+        self._serving: Serving | None = None
         self._over = threading.Condition(self._lock)  # serving has ended
-        self._budget: int | None = 0  # requests that may still be taken; None: any number
-        self._claimed = 0  # of the budget, by runs that have not ended
-        self.serving = False
-        self.served = 0  # since serving began
-        self._serving_since = 0.0
         self._lanes_up = 0
         self._lane_down_since = 0.0
 
@@ -173,9 +193,7 @@ class LeaderQueue(RequestQueue):
 
     def drop(self, id_: bytes) -> None:
         """A client took a request back, at any of the parties."""
-        with self._lock:
-            if id_ in self._running:
-                return  # too late: it runs to its end, and the answer goes nowhere
+        # If it runs already, it is too late: it runs to its end, and the answer goes nowhere.
         self.discard([id_], REFUSED, "the client took the request back")
 
     def forget_party(self, index: int, text: str) -> None:
@@ -183,20 +201,34 @@ class LeaderQueue(RequestQueue):
         with self._lock:
             lost = [id_ for id_, holds in self._holds.items() if index in holds and id_ not in self._running]
             lost += [id_ for id_ in self._requests if id_ not in self._running and id_ not in lost]
-        self.discard(lost, FAILED, text)
+            removed = self._forget(lost, FAILED, text)
+        self._tell(lost, removed, FAILED, text)
+
+    def ids_of_other_models(self, model: bytes) -> list[bytes]:
+        with self._lock:
+            return [id_ for id_ in super().ids_of_other_models(model) if id_ not in self._running]
 
     def discard(self, ids: list[bytes], code: str, text: str) -> None:
-        """None of these will run: tell our clients, and the followers."""
-        if not ids:
-            return
+        """None of these will run, except those that do already: tell our clients, and the followers."""
         with self._lock:
-            for id_ in ids:
-                self._holds.pop(id_, None)
-                self._gone[id_] = (code, text)
-            while len(self._gone) > _REMEMBERED:
-                del self._gone[next(iter(self._gone))]
-        self.refuse(ids, code, text)
-        self._discard(ids, code, text)
+            ids = [id_ for id_ in ids if id_ not in self._running]
+            removed = self._forget(ids, code, text)
+        self._tell(ids, removed, code, text)
+
+    def _forget(self, ids: list[bytes], code: str, text: str) -> list[Request]:
+        """Remove and mark, under the lock under which they were found not to run: no lane can take them between."""
+        for id_ in ids:
+            self._holds.pop(id_, None)
+            self._gone[id_] = (code, text)
+        while len(self._gone) > _REMEMBERED:
+            del self._gone[next(iter(self._gone))]
+        return self._pick(ids)
+
+    def _tell(self, ids: list[bytes], removed: list[Request], code: str, text: str) -> None:
+        for request in removed:
+            request.refuse(request.id, code, text)
+        if ids:
+            self._discard(ids, code, text)
 
     def _judge(self, id_: bytes) -> None:
         """Wake the lanes if a request can run now; discard it if it never will."""
@@ -213,26 +245,50 @@ class LeaderQueue(RequestQueue):
 
     # Serving
 
-    def start_serving(self, total: int | None) -> None:
-        """Let runs happen: `total` requests, or any number."""
+    @property
+    def current(self) -> Serving | None:
+        """The serving that goes on now."""
+        return self._serving
+
+    @property
+    def serving(self) -> bool:
+        """Whether runs may begin."""
+        return self._serving is not None
+
+    def start_serving(self, total: int | None) -> Serving:
+        """Let runs happen: `total` requests, or any number. The result is what ends this serving, and no other.
+
+        Raises:
+            RefusedError: serving goes on already.
+        """
         with self._lock:
-            self.serving, self.served, self._budget, self._ended = True, 0, total, ""
-            self._serving_since = time.monotonic()
+            if self._serving is not None:
+                raise RefusedError("the model is being served already")
+            self._serving = Serving(total)
             self.changed.notify_all()
+            return self._serving
 
-    def stop_serving(self, because: str = "") -> None:
-        """Let no further run begin; requests that wait go on waiting. `because`: what went wrong, if anything did."""
+    def stop_serving(self, serving: Serving | None, because: str = "") -> bool:
+        """Let no further run begin under this serving; requests that wait go on waiting.
+
+        Args:
+            because: what went wrong, if anything did.
+
+        Returns:
+            whether it was going on until now.
+        """
         with self._lock:
-            if self.serving:
-                self._end_serving(because)
+            if serving is None or self._serving is not serving:
+                return False
+            self._serving, serving.over, serving.because = None, True, because
+            self._settled.notify_all()
+            self._over.notify_all()
+            return True
 
-    def _end_serving(self, because: str) -> None:
-        self.serving, self._budget, self._ended = False, 0, because
-        self._settled.notify_all()
-        self._over.notify_all()
-
-    def wait_progress(self, served: int, timeout: float, gather: float = 0.0) -> tuple[int, bool, str]:
-        """Wait until more than `served` requests were served, or serving has ended.
+    def wait_progress(
+        self, serving: Serving, served: int, timeout: float, gather: float = 0.0
+    ) -> tuple[int, bool, str]:
+        """Wait until more than `served` requests were served, or this serving has ended.
 
         Args:
             gather: seconds to wait on for more of them, so that who follows is not told of every single one.
@@ -241,9 +297,9 @@ class LeaderQueue(RequestQueue):
             how many were served, whether serving has ended, and what went wrong if something did.
         """
         with self._lock:
-            self._settled.wait_for(lambda: self.served > served or not self.serving, timeout)
-            self._over.wait_for(lambda: not self.serving, gather)
-            return self.served, not self.serving, self._ended
+            self._settled.wait_for(lambda: serving.served > served or serving.over, timeout)
+            self._over.wait_for(lambda: serving.over, gather)
+            return serving.served, serving.over, serving.because
 
     def lane_is(self, up: bool) -> None:
         """A lane came up or went down."""
@@ -258,10 +314,10 @@ class LeaderQueue(RequestQueue):
         """
         with self._lock:
             while not stop():
-                batch = self._next_batch(max_rows)
-                if batch:
-                    self._running.update(request.id for request in batch)
-                    self._claimed += len(batch)
+                serving = self._serving
+                if serving and (batch := self._next_batch(serving, max_rows)):
+                    self._running.update((request.id, serving) for request in batch)
+                    serving.claimed += len(batch)
                     return batch
                 self.changed.wait(_LOOK_UP_S)
             return []
@@ -269,24 +325,27 @@ class LeaderQueue(RequestQueue):
     def finish(self, ids: list[bytes], *, served: bool) -> list[Request]:
         """A run has ended: remove its requests from the queue and return those that still wait for their answer."""
         with self._lock:
-            self._claimed -= len(ids)
-            if served:
-                self.served += len(ids)
-                if self._budget is not None and self.serving:
-                    self._budget -= len(ids)
-                    if self._budget <= 0:
-                        self._end_serving("")
-            self._running.difference_update(ids)
             for id_ in ids:
                 self._holds.pop(id_, None)
+                if serving := self._running.pop(id_, None):  # perhaps an earlier one: it does not count in this one
+                    self._count(serving, served=served)
             if not served:
                 self.changed.notify_all()  # others may run in their place
             self._settled.notify_all()
             return self._pick(ids)
 
-    def _next_batch(self, max_rows: int) -> list[Request]:
-        allowed = len(self._requests) if self._budget is None else self._budget - self._claimed
-        if not self.serving or allowed <= 0:
+    def _count(self, serving: Serving, *, served: bool) -> None:
+        serving.claimed -= 1
+        if served:
+            serving.served += 1
+            if serving.budget is not None:
+                serving.budget -= 1
+                if serving.budget <= 0:
+                    self.stop_serving(serving)
+
+    def _next_batch(self, serving: Serving, max_rows: int) -> list[Request]:
+        allowed = len(self._requests) if serving.budget is None else serving.budget - serving.claimed
+        if allowed <= 0:
             return []
         batch: list[Request] = []
         rows = 0
@@ -309,10 +368,10 @@ class LeaderQueue(RequestQueue):
         now = time.monotonic()
         late: dict[str, list[bytes]] = {}
         with self._lock:
-            if not self.serving:
+            if self._serving is None:
                 return
-            since = max(self._serving_since, self._lane_down_since if self._lanes_up == 0 else 0.0)
-            for id_ in {*self._requests, *self._holds} - self._running:
+            since = max(self._serving.since, self._lane_down_since if self._lanes_up == 0 else 0.0)
+            for id_ in {*self._requests, *self._holds} - self._running.keys():
                 request, holds = self._requests.get(id_), self._holds.get(id_, {})
                 first = min([request.arrived] if request else [at for _, at in holds.values()])
                 if (request and self._complete(id_) and self._lanes_up) or now - max(first, since) < self._timeout:
@@ -325,8 +384,9 @@ class LeaderQueue(RequestQueue):
                     else f"the three parties were not connected with each other for {self._timeout:g} s"
                 )
                 late.setdefault(text, []).append(id_)
+            removed = {text: self._forget(ids, FAILED, text) for text, ids in late.items()}
         for text, ids in late.items():
-            self.discard(ids, FAILED, text)
+            self._tell(ids, removed[text], FAILED, text)
 
 
 def _contradiction(request: Request, index: int, hold: Hold) -> str:

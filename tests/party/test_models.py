@@ -106,3 +106,17 @@ def test_the_shelf() -> None:
     assert not shelf.remove(bytes(16), "owner:alice")
     shelf.put(bobs)
     assert seen == [alices, None, bobs]
+
+
+def test_one_upload_at_a_time() -> None:
+    shelf = Shelf(lambda _: None)
+
+    def upload(then: Any) -> None:
+        with shelf.uploading():
+            then()
+
+    with pytest.raises(RefusedError, match="another model is being uploaded"):
+        upload(lambda: upload(lambda: None))
+    with pytest.raises(ZeroDivisionError):
+        upload(lambda: 1 / 0)
+    upload(lambda: None)  # whatever ended the ones before

@@ -118,20 +118,20 @@ def test_not_served_not_run(desk: Desk) -> None:
 
 def test_the_budget(desk: Desk) -> None:
     requests = [desk.add() for _ in range(5)]
-    desk.queue.start_serving(3)
+    serving = desk.queue.start_serving(3)
     batch = desk.take()
     assert batch == requests[:3]
     assert desk.take() == []
     desk.queue.finish([request.id for request in batch], served=False)  # failed: they do not count
-    assert desk.queue.wait_progress(0, 0.0) == (0, False, "")
+    assert desk.queue.wait_progress(serving, 0, 0.0) == (0, False, "")
     batch = desk.take()
     assert batch == requests[3:]
     desk.queue.finish([request.id for request in batch], served=True)
-    assert desk.queue.wait_progress(0, 0.0) == (2, False, "")
+    assert desk.queue.wait_progress(serving, 0, 0.0) == (2, False, "")
     last = [desk.add(), desk.add()][0]
     assert desk.take() == [last]
     desk.queue.finish([last.id], served=True)
-    assert desk.queue.wait_progress(2, 0.0) == (3, True, "")
+    assert desk.queue.wait_progress(serving, 2, 0.0) == (3, True, "")
     assert not desk.queue.serving
 
 
@@ -150,11 +150,15 @@ def test_full(desk: Desk) -> None:
 
 def test_full_of_bytes() -> None:
     desk = Desk()
-    queue = RequestQueue(100, 100)
-    queue.add(desk.request(rows=50))  # the first is let in whatever its size: request_mb has limited it
-    with pytest.raises(RefusedError, match="no memory"):
-        queue.add(desk.request())
+    queue = RequestQueue(100, 1600)  # a row of two words takes 32 bytes
+    with pytest.raises(RefusedError, match="fewer rows"):  # also if nothing waits
+        queue.add(desk.request(rows=51))
+    queue.add(desk.request(rows=50))
+    for attempt in (lambda: queue.add(desk.request()), lambda: queue.check_room(1)):
+        with pytest.raises(RefusedError, match="no memory"):
+            attempt()
     queue.refuse_all(FAILED, "gone")
+    queue.check_room(1600)
     queue.add(desk.request())
     assert queue.waiting == 1
 
@@ -237,10 +241,10 @@ def test_expiry_when_no_lane_is_up() -> None:
 
 
 def test_serving_ends_with_a_reason(desk: Desk) -> None:
-    desk.queue.start_serving(None)
-    desk.queue.stop_serving("server1 holds no model")
-    desk.queue.stop_serving()  # the first reason stays
-    assert desk.queue.wait_progress(0, 0.0) == (0, True, "server1 holds no model")
+    serving = desk.queue.start_serving(None)
+    assert desk.queue.stop_serving(serving, "server1 holds no model")
+    assert not desk.queue.stop_serving(serving)  # the first reason stays
+    assert desk.queue.wait_progress(serving, 0, 0.0) == (0, True, "server1 holds no model")
 
 
 def test_take_wakes_up(desk: Desk) -> None:
@@ -279,3 +283,38 @@ def test_only_so_much_is_remembered(desk: Desk, monkeypatch: pytest.MonkeyPatch)
     for number in range(30):
         desk.queue.drop(number.to_bytes(16, "big"))
     assert len(desk.queue._gone) == 10
+
+
+def test_nobody_ends_another_serving(desk: Desk) -> None:
+    first = desk.queue.start_serving(None)
+    with pytest.raises(RefusedError, match="served already"):
+        desk.queue.start_serving(None)
+    desk.queue.stop_serving(first)
+    second = desk.queue.start_serving(None)
+    assert not desk.queue.stop_serving(first, "alice hung up")
+    assert desk.queue.serving
+    assert desk.queue.wait_progress(first, 0, 0.0) == (0, True, "")
+    assert desk.queue.wait_progress(second, 0, 0.0) == (0, False, "")
+
+
+def test_a_run_counts_where_it_began(desk: Desk) -> None:
+    request = desk.add()
+    first = desk.queue.start_serving(1)
+    assert desk.take() == [request]
+    desk.queue.stop_serving(first)
+    second = desk.queue.start_serving(1)
+    desk.queue.finish([request.id], served=True)
+    assert desk.queue.wait_progress(second, 0, 0.0) == (0, False, "")
+    another = desk.add()
+    assert desk.take() == [another]
+
+
+def test_what_runs_is_not_discarded(desk: Desk) -> None:
+    runs, waits = desk.add(), desk.add()
+    desk.queue.start_serving(1)
+    assert desk.take() == [runs]
+    desk.queue.discard([runs.id, waits.id], REFUSED, "the model was stopped")  # found before `take`, say
+    assert desk.refused.keys() == {waits.id}
+    assert [ids for ids, _, _ in desk.discarded] == [[waits.id]]
+    assert desk.queue.ids_of_other_models(b"") == []
+    assert desk.queue.finish([runs.id], served=True) == [runs]
