@@ -119,8 +119,16 @@ def stop(self: Any) -> None:
     """Stop serving, and have the parties forget their shares. Does nothing the second time."""
     with _lock:
         shared = _shared.pop(self, None)
-    if shared is not None:
+    if shared is None:
+        return
+    try:
         shared.owned.stop()
+    except Exception:
+        raise
+    except BaseException:  # Ctrl-C: it can be stopped again
+        with _lock:
+            _shared.setdefault(self, shared)
+        raise
 
 
 def private_summary(self: Any, print_fn: Callable[[str], Any] | None = None) -> None:

@@ -141,6 +141,23 @@ def test_a_context_manager_stops(keras: Any, cluster: TFECluster) -> None:
         client.connect_to_model((1, 4), (1, 3), cluster)
 
 
+def test_ctrl_c_while_stopping_can_be_repeated(
+    keras: Any, cluster: TFECluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    model = functional(keras).share(cluster)
+    with monkeypatch.context() as patch:
+        patch.setattr(hook_module.OwnedModel, "stop", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            model.stop()
+    model.private_summary(lambda _: None)  # still shared
+    model.stop()
+    with TFEWorker() as client, pytest.raises(RefusedError):
+        client.connect_to_model((1, 4), (1, 3), cluster)
+
+
 def test_sharing_again_replaces(keras: Any, cluster: TFECluster) -> None:
     model = functional(keras)
     with model.share(cluster):
