@@ -73,7 +73,8 @@ class RequestQueue:
 
     Args:
         limit: requests that may wait.
-        max_bytes: bytes of shares that may wait.
+        max_bytes: bytes of shares that may wait, without exception. At least twice `request_mb`: two of the three
+            packages spell out one summand, in one message; both summands together take twice that.
     """
 
     def __init__(self, limit: int, max_bytes: int) -> None:
