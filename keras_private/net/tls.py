@@ -156,6 +156,8 @@ def explain(error: BaseException) -> str:
     """The cause of a failed connection, in words an operator can act on."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return _VERIFY_CODES.get(error.verify_code, f"its certificate was not accepted: {error.verify_message}")
+    if isinstance(error, ssl.SSLEOFError):
+        return "it closed the connection"
     if isinstance(error, ssl.SSLError):
         return _REASONS.get(error.reason or "", f"TLS failed: {(error.reason or str(error)).lower().replace('_', ' ')}")
     if isinstance(error, ConnectionRefusedError):
