@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import threading
+from collections import deque
 from collections.abc import Callable
 
 from keras_private.errors import FrameError, InputError, KerasPrivateError, LinkError, LinkTimeoutError, RefusedError
@@ -28,7 +29,8 @@ from keras_private.party.queue import Request
 from keras_private.sharing.share import Package, Share
 
 IDLE_S = 60.0
-_AT_ONCE = 1 << 16  # an answer up to this size fits into a socket that says it has room
+_AT_ONCE = 1 << 14  # an answer up to this size fits into a socket that says it has room
+_OUTBOX_BYTES = 1 << 26  # answers that a client has not read yet; beyond that it is cut off
 
 
 class ClientSession:
@@ -47,6 +49,11 @@ class ClientSession:
         self._admit = admit
         self._drop = drop
         self._open: set[bytes] = set()
+        self._lock = threading.Lock()  # around the four fields below; never held while sending
+        self._outbox: deque[bytes] = deque()
+        self._waiting = 0  # bytes in the outbox, and of what its thread is sending
+        self._writing = False  # somebody sends; nobody else may, or they would wait for the connection
+        self._gone = False
 
     def run(self) -> None:
         """Serve the client until it goes away.
@@ -65,11 +72,17 @@ class ClientSession:
                     continue
                 self._handle(decode(data))
         finally:
+            self._forget()
             for id_ in list(self._open):
                 self._drop(id_)
 
     def _handle(self, message: Message) -> None:
         if isinstance(message, Query):
+            if message.request in self._open:  # the first one stays as it is
+                self._deliver(
+                    Error(REFUSED, "this request was sent twice; give each an id of its own", message.request)
+                )
+                return
             try:
                 self._query(message)
             except (RefusedError, InputError) as error:
@@ -84,7 +97,7 @@ class ClientSession:
                 answer: Message = self._describe(self._model())
             except RefusedError as error:
                 answer = Error(REFUSED, str(error))
-            self._channel.send(encode(answer))
+            self._deliver(answer)
         else:
             raise FrameError(f"a client may not send a {message.kind} message")
 
@@ -131,18 +144,58 @@ class ClientSession:
         self._deliver(Error(code, text, id_))
 
     def _deliver(self, message: Message) -> None:
-        """Send without ever making a lane wait for a client that does not read."""
+        """Never waits: lanes and the leader's control call it, and a client need not read."""
         data = encode(message)
-        if len(data) <= _AT_ONCE and _has_room(self._channel):
+        with self._lock:
+            if self._gone:
+                return
+            at_once = not self._writing and len(data) <= _AT_ONCE and _has_room(self._channel)
+            if not at_once:
+                self._outbox.append(data)
+                self._waiting += len(data)
+            full, start = self._waiting > _OUTBOX_BYTES, not self._writing
+            self._writing = True
+        if full:
+            self._give_up()
+        elif at_once:
             self._send(data)
-        else:
-            threading.Thread(target=self._send, args=(data,), name=f"{self._node.name} answer", daemon=True).start()
+            with self._lock:
+                start = self._writing = bool(self._outbox)
+        if start and not full:
+            self._start_writer()
+
+    def _start_writer(self) -> None:
+        try:
+            threading.Thread(target=self._write, name=f"{self._node.name} answers", daemon=True).start()
+        except (RuntimeError, MemoryError):
+            self._give_up()
+
+    def _write(self) -> None:
+        while True:
+            with self._lock:
+                if not self._outbox:
+                    self._writing = False
+                    return
+                data = self._outbox.popleft()
+            self._send(data)
+            with self._lock:
+                self._waiting = max(0, self._waiting - len(data))
 
     def _send(self, data: bytes) -> None:
         try:
             self._channel.send(data)
         except LinkError:
-            self._channel.close("the client does not take its answers")
+            self._give_up()
+
+    def _give_up(self) -> None:
+        self._forget()
+        self._channel.close("the client does not take its answers")
+
+    def _forget(self) -> None:
+        with self._lock:
+            self._gone = True
+            self._outbox.clear()
+            self._waiting = 0
 
 
 def _has_room(channel: Channel) -> bool:

@@ -211,7 +211,15 @@ class PartyServer:
                 caller.close()
                 self.node.log.warning("refused", cause=f"{MAX_CALLERS} connections are open already")
                 continue
-            threading.Thread(target=self._meet, args=(caller,), name=f"{self.node.name} caller", daemon=True).start()
+            try:
+                threading.Thread(
+                    target=self._meet, args=(caller,), name=f"{self.node.name} caller", daemon=True
+                ).start()
+            except (RuntimeError, MemoryError) as error:  # the system is out of threads: for a while, we hope
+                caller.close()
+                self._callers.release()
+                self.node.log.error("cannot accept", cause=str(error))
+                closing.wait(0.5)
 
     def _meet(self, caller: Caller) -> None:
         try:
@@ -223,6 +231,8 @@ class PartyServer:
             channel.timeout = self.node.timeout
             with self._lock:
                 self._channels.add(channel)
+            if self.node.closing.is_set():  # stop() may have taken its copy before
+                channel.close("this party was stopped")
             try:
                 self._attend(channel)
             finally:
@@ -274,7 +284,7 @@ class PartyServer:
             )
         if hello.cluster != config.cluster:
             raise RefusedError(
-                f"{name} belongs to cluster {config.cluster!r}, not {hello.cluster!r}; use its cluster.yaml"
+                f"{name} belongs to cluster {config.cluster!r}, not {hello.cluster[:80]!r}; use its cluster.yaml"
             )
         allowed = {"party": ("lane", "control"), "owner": ("owner",), "client": ("client",)}[peer.kind]
         if hello.purpose not in allowed:
