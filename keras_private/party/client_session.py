@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import select
 import threading
 from collections import deque
@@ -125,6 +126,7 @@ class ClientSession:
             raise RefusedError("the model was replaced since this client connected; connect to it again")
         if not 1 <= query.rows <= most:
             raise RefusedError(f"a batch has from 1 to {most} rows, not {query.rows}")
+        self._node.queue.check_room(16 * query.rows * math.prod(model.plan.input_shape))  # before seeds become shares
         share = Package(query.mine, query.next).expand((query.rows, *model.plan.input_shape))
         client = str(self._channel.peer)
         request = Request(query.request, client, model.id, model.digest, query.rows, share, self.answer, self.refuse)
