@@ -81,7 +81,7 @@ class ClientSession:
         if isinstance(message, Query):
             if message.request in self._open:  # the first one stays as it is
                 self._deliver(
-                    Error(REFUSED, "this request was sent twice; give each an id of its own", message.request)
+                    Error(REFUSED, "this request id is in use already; use a new random one", message.request)
                 )
                 return
             try:

@@ -43,6 +43,7 @@ from keras_private.party.owner_session import OwnerSession
 from keras_private.party.queue import LeaderQueue, Request, RequestQueue
 
 MAX_CALLERS: Final = 512
+MAX_OF_ONE: Final = 64  # connections of one client or owner
 """Connections at once, those that have not shaken hands yet included."""
 HANDSHAKE_S: Final = 10.0
 _EXPIRY_CHECK_S = 1.0
@@ -247,6 +248,11 @@ class PartyServer:
             return f"{self.node.name} is stopping"
         if role.kind == "party" and role.name not in PARTY_NAMES[self.node.index + 1 :]:
             return f"{role} does not call {self.node.name}: parties are called by those with higher numbers"
+        if role.kind != "party":
+            with self._lock:
+                open_ = sum(channel.peer == role for channel in self._channels)
+            if open_ >= MAX_OF_ONE:
+                return f"{role} has {open_} connections to {self.node.name} already; close some"
         return None
 
     def _attend(self, channel: Channel) -> None:
