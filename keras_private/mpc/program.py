@@ -13,6 +13,7 @@ from keras_private.mpc.reveal import refresh
 from keras_private.mpc.rounds import Protocol
 from keras_private.mpc.truncation import truncation
 from keras_private.plan.cost import difference_bits, turns
+from keras_private.plan.ops import PRODUCTS
 from keras_private.plan.plan import Op, Plan
 from keras_private.sharing.share import Share
 
@@ -44,7 +45,7 @@ class Program:
         for position, op in enumerate(plan.ops):
             for name in op.inputs:
                 self._last_use[name] = position
-            if op.kind in {"matmul", "conv2d", "depthwise_conv2d", "mul"}:
+            if op.kind in PRODUCTS:
                 bias = weights[op.weights[1]] if len(op.weights) > 1 else None
                 self._layers[op.output] = LinearLayer(op, weights[op.weights[0]], bias)
             else:

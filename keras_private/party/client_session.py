@@ -26,7 +26,7 @@ from keras_private.party.messages import (
 from keras_private.party.models import HeldModel
 from keras_private.party.network import Channel
 from keras_private.party.node import Node
-from keras_private.party.queue import Request
+from keras_private.party.queue import ID_IN_USE, Request
 from keras_private.sharing.share import Package, Share
 
 IDLE_S = 60.0
@@ -80,9 +80,7 @@ class ClientSession:
     def _handle(self, message: Message) -> None:
         if isinstance(message, Query):
             if message.request in self._open:  # the first one stays as it is
-                self._deliver(
-                    Error(REFUSED, "this request id is in use already; use a new random one", message.request)
-                )
+                self._deliver(Error(REFUSED, ID_IN_USE, message.request))
                 return
             try:
                 self._query(message)

@@ -24,6 +24,7 @@ from keras_private.party.messages import FAILED, REFUSED, Hold
 from keras_private.sharing.share import Share
 
 FOLLOWERS = (1, 2)
+ID_IN_USE = "this request id is in use already; use a new random one"
 MAX_REQUESTS = 2048  # of one run: their ids must fit into one announcement
 _LOOK_UP_S = 60.0
 _REMEMBERED = 4096  # discarded ids
@@ -94,7 +95,7 @@ class RequestQueue:
         """
         with self._lock:
             if request.id in self._requests:
-                raise RefusedError("this request id is in use already; use a new random one")
+                raise RefusedError(ID_IN_USE)
             if len(self._requests) >= self._limit:
                 raise RefusedError(f"the queue is full ({self._limit} requests wait already); try again later")
             self.check_room(request.size)
