@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from keras_private.errors import PlanError
 from keras_private.plan.attributes import plain
 from keras_private.plan.ops import DEFAULTS, SPECS, infer, shape_fits
-from keras_private.plan.plan import Draft, Op, Plan, Shape, Tensor, Weight, identifier
+from keras_private.plan.plan import FINAL_ACTIVATIONS, Draft, Op, Plan, Shape, Tensor, Weight, identifier
 
 __all__ = ["Draft", "PlanBuilder"]
 
@@ -85,11 +85,21 @@ class PlanBuilder:
         self._ops.append(op)
         return output
 
-    def finish(self, output: str) -> Draft:
-        """The recorded plan that computes `output`, with its weights."""
+    def finish(self, output: str, final_activation: str = "") -> Draft:
+        """The recorded plan that computes `output`, with its weights.
+
+        Args:
+            final_activation: what the client applies to the output, see `Plan`.
+
+        Raises:
+            PlanError: unknown output or final activation.
+        """
         self._tensor(output)
+        if final_activation not in FINAL_ACTIVATIONS:
+            raise PlanError(f"final_activation must be one of {', '.join(map(repr, FINAL_ACTIVATIONS))}")
         weights = {name: Weight(value.shape) for name, value in self._values.items()}
-        plan = Plan(0, self.input, output, self._range, dict(self._tensors), weights, tuple(self._ops))
+        tensors, ops = dict(self._tensors), tuple(self._ops)
+        plan = Plan(0, self.input, output, self._range, tensors, weights, ops, final_activation)
         return Draft(plan, dict(self._values))
 
     def _tensor(self, name: str) -> Tensor:

@@ -91,7 +91,8 @@ class _Writer:
         plan = self.draft.plan
         output = self.at_precision(self.values[plan.output], self.ops[-1].layer if self.ops else "")
         weights = {name: Weight(value.shape, self.fracs[name]) for name, value in self.weights.items()}
-        done = Plan(self.precision, "input", output.name, plan.input_range, self.tensors, weights, tuple(self.ops))
+        ops, final = tuple(self.ops), plan.final_activation
+        done = Plan(self.precision, "input", output.name, plan.input_range, self.tensors, weights, ops, final)
         return Draft(done, self.weights)
 
     # --- one recorded op

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 Shape = tuple[int, ...]
 
+FINAL_ACTIVATIONS = ("", "softmax", "sigmoid")  # what clients may be told to apply to the decoded output
 IDENTIFIER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./:-]{0,63}")
 
 
@@ -59,7 +60,11 @@ class Op:
 
 @dataclass(frozen=True)
 class Plan:
-    """A whole program from one input tensor to one output tensor."""
+    """A whole program from one input tensor to one output tensor.
+
+    final_activation: one of FINAL_ACTIVATIONS. The parties do not compute it: the client applies it to the output that
+    it decoded, softmax along the last axis. "": the output is the result.
+    """
 
     precision: int
     input: str
@@ -68,6 +73,7 @@ class Plan:
     tensors: Mapping[str, Tensor]
     weights: Mapping[str, Weight]
     ops: tuple[Op, ...]
+    final_activation: str = ""
 
     @property
     def executable(self) -> bool:

@@ -17,17 +17,28 @@ import msgpack
 
 from keras_private.errors import PlanError
 from keras_private.plan.ops import MAX_ELEMENTS, infer, shape_fits
-from keras_private.plan.plan import IDENTIFIER, Op, Plan, Shape, Tensor, Weight
+from keras_private.plan.plan import FINAL_ACTIVATIONS, IDENTIFIER, Op, Plan, Shape, Tensor, Weight
 
 MAGIC = "keras_private plan"
-VERSION = 1
+VERSION = 2
 MAX_BYTES = 4 << 20
 MAX_OPS = 10_000
 MAX_WEIGHT_ELEMENTS = 1 << 28  # of all weights together
 MAX_BITS = 62
 MAX_PRECISION = 24  # two factors and their guard bits must fit into 62
 
-_FIELDS = ("format", "version", "precision", "input", "output", "input_range", "tensors", "weights", "ops")
+_FIELDS = (
+    "format",
+    "version",
+    "precision",
+    "input",
+    "output",
+    "input_range",
+    "tensors",
+    "weights",
+    "ops",
+    "final_activation",
+)
 
 
 def serialise(plan: Plan) -> bytes:
@@ -47,6 +58,7 @@ def serialise(plan: Plan) -> bytes:
         "ops": [
             [op.kind, op.inputs, op.weights, op.output, dict(sorted(op.attrs.items())), op.layer] for op in plan.ops
         ],
+        "final_activation": plan.final_activation,
     }
     packed: bytes = msgpack.packb(document)
     return packed
@@ -76,7 +88,8 @@ def parse(
     claimed = _tensors(document["tensors"])
     source, output = _name(document["input"], "input"), _name(document["output"], "output")
     tensors = _check_program(precision, source, output, claimed, weights, ops)
-    plan = Plan(precision, source, output, _range(document["input_range"]), tensors, weights, ops)
+    final = _final_activation(document["final_activation"], tensors[output].shape)
+    plan = Plan(precision, source, output, _range(document["input_range"]), tensors, weights, ops, final)
     if serialise(plan) != bytes(data):
         raise PlanError("the plan is not in its one canonical encoding; it was altered after it was written")
     return plan
@@ -216,6 +229,14 @@ def _int(value: Any, what: str, low: int, high: int) -> int:
 def _shape(value: Any) -> Shape:
     if type(value) is not tuple or not all(type(axis) is int for axis in value) or not shape_fits(value):
         raise PlanError(f"a shape must be a list of positive whole numbers with at most {MAX_ELEMENTS} elements")
+    return value
+
+
+def _final_activation(value: Any, output: Shape) -> str:
+    if type(value) is not str or value not in FINAL_ACTIVATIONS:
+        raise PlanError(f"final_activation must be one of {', '.join(map(repr, FINAL_ACTIVATIONS))}")
+    if value == "softmax" and not output:
+        raise PlanError("final_activation 'softmax' needs an output with an axis besides the batch")
     return value
 
 

@@ -31,6 +31,13 @@ def test_weight_names_are_unique_and_values_hidden() -> None:
     assert "1234" not in repr(builder.finish(builder.input))
 
 
+def test_an_unknown_final_activation_is_refused() -> None:
+    builder = PlanBuilder((3,))
+    assert builder.finish(builder.input, "softmax").plan.final_activation == "softmax"
+    with pytest.raises(PlanError, match="final_activation"):
+        builder.finish(builder.input, "tanh")
+
+
 @pytest.mark.parametrize("text", ["", "x" * 500, "é ü/ß", "-.", "a\nb", "layer_1"])
 def test_identifier(text: str) -> None:
     assert IDENTIFIER.fullmatch(identifier(text))

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+from dataclasses import replace
 from typing import Any
 
 import msgpack
@@ -10,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_private.errors import PlanError
+from keras_private.plan.builder import PlanBuilder
 from keras_private.plan.optimise import optimise
-from keras_private.plan.plan import Plan
+from keras_private.plan.plan import FINAL_ACTIVATIONS, Plan
 from keras_private.plan.serialise import MAX_OPS, digest, parse, serialise, validate
 
 from . import models
@@ -41,6 +43,24 @@ def test_reads_back_what_was_written(name: str) -> None:
 
 def test_different_plans_have_different_hashes() -> None:
     assert len({digest(plan(name)) for name in names}) == len(names)
+
+
+@pytest.mark.parametrize("final", FINAL_ACTIVATIONS)
+def test_the_final_activation_is_part_of_plan_and_hash(final: str) -> None:
+    draft = models.ALL["mnist"]()
+    told = optimise(replace(draft, plan=replace(draft.plan, final_activation=final))).plan
+    assert told.final_activation == final
+    assert parse(serialise(told)) == told
+    assert (digest(told) == digest(plan("mnist"))) == (final == "")
+
+
+def test_softmax_needs_an_axis() -> None:
+    builder = PlanBuilder((2,))
+    alone = builder.op("sum_pool2d", builder.op("reshape", builder.input, shape=(2, 1, 1)), pool=(2, 1), strides=(1, 1))
+    out = builder.op("reshape", alone, shape=())
+    parse(serialise(optimise(builder.finish(out, "sigmoid")).plan))
+    with pytest.raises(PlanError, match="needs an output with an axis"):
+        parse(serialise(optimise(builder.finish(out, "softmax")).plan))
 
 
 def refused_or_valid(raw: bytes) -> None:
@@ -131,7 +151,7 @@ def attr(document: Any, op: int, name: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda d: d.update(version=2), "version 2, this program reads version 1"),
+        (lambda d: d.update(version=1), "version 1, this program reads version 2"),
         (lambda d: d.update(format="other"), "not a keras_private plan"),
         (lambda d: d.update(extra=1), "fields"),
         (lambda d: d.pop("input_range"), "fields"),
@@ -139,6 +159,9 @@ def attr(document: Any, op: int, name: str, value: Any) -> None:
         (lambda d: d.update(precision=True), "precision"),
         (lambda d: d.update(input_range=[1.0, 0.0]), "input_range"),
         (lambda d: d.update(input_range=[float("nan"), 1.0]), "input_range"),
+        (lambda d: d.update(final_activation="tanh"), "final_activation"),
+        (lambda d: d.update(final_activation=None), "final_activation"),
+        (lambda d: d.pop("final_activation"), "fields"),
         (lambda d: d.update(output="t1"), "never used"),
         (lambda d: d.update(output="t99"), "output"),
         (lambda d: d.update(input="t0"), "assigned twice"),
