@@ -177,6 +177,13 @@ class PlanProtocol(_Protocol):  # type: ignore[misc]  # untyped base
             raise PlanError("tensors cannot be joined along the batch axis")
         return self._record("concat", *xs, axis=axis - 1)
 
+    def gather(self, x: PlanTensor, indices: Sequence[int], axis: int = 0) -> PlanTensor:
+        """The entries of `axis` at these public places, in this order; one may come several times."""
+        axis = axis % len(x.shape)
+        if axis == 0:
+            raise PlanError("samples cannot be chosen along the batch axis")
+        return self._record("gather", x, axis=axis - 1, indices=tuple(int(index) for index in indices))
+
     # --- recording
 
     def _conv(

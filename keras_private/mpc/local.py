@@ -82,6 +82,10 @@ def _concat(op: Op, xs: Sequence[Words], shape: tuple[int, ...]) -> Words:
     return np.concatenate(xs, axis=op.attrs["axis"] + 1)
 
 
+def _gather(op: Op, xs: Sequence[Words], shape: tuple[int, ...]) -> Words:
+    return np.take(xs[0], op.attrs["indices"], axis=op.attrs["axis"] + 1)
+
+
 LOCAL_OPS: Mapping[str, LocalOp] = MappingProxyType(
     {
         "add": _add,
@@ -92,5 +96,6 @@ LOCAL_OPS: Mapping[str, LocalOp] = MappingProxyType(
         "transpose": _transpose,
         "pad": _pad,
         "concat": _concat,
+        "gather": _gather,
     }
 )

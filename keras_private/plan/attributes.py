@@ -44,6 +44,11 @@ def integers(count: int | None, low: int, high: int = MAX_EXTENT) -> Check:
     return check
 
 
+def indices(value: Any) -> bool:
+    """One or more places along an axis."""
+    return type(value) is tuple and len(value) >= 1 and all(map(integer(0, MAX_EXTENT), value))
+
+
 def boolean(value: Any) -> bool:
     return type(value) is bool
 

@@ -68,7 +68,7 @@ def propagate(op: Op, inputs: Sequence[Interval | None], weights: Sequence[Array
     if len(known) != len(inputs):
         return None
     plain = replace(op, attrs={**op.attrs, "relu": False})
-    local = op.kind in ("reshape", "transpose", "pad", "concat", "truncate")
+    local = op.kind in ("reshape", "transpose", "pad", "concat", "gather", "truncate")
     first = known[0]
     attained = first.attained and len(known) == 1
     if op.kind in LINEAR or op.kind in ("sum_pool2d", "max_pool2d"):
@@ -87,6 +87,8 @@ def propagate(op: Op, inputs: Sequence[Interval | None], weights: Sequence[Array
         slack = _ROUNDING * (np.abs(middle) + reach)
         low, high = middle - reach - slack, middle + reach + slack
     independent = first.independent and len(known) == 1 and op.kind not in LINEAR | {"sum_pool2d", "max_pool2d"}
+    if op.kind == "gather":
+        independent = independent and len(set(op.attrs["indices"])) == len(op.attrs["indices"])
     return Interval(low, high, attained, independent)
 
 

@@ -186,6 +186,10 @@ def _concat(op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:
     return np.concatenate(xs, axis=op.attrs["axis"] + 1)
 
 
+def _gather(op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:
+    return np.take(xs[0], op.attrs["indices"], axis=op.attrs["axis"] + 1)
+
+
 _RULES: dict[str, Callable[[Op, Sequence[Any], Sequence[Any]], Array]] = {
     "matmul": _matmul,
     "conv2d": _conv,
@@ -203,4 +207,5 @@ _RULES: dict[str, Callable[[Op, Sequence[Any], Sequence[Any]], Array]] = {
     "transpose": _transpose,
     "pad": _pad,
     "concat": _concat,
+    "gather": _gather,
 }

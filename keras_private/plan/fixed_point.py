@@ -30,7 +30,7 @@ from keras_private.plan.attributes import constant, constant_array
 from keras_private.plan.bounds import Interval
 from keras_private.plan.builder import fresh_name
 from keras_private.plan.ops import CONTRACT_BITS, LINEAR, PRODUCTS, describe, infer
-from keras_private.plan.plan import Draft, Op, Plan, Tensor, Weight
+from keras_private.plan.plan import Draft, Op, Plan, Shape, Tensor, Weight
 
 Array = NDArray[np.float64]
 
@@ -212,10 +212,17 @@ class _Writer:
                 continue
             if len(user.inputs) == 2 and self.products.issuperset(user.inputs):
                 continue  # two products added: one truncation instead of two
-            passes = user.kind in ("reshape", "transpose", "pad", "concat", "add", "sub")
+            passes = user.kind in ("reshape", "transpose", "pad", "concat", "add", "sub") or self.narrows(user)
             if not passes or not self.puts_off(user.output):
                 return False
         return True
+
+    def narrows(self, op: Op) -> bool:
+        """Whether `op` is a gather that leaves no more values than there were: none is truncated twice."""
+        return op.kind == "gather" and len(op.attrs["indices"]) <= self.recorded(op.inputs[0])[op.attrs["axis"]]
+
+    def recorded(self, tensor: str) -> Shape:
+        return self.draft.plan.tensors[tensor].shape
 
     def fits(self, op: Op, xs: Sequence[_Value]) -> bool:
         """Whether the result of a local op is within the contract while it carries more than `precision` bits."""

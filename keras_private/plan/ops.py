@@ -4,7 +4,8 @@ One table for both forms of a plan. `infer` is the only place that knows the rul
 parser all call it, so a plan that a party accepts adds up in the same sense as the one the owner wrote.
 
 Weight layouts: matmul (K, N); conv2d (kh, kw, Cin, Cout); depthwise_conv2d (kh, kw, C, M) with output channel c·M + m.
-`pads` are (top, bottom, left, right) zeros.
+`pads` are (top, bottom, left, right) zeros. gather takes the public `indices` of one axis, in that order, repeats
+allowed: cropping, slicing, repeating.
 """
 
 # ruff: noqa: ARG001 - every shape rule has the same signature
@@ -193,6 +194,13 @@ def _concat(op: Op, xs: Sequence[Shape], ws: Sequence[Shape]) -> Shape:
     return (*xs[0][:axis], sum(x[axis] for x in xs), *xs[0][axis + 1 :])
 
 
+def _gather(op: Op, xs: Sequence[Shape], ws: Sequence[Shape]) -> Shape:
+    axis, indices = op.attrs["axis"], op.attrs["indices"]
+    if axis >= len(xs[0]) or max(indices) >= xs[0][axis]:
+        raise PlanError(f"{describe(op)}: axis {axis} of an input of shape {xs[0]} has no place {max(indices)}")
+    return (*xs[0][:axis], len(indices), *xs[0][axis + 1 :])
+
+
 def _hwc(op: Op, shape: Shape) -> tuple[int, int, int]:
     if len(shape) != 3:
         raise PlanError(f"{describe(op)} takes an input of three axes, not {shape}")
@@ -251,6 +259,7 @@ SPECS: Mapping[str, Spec] = MappingProxyType(
         "transpose": Spec(_transpose, attrs={"perm": at.permutation}),
         "pad": Spec(_pad, attrs={"paddings": at.paddings}),
         "concat": Spec(_concat, inputs=(1, 1024), attrs={"axis": at.integer(0, at.MAX_RANK)}),
+        "gather": Spec(_gather, attrs={"axis": at.integer(0, at.MAX_RANK), "indices": at.indices}),
     }
 )
 

@@ -81,13 +81,20 @@ def depthwise(b: PlanBuilder) -> str:
     return pooled(b, x, "max_pool2d", pool=(3, 2), strides=(1, 1), pads=(1, 1, 0, 1))
 
 
+def gathers(b: PlanBuilder) -> str:
+    x = b.op("relu", [b.op("gather", [convolution(b, b.input, 3)], axis=0, indices=(7, 1, 2))], layer="crop")
+    wide = b.op("gather", [x], axis=1, indices=(0, 0, 1, 1, 5), layer="repeat")
+    spread = b.op("gather", [b.op("pad", [wide], paddings=((0, 1), (0, 0), (0, 0)))], axis=0, indices=(0, 3, 1, 3, 2))
+    return b.op("gather", [convolution(b, spread, 2)], axis=2, indices=(1, 0, 1))
+
+
 def nothing(b: PlanBuilder) -> str:
     height, width, channels = b.shape(b.input)
     return b.op("reshape", [b.input], shape=(height, width * channels))
 
 
 @pytest.mark.parametrize("input_range", [(-1.0, 2.0), None])
-@pytest.mark.parametrize("model", [small_cnn, branches, depthwise, nothing])
+@pytest.mark.parametrize("model", [small_cnn, branches, depthwise, gathers, nothing])
 @pytest.mark.parametrize("batch", [1, 3])
 def test_a_plan_computes_what_it_says(three: Three, model: Any, input_range: Any, batch: int) -> None:
     builder = PlanBuilder((9, 8, 2), input_range)

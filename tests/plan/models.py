@@ -170,12 +170,31 @@ def odd_ends() -> Draft:
     return model.draft()
 
 
+def gathers() -> Draft:
+    """Cropping, upsampling and zeros between the pixels, as a transposed convolution has them."""
+    model = Model((6, 7, 2), (-2.0, 1.0))
+    model.op("transpose", perm=TO_NCHW)
+    model.op("gather", axis=2, indices=(1, 2, 3, 4, 5))
+    model.back()
+    model.conv(3, layer="narrow")
+    model.op("gather", axis=0, indices=(3, 1, 0))
+    model.relu()
+    model.op("gather", axis=1, indices=(0, 0, 1, 1, 2, 2))
+    model.norm()
+    model.op("pad", paddings=((0, 1), (0, 0), (0, 0)))
+    model.op("gather", axis=0, indices=(0, 3, 1, 3, 2))
+    model.conv(2, layer="wide")
+    model.op("gather", axis=2, indices=(1, 0, 1))
+    return model.draft()
+
+
 ALL: dict[str, Callable[[], Draft]] = {
     "mnist": mnist,
     "batch_norm": batch_norm,
     "residual": residual,
     "activations": activations,
     "odd_ends": odd_ends,
+    "gathers": gathers,
 }
 
 

@@ -66,6 +66,14 @@ def test_subtraction_crosses_the_ends() -> None:
     assert not interval.attained  # both sides depend on the same input
 
 
+def test_values_that_a_gather_repeats_are_not_independent() -> None:
+    for indices, attained in (((2, 0), True), ((0, 0), False)):
+        builder = PlanBuilder((3,), (-1.0, 1.0))
+        chosen = builder.op("gather", builder.input, axis=0, indices=indices)
+        out = builder.op("matmul", chosen, weights=builder.weight([[1.0], [-1.0]], "w"))
+        assert intervals(builder.finish(out))[out].attained is attained  # x0 - x0 is 0 and never 2
+
+
 @pytest.mark.parametrize(
     ("size", "frac", "expected"), [(0.0, 16, 1), (1.0, 0, 2), (1.0, 16, 17), (0.99, 16, 16), (255, 4, 12)]
 )

@@ -50,6 +50,17 @@ def test_dyadic_factors_are_exact(factor: float, bits: int, multiplier: int) -> 
     assert [other.kind for other in rest] == (["truncate"] if bits else [])
 
 
+@pytest.mark.parametrize("indices", [(2, 0), (0, 0, 1, 1, 2, 2)])
+def test_no_value_is_truncated_twice(indices: tuple[int, ...]) -> None:
+    model = Model((4,))
+    model.dense(3)
+    model.op("gather", axis=0, indices=indices)
+    model.relu()
+    product, *rest = ops(model.draft())
+    assert [op.kind for op in rest] == ["gather", "relu"]
+    assert (product.attrs["truncate"] == 0) == (len(indices) <= 3)  # put off to the ReLU, unless there are more then
+
+
 def test_a_relu_is_fused_and_takes_the_truncation() -> None:
     model = Model((6,))
     model.dense(5)

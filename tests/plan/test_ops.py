@@ -26,6 +26,7 @@ def op(kind: str, **attrs: object) -> Op:
         (op("add"), [Tensor((4,), 32)], [Weight((4,), 32)], 32),
         (op("concat", axis=0), [X, X, X], [], 16),
         (op("reshape", shape=(2, 2)), [Tensor((4,), 40)], [], 40),
+        (op("gather", axis=0, indices=(3, 0, 0)), [Tensor((4,), 40)], [], 40),
     ],
 )
 def test_fractional_bits(given: Op, inputs: list[Tensor], weights: list[Weight], frac: int) -> None:
@@ -48,6 +49,11 @@ def test_fractional_bits(given: Op, inputs: list[Tensor], weights: list[Weight],
         (op("add"), [X, Tensor((4,), 17)], [], "cannot meet"),
         (op("add"), [X], [Weight((4,), 17)], "weight needs 16"),
         (op("concat", axis=0), [X, Tensor((4,), 17)], [], "cannot meet"),
+        (op("gather", axis=0, indices=(0, 4)), [X], [], "no place 4"),
+        (op("gather", axis=1, indices=(0,)), [X], [], "axis 1"),
+        (op("gather", axis=0, indices=()), [X], [], "indices is malformed"),
+        (op("gather", axis=0, indices=(-1,)), [X], [], "indices is malformed"),
+        (op("gather", axis=-1, indices=(0,)), [X], [], "axis is malformed"),
         (op("scale_int", multiplier=1, bits=50), [X], [], "66 fractional bits"),
         (op("truncate"), [X], [], "missing"),
         (op("scale", factor=0.5), [X], [], "does not belong in an executable"),
@@ -66,6 +72,8 @@ def test_limits() -> None:
     assert not shape_fits((MAX_ELEMENTS, 2))
     assert not shape_fits((0,))
     with pytest.raises(PlanError, match="elements at most"):
+        infer(op("gather", axis=0, indices=(0,) * 1025), [Tensor((1, 1 << 18), 16)], [], 16)
+    with pytest.raises(PlanError, match="elements at most"):
         infer(op("pad", paddings=((0, MAX_ELEMENTS),)), [X], [], 16)
 
 
@@ -77,5 +85,5 @@ def test_window_count() -> None:
 
 
 def test_every_kind_belongs_somewhere() -> None:
-    assert len(SPECS) == 16
+    assert len(SPECS) == 17
     assert all(spec.recorded is not None or spec.executable is not None for spec in SPECS.values())

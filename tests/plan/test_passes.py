@@ -93,6 +93,7 @@ def test_layout_of_branches() -> None:
         ("pad", {"paddings": ((0, 0),) * 3}),
         ("scale", {"factor": 1.0}),
         ("concat", {"axis": 1}),
+        ("gather", {"axis": 1, "indices": (0, 1, 2, 3)}),
         ("sum_pool2d", {"pool": (1, 1), "strides": (1, 1)}),
         ("max_pool2d", {"pool": (1, 1), "strides": (1, 1)}),
     ],
@@ -117,6 +118,15 @@ def test_twice_is_once() -> None:
     draft = run(model.draft(), identities)
     assert kinds(draft) == ["reshape", "relu", "mul", "add"]
     assert len(draft.values) == 2
+
+
+def test_two_gathers_of_an_axis_are_one() -> None:
+    model = Model((4, 6))
+    model.op("gather", axis=1, indices=(5, 3, 1, 0))
+    model.op("gather", axis=1, indices=(1, 1, 2))
+    model.op("gather", axis=0, indices=(0, 2))
+    draft = run(model.draft(), identities)
+    assert [op.attrs["indices"] for op in draft.plan.ops] == [(3, 3, 1), (0, 2)]
 
 
 def test_a_transpose_of_single_axes_is_a_reshape() -> None:
@@ -204,6 +214,17 @@ def test_secret_and_negative_factors_do_not_cross_relu() -> None:
         draft = run(model.draft(), identities, fold)
         assert kinds(draft) == ["matmul", "relu", draft.plan.ops[-1].kind]
         assert draft.plan.ops[-1].kind in ("mul", "scale")
+
+
+def test_channel_factors_cross_a_gather_of_rows_and_not_one_of_channels() -> None:
+    for axis, left in ((0, ["gather"]), (2, ["mul", "gather"])):
+        model = Model((6, 6, 4), (-1.0, 1.0))
+        model.op("mul", weights=[model.weight(4)])
+        model.op("transpose", perm=models.TO_NCHW)
+        model.op("gather", axis=(axis + 1) % 3, indices=(2, 0, 0, 1))
+        model.back()
+        model.conv(3, bias=False)
+        assert kinds(run(model.draft(), layout, identities, fold)) == [*left, "conv2d"]
 
 
 def test_a_value_used_twice_is_not_scaled() -> None:

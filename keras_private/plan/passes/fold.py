@@ -80,6 +80,8 @@ def _commutes(op: Op, across: Op, factor: Array) -> bool:
         return all(
             size == 1 or not any(pair) for size, pair in zip(factor.shape, across.attrs["paddings"], strict=True)
         )
+    if across.kind == "gather":
+        return bool(factor.shape[across.attrs["axis"]] == 1)
     if across.kind in ("sum_pool2d", "max_pool2d") and factor.shape[:2] != (1, 1):
         return False
     if across.kind in ("relu", "max_pool2d"):

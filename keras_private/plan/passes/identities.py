@@ -24,6 +24,7 @@ def _nothing(graph: Graph, op: Op) -> bool:
         or (op.kind == "pad" and not np.any(attrs["paddings"]))
         or (op.kind == "scale" and attrs["factor"] == 1)
         or (op.kind == "concat" and single)
+        or (op.kind == "gather" and same_shape and attrs["indices"] == tuple(range(len(attrs["indices"]))))
         or (
             op.kind in ("sum_pool2d", "max_pool2d")
             and not attrs.get("relu")
@@ -49,7 +50,7 @@ def _as_reshape(graph: Graph, op: Op) -> bool:
 
 
 def _twice(graph: Graph, op: Op) -> bool:
-    """reshape of reshape, transpose of transpose, relu of relu."""
+    """reshape of reshape, transpose of transpose, gather of gather, relu of relu."""
     first = graph.producer(op.inputs[0])
     if first is None:
         return False
@@ -59,6 +60,10 @@ def _twice(graph: Graph, op: Op) -> bool:
     if op.kind == "transpose" and first.kind == "transpose":
         perm = tuple(first.attrs["perm"][axis] for axis in op.attrs["perm"])
         graph.replace(op, graph.new("transpose", first.inputs[0], op, perm=perm))
+        return True
+    if op.kind == first.kind == "gather" and op.attrs["axis"] == first.attrs["axis"]:
+        places = tuple(first.attrs["indices"][index] for index in op.attrs["indices"])
+        graph.replace(op, graph.new("gather", first.inputs[0], op, axis=op.attrs["axis"], indices=places))
         return True
     if op.kind == "relu" and (first.kind == "relu" or first.attrs.get("relu")):
         graph.drop(op)

@@ -49,7 +49,7 @@ def _merge(graph: Graph, op: Op) -> bool:
 
 
 def _sink_transpose(graph: Graph, op: Op) -> bool:
-    """op(transpose(x)) = transpose(op'(x)) for an elementwise op or a pad."""
+    """op(transpose(x)) = transpose(op'(x)) for an elementwise op, a pad or a gather."""
     turn = graph.producer(op.inputs[0])
     if turn is None or turn.kind != "transpose" or len(op.inputs) != 1:
         return False
@@ -58,6 +58,8 @@ def _sink_transpose(graph: Graph, op: Op) -> bool:
     if op.kind == "pad":
         attrs = {"paddings": tuple(op.attrs["paddings"][axis] for axis in back)}
         moved = graph.new("pad", turn.inputs[0], op, **attrs)
+    elif op.kind == "gather":
+        moved = graph.new("gather", turn.inputs[0], op, axis=perm[op.attrs["axis"]], indices=op.attrs["indices"])
     elif op.kind in _ELEMENTWISE:
         moved = _moved(graph, op, turn.inputs[0], lambda value: full_rank(value, len(perm)).transpose(back))
     else:
