@@ -83,7 +83,8 @@ def _concat(op: Op, xs: Sequence[Words], shape: tuple[int, ...]) -> Words:
 
 
 def _gather(op: Op, xs: Sequence[Words], shape: tuple[int, ...]) -> Words:
-    return np.take(xs[0], op.attrs["indices"], axis=op.attrs["axis"] + 1)
+    taken: Words = np.take(xs[0], op.attrs["indices"], axis=op.attrs["axis"] + 1)
+    return taken
 
 
 LOCAL_OPS: Mapping[str, LocalOp] = MappingProxyType(

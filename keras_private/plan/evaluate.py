@@ -187,7 +187,8 @@ def _concat(op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:
 
 
 def _gather(op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:
-    return np.take(xs[0], op.attrs["indices"], axis=op.attrs["axis"] + 1)
+    taken: Array = np.take(xs[0], op.attrs["indices"], axis=op.attrs["axis"] + 1)
+    return taken
 
 
 _RULES: dict[str, Callable[[Op, Sequence[Any], Sequence[Any]], Array]] = {
