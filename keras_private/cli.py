@@ -14,12 +14,28 @@ from typing import Annotated
 
 import typer
 
+import keras_private
 from keras_private.config import PARTY_NAMES, ClusterConfig
 from keras_private.errors import ConfigError, KerasPrivateError
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 Config = Annotated[Path, typer.Option(help="The cluster's cluster.yaml.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"keras-private {keras_private.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command()

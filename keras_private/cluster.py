@@ -21,19 +21,21 @@ import time
 from collections import OrderedDict
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from keras_private.config import PARTY_NAMES, ClusterConfig
 from keras_private.errors import ClusterError, ConfigError, KerasPrivateError, LinkError, StartError, StateError
-from keras_private.logs import LEVEL_VARIABLE, party_log
+from keras_private.extras import require
 from keras_private.net.roles import Role
 from keras_private.owner import ask_status
 from keras_private.party.dial import wait_for
 from keras_private.party.memory import MemoryNetwork
 from keras_private.party.messages import VERSION, Hello, Status
 from keras_private.party.network import Network, TLSNetwork, credentials
-from keras_private.party.server import PartyServer
 from keras_private.worker import TFEWorker
+
+if TYPE_CHECKING:
+    from keras_private.party.server import PartyServer
 
 START_S = 60.0
 _STOP_S = 5.0
@@ -176,12 +178,14 @@ class TFECluster:
 
         Raises:
             StartError: a party did not start, or is not there; names it and the cause. No party is left behind.
-            ConfigError: there are no usable certificates.
+            ConfigError: there are no usable certificates, or the extra `party` is needed here and missing.
         """
         with self._lock:
             if self._started:
                 return self
             try:
+                if self._local or any(worker.auto_managed for worker in self._workers):
+                    require("party", "a party on this machine")
                 atexit.register(self.stop)
                 if self._local:
                     self._start_threads()
@@ -216,6 +220,9 @@ class TFECluster:
         self.stop()
 
     def _start_threads(self) -> None:
+        from keras_private.logs import party_log  # here: a client has no need of a party's packages
+        from keras_private.party.server import PartyServer
+
         memory = MemoryNetwork(self._owner)
         for index, name in enumerate(PARTY_NAMES):
             network = memory.as_role(Role("party", name))
@@ -260,6 +267,8 @@ class _PartyProcess:
     """One party as a child process."""
 
     def __init__(self, name: str, config: ClusterConfig) -> None:
+        from keras_private.logs import LEVEL_VARIABLE
+
         self._name = name
         environment = dict(os.environ)
         environment.setdefault(LEVEL_VARIABLE, "error")

@@ -1,7 +1,8 @@
 """Every exception that keras_private raises on purpose, in one tree.
 
 KerasPrivateError
-├── ConfigError (ValueError)       cluster.yaml, a worker's host, a certificate folder: wrong before anything starts
+├── ConfigError (ValueError)       cluster.yaml, a worker's host, a certificate folder, a missing extra: wrong before
+│                                  anything starts
 ├── UnsupportedModelError          layers that cannot be lowered: every one of them, why, and what to use instead
 ├── PlanError (ValueError)         a plan that is malformed, was tampered with, or does not fit the limits
 ├── StateError (RuntimeError)      a call out of order: `serve` before `share`, `share` before `start`

@@ -13,9 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tqdm.auto import tqdm
-
 from keras_private.errors import ConfigError, InputError, StateError
+from keras_private.extras import require
 from keras_private.lowering import draft_of
 from keras_private.owner import OwnedModel
 from keras_private.plan import summary as table
@@ -42,10 +41,12 @@ class KerasHook:
         keras: `tf.keras`, `keras` or `tf_keras`.
 
     Raises:
-        ConfigError: it is no Keras, or its models have a method of such a name from elsewhere.
+        ConfigError: it is no Keras, or its models have a method of such a name from elsewhere, or the extra `owner` is
+            not installed.
     """
 
     def __init__(self, keras: Any) -> None:
+        require("owner", "KerasHook")
         model = getattr(keras, "Model", None)
         if not isinstance(model, type):
             raise ConfigError(f"KerasHook takes a Keras module, as in KerasHook(tf.keras), not {type(keras).__name__}")
@@ -104,6 +105,8 @@ def serve(self: Any, num_requests: int | None = None) -> int:
         StateError: the model has not been shared.
         InputError: num_requests is not a whole number of 1 or more.
     """
+    from tqdm.auto import tqdm
+
     total = _count(num_requests)
     shared = _shared_of(self, "serve()")
     shape = "served {n_fmt} of {total_fmt} |{bar}| {elapsed}" if total else "served {n_fmt}, {elapsed}"

@@ -136,7 +136,7 @@ class TFEWorker:
 
     def command(self, index: int, config: str = "cluster.yaml") -> str:
         """What to run on the host of party `index`, where the cluster's file lies at `config`."""
-        return f"python -m keras_private.party --config {shlex.quote(config)} --name {PARTY_NAMES[index]}"
+        return f"keras-private party --config {shlex.quote(config)} --name {PARTY_NAMES[index]}"
 
     # The connection
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+import keras_private
 from keras_private.cli import app
 from keras_private.cluster import TFECluster
 from keras_private.config import PARTY_NAMES
@@ -154,3 +155,9 @@ def test_errors_are_one_line(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("keras-private: ")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_version() -> None:
+    done = cli("--version")
+    assert done.exit_code == 0
+    assert done.output == f"keras-private {keras_private.__version__}\n"

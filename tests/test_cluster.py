@@ -189,10 +189,12 @@ def test_parties_of_others_get_their_command_and_are_waited_for(
     printed = capsys.readouterr().out
     commands = [cluster.workers[index].command(index, str(path)) for index in range(3)]
     assert all(command in printed for command in commands)
-    assert commands[1].endswith(f"-m keras_private.party --config {path} --name server1")
+    assert commands[1] == f"keras-private party --config {path} --name server1"
 
     parties = [
-        subprocess.Popen([sys.executable, *command.split()[1:]], cwd=Path(__file__).parent.parent)
+        subprocess.Popen(
+            [sys.executable, "-m", "keras_private.cli", *command.split()[1:]], cwd=Path(__file__).parent.parent
+        )
         for command in commands
     ]
     try:

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "keras_private"
 
 # From the bottom up. A module may import what stands below its own layer, and its own layer.
 ORDER = (
-    *("errors", "config", "sharing", "net", "plan", "mpc", "logs", "party"),
+    *("errors", "extras", "config", "sharing", "net", "plan", "mpc", "logs", "party"),
     *("worker", "owner", "cluster", "lowering", "hook", "cli"),
 )
 ONLY = {"lowering": {"errors", "plan", "sharing"}}  # narrower than its place says

@@ -1,4 +1,4 @@
-"""Runs one party:  python -m keras_private.party --config cluster.yaml --name server0
+"""Runs one party: what `keras-private party --config cluster.yaml --name server0` does.
 
 `--config -` is how `TFECluster.start` runs it: the configuration comes as one JSON line on standard input, "ready" or
 "failed <cause>" goes to standard output, and the party stops when its standard input ends.
@@ -13,14 +13,17 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from keras_private.config import PARTY_NAMES, ClusterConfig
 from keras_private.errors import KerasPrivateError
-from keras_private.logs import party_log
+from keras_private.extras import require
 from keras_private.net.certificates import expires_at, expiry_warning
 from keras_private.net.roles import Role
 from keras_private.party.network import TLSNetwork, credentials
-from keras_private.party.server import PartyServer
+
+if TYPE_CHECKING:
+    from keras_private.party.server import PartyServer
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,6 +57,10 @@ def run(config: str, name: str) -> int:
 
 
 def _start(source: str, name: str) -> PartyServer:
+    require("party", "a party")
+    from keras_private.logs import party_log
+    from keras_private.party.server import PartyServer
+
     log = party_log(name)
     config = ClusterConfig.parse(json.loads(sys.stdin.readline())) if source == "-" else ClusterConfig.load(source)
     files = credentials(config, Role("party", name))
