@@ -20,6 +20,7 @@ from keras_private.owner import OwnedModel
 from keras_private.plan import summary as table
 from keras_private.plan.optimise import optimise
 from keras_private.plan.plan import Plan
+from keras_private.progress import progress_bar
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,16 +106,9 @@ def serve(self: Any, num_requests: int | None = None) -> int:
         StateError: the model has not been shared.
         InputError: num_requests is not a whole number of 1 or more.
     """
-    from tqdm.auto import tqdm
-
     total = _count(num_requests)
     shared = _shared_of(self, "serve()")
-    shape = "served {n_fmt} of {total_fmt} |{bar}| {elapsed}" if total else "served {n_fmt}, {elapsed}"
-    with tqdm(total=total, bar_format=shape) as bar:
-
-        def show(served: int) -> None:
-            bar.update(served - bar.n)
-
+    with progress_bar(total) as show:
         return shared.owned.serve(total, show)
 
 

@@ -1,0 +1,61 @@
+"""The bar is drawn where it can be, and never in the way."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Iterator
+from typing import TextIO
+
+import pytest
+
+from keras_private.progress import progress_bar
+
+
+def count(total: int | None = 3) -> None:
+    with progress_bar(total) as show:
+        for served in range(1, 4):
+            show(served)
+
+
+@pytest.mark.parametrize(("total", "last"), [(3, "served 3 of 3 |"), (None, "served 3, ")])
+def test_it_counts(total: int | None, last: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", screen)
+    count(total)
+    assert last in screen.getvalue()
+
+
+@pytest.fixture
+def unread_pipe() -> Iterator[TextIO]:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with contextlib.suppress(BrokenPipeError), open(writer, "w", buffering=1) as stream:
+        yield stream
+
+
+def test_nobody_reads_it(unread_pipe: TextIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", unread_pipe)
+    count()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+def test_the_disk_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(OSError, match="No space left"), open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stderr", full)
+        count()
+        full.write("what is buffered fails when it is closed: the file did refuse")
+
+
+def test_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    count()
+
+
+def test_it_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = io.StringIO()
+    closed.close()
+    monkeypatch.setattr(sys, "stderr", closed)
+    count()
