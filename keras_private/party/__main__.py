@@ -9,11 +9,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import signal
 import sys
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from keras_private.config import PARTY_NAMES, ClusterConfig
 from keras_private.errors import KerasPrivateError
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(config: str, name: str) -> int:
     """See `main`."""
+    _hold_standard_files()
     managed, stop = config == "-", threading.Event()
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, lambda *_: stop.set())
@@ -46,7 +48,7 @@ def run(config: str, name: str) -> int:
         if managed:
             _say(f"failed {' '.join(str(error).split())}")
         else:
-            sys.stderr.write(f"{name}: {error}\n")
+            _say(f"{name}: {error}", sys.stderr)
         return 1
     if managed:
         _say("ready")
@@ -77,10 +79,21 @@ def _start(source: str, name: str) -> PartyServer:
     return server
 
 
-def _say(line: str) -> None:
-    with contextlib.suppress(OSError):  # the parent may be gone; then our standard input ends too
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
+def _hold_standard_files() -> None:
+    """Open what was closed of 0, 1 and 2: a connection that got such a number would be sent what libraries print."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+
+
+def _say(line: str, stream: TextIO | None = None) -> None:
+    stream = stream or sys.stdout
+    if stream is not None:  # closed before this process began
+        with contextlib.suppress(OSError):  # the parent may be gone; then our standard input ends too
+            stream.write(line + "\n")
+            stream.flush()
 
 
 def _watch_parent(stop: threading.Event) -> None:
