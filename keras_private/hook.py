@@ -15,7 +15,7 @@ from typing import Any
 
 from keras_private.errors import ConfigError, InputError, StateError
 from keras_private.extras import require
-from keras_private.lowering import draft_of
+from keras_private.lowering import AT_THE_CLIENT, draft_of
 from keras_private.owner import OwnedModel
 from keras_private.plan import summary as table
 from keras_private.plan.optimise import optimise
@@ -65,18 +65,27 @@ class KerasHook:
         return f"KerasHook({self.model_class.__module__}.{self.model_class.__name__})"
 
 
-def share(self: Any, cluster: Any, input_range: Sequence[float] | None = None) -> Any:
+def share(
+    self: Any,
+    cluster: Any,
+    input_range: Sequence[float] | None = None,
+    final_activation: str | None = AT_THE_CLIENT,
+) -> Any:
     """Send every party of a started cluster its shares of this model. Sharing again replaces what was shared.
 
     Args:
         cluster: a TFECluster, started.
         input_range: (lowest, highest) value that inputs may hold. Clients must keep to it; in return layers can be
             proved to fit, and comparisons get cheaper.
+        final_activation: "client": if the model ends in a softmax or sigmoid, the parties compute what goes into it,
+            and the client library applies it to what it decoded. Clients then see the logits, from which they could
+            work out no less and a little more than from probabilities. None: such a model is refused.
 
     Returns:
         The model. `with model.share(cluster): …` stops it at the end.
 
     Raises:
+        ConfigError: `cluster` is no TFECluster, or final_activation none of the two.
         StateError: the cluster has not been started.
         UnsupportedModelError: lists everything in the model that cannot be lowered.
         PlanError: the range makes no sense, or the model exceeds a limit.
@@ -88,7 +97,8 @@ def share(self: Any, cluster: Any, input_range: Sequence[float] | None = None) -
     if not cluster.started:
         raise StateError("the cluster is not running: call cluster.start() before model.share(cluster)")
     precision = config.precision_fractional
-    draft = optimise(draft_of(self, input_range, precision=precision), precision=precision)
+    recorded = draft_of(self, input_range, precision=precision, final_activation=final_activation)
+    draft = optimise(recorded, precision=precision)
     stop(self)
     owned = OwnedModel.upload(cluster, draft.plan, draft.values)
     with _lock:

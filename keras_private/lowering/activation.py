@@ -11,15 +11,15 @@ from typing import Any
 
 from keras_private.lowering.registry import Refusal, array, find, lowers
 
-_AT_THE_CLIENT = "leave it out and apply it to what query_model returns"
+_AT_THE_CLIENT = "if it ends the model, leave it out and apply it to what query_model returns"
+_LAST = 'as the last step of the model, along the last axis, it can be left to the client (final_activation="client")'
 _HINTS = {
-    "softmax": f"{_AT_THE_CLIENT}; the predicted class (argmax) is the same without it",
-    "log_softmax": f"{_AT_THE_CLIENT}; the predicted class (argmax) is the same without it",
-    "sigmoid": f"{_AT_THE_CLIENT} if it ends the model (above 0.5 is the same as a logit above 0); inside, use relu",
-    "hard_sigmoid": "use relu with max_value=1 on a scaled input, or relu",
-    "tanh": f"{_AT_THE_CLIENT} if it ends the model; inside, use relu or leaky_relu and train again",
+    "softmax": f"{_LAST}; inside, use relu and train again",
+    "log_softmax": f"{_AT_THE_CLIENT}; inside, use relu and train again",
+    "sigmoid": f"{_LAST}; inside, use relu or hard_sigmoid and train again",
+    "tanh": f"{_AT_THE_CLIENT}; inside, use hard_tanh or relu and train again",
 }
-_OTHERS = "use relu, relu6 or leaky_relu and train again, or make it a layer with a lowering of its own"
+_OTHERS = f"use relu, relu6, leaky_relu, hard_sigmoid or hard_tanh and train again; {_AT_THE_CLIENT}"
 
 
 def leaky_relu(prot: Any, x: Any, slope: float) -> Any:
@@ -48,6 +48,12 @@ def relu(prot: Any, x: Any, slope: float = 0.0, ceiling: float | None = None, th
     return prot.add(y, prot.mul(prot.sub(x, positive), slope))  # x - relu(x) is min(x, 0)
 
 
+def clip(prot: Any, x: Any, low: float, high: float) -> Any:
+    """x where between low and high, else the nearer of the two."""
+    raised = prot.add(x, -low)
+    return prot.add(prot.sub(prot.relu(raised), prot.relu(prot.add(raised, low - high))), low)
+
+
 def _jump(prot: Any, x: Any, height: float) -> tuple[Any, Any]:
     """relu(x), and the same raised by `height` where x > 0.
 
@@ -67,12 +73,15 @@ _FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {
     "relu": lambda prot, x: prot.relu(x),
     "relu6": lambda prot, x: relu(prot, x, ceiling=6.0),
     "leaky_relu": lambda prot, x: leaky_relu(prot, x, 0.2),
+    "hard_sigmoid": lambda prot, x: clip(prot, prot.add(prot.mul(x, 1 / 6), 0.5), 0.0, 1.0),
+    "tf_keras.hard_sigmoid": lambda prot, x: clip(prot, prot.add(prot.mul(x, 0.2), 0.5), 0.0, 1.0),
+    "hard_tanh": lambda prot, x: clip(prot, x, -1.0, 1.0),
 }
 
 
 def activate(prot: Any, activation: Any, x: Any) -> Any:
     """Apply a layer's `activation` argument: None, a name, one of Keras' functions, or a layer."""
-    name = _name(activation)
+    name = name_of(activation)
     if name in _FUNCTIONS:
         return _FUNCTIONS[name](prot, x)
     lowering = find(activation)
@@ -82,7 +91,7 @@ def activate(prot: Any, activation: Any, x: Any) -> Any:
 
 def check_activation(activation: Any) -> Iterable[Refusal]:
     """Refusals of an `activation` argument."""
-    name = _name(activation)
+    name = name_of(activation)
     if name in _FUNCTIONS:
         return
     lowering = find(activation)
@@ -96,8 +105,11 @@ def hint_for(activation: str) -> str:
     return _HINTS.get(activation, _OTHERS)
 
 
-def _name(activation: Any) -> str:
-    """Name of one of Keras' or TensorFlow's own functions; "" for anything else, whatever it calls itself."""
+def name_of(activation: Any) -> str:
+    """Name of one of Keras' or TensorFlow's own functions; "" for anything else, whatever it calls itself.
+
+    One name means two things: tf_keras' hard_sigmoid is steeper, and has a prefix here.
+    """
     if activation is None:
         return "linear"
     if isinstance(activation, str):
@@ -105,7 +117,8 @@ def _name(activation: Any) -> str:
     module = str(getattr(activation, "__module__", "")).partition(".")[0]
     if isinstance(activation, type) or module not in ("keras", "tf_keras", "tensorflow"):
         return ""
-    return str(getattr(activation, "__name__", ""))
+    name = str(getattr(activation, "__name__", ""))
+    return f"{module}.{name}" if (module, name) == ("tf_keras", "hard_sigmoid") else name
 
 
 def _check(layer: Any) -> Iterable[Refusal]:

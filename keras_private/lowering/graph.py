@@ -35,6 +35,7 @@ class Graph:
     calls: tuple[Call, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    final_activation: str = ""  # what `final.py` took off the end
 
 
 def graph_of(model: Any) -> Graph | None:

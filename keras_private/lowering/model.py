@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from keras_private.errors import PlanError
+from keras_private.lowering.final import AT_THE_CLIENT
 from keras_private.lowering.graph import Graph, shape_of, symbolic
 from keras_private.lowering.registry import find
 from keras_private.lowering.validate import validate
@@ -28,24 +29,33 @@ def lower(model: Any, prot: Any, x: Any) -> Any:
     return _run(validate(model), prot, x)
 
 
-def draft_of(model: Any, input_range: Sequence[float] | None = None, *, precision: int = 16) -> Draft:
+def draft_of(
+    model: Any,
+    input_range: Sequence[float] | None = None,
+    *,
+    precision: int = 16,
+    final_activation: str | None = AT_THE_CLIENT,
+) -> Draft:
     """The recorded plan of a model, with its weights: the owner's alone.
 
     Args:
         input_range: (low, high) that every input value will lie in; the client checks it. None: nothing is promised.
         precision: fractional bits that the plan will run with.
+        final_activation: "client": a last softmax or sigmoid is not lowered but named in the plan, for the client to
+            apply. None: it is refused.
 
     Raises:
+        ConfigError: final_activation is something else.
         UnsupportedModelError: lists everything in the model that cannot be lowered.
         PlanError: the range makes no sense, a tensor is too large, or a lowering gives another shape than its layer.
     """
-    graph = validate(model)
+    graph = validate(model, final_activation)
     from keras_private.lowering.protocol import PlanProtocol  # imports TF Encrypted
 
     (given,) = symbolic(model, "inputs")
     shape = [size for size in shape_of(given)[1:] if size is not None]
     prot = PlanProtocol(shape, input_range, precision)
-    draft = prot.finish(_run(graph, prot, prot.input))
+    draft = prot.finish(_run(graph, prot, prot.input), graph.final_activation)
     (expected,) = symbolic(model, "outputs")
     if None not in shape_of(expected)[1:] and shape_of(expected)[1:] != draft.plan.output_shape:
         raise PlanError(

@@ -49,9 +49,9 @@ class PlanProtocol(_Protocol):  # type: ignore[misc]  # untyped base
         self.fixedpoint_config = SimpleNamespace(precision_fractional=precision, scaling_factor=2**precision)
         self.input = self._tensor(self._builder.input)
 
-    def finish(self, output: PlanTensor) -> Draft:
-        """The plan that computes `output` from `input`."""
-        return self._builder.finish(output.name)
+    def finish(self, output: PlanTensor, final_activation: str = "") -> Draft:
+        """The plan that computes `output` from `input`; clients apply the final activation to what they decode."""
+        return self._builder.finish(output.name, final_activation)
 
     @contextmanager
     def layer(self, name: str) -> Iterator[None]:

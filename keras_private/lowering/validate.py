@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_private.errors import UnsupportedModelError
 from keras_private.lowering.activation import hint_for
+from keras_private.lowering.final import AT_THE_CLIENT, check_choice, without_final_activation
 from keras_private.lowering.graph import Call, Graph, graph_class, graph_of, matters, shape_of, symbolic
 from keras_private.lowering.registry import Refusal, find, is_keras, known
 
@@ -30,13 +31,21 @@ _HINTS = {
 _AUGMENTATION = "leave it out: it does nothing at inference"
 
 
-def validate(model: Any) -> Graph:
+def validate(model: Any, final_activation: str | None = None) -> Graph:
     """The model's graph, if all of it can be lowered.
 
+    Args:
+        final_activation: "client" takes a last softmax or sigmoid off the graph; None refuses it.
+
     Raises:
+        ConfigError: final_activation is something else.
         UnsupportedModelError: lists every layer and argument that cannot, why, and what to use instead.
     """
+    check_choice(final_activation)
     graph = graph_of(model)
+    ends = symbolic(model, "outputs")
+    if graph is not None and final_activation == AT_THE_CLIENT and len(ends) == 1:
+        graph = without_final_activation(graph, len(shape_of(ends[0])))
     problems = list(_model_problems(model, graph))
     for call in graph.calls if graph else ():
         problems += [(f"{call.name} ({_kind(call.layer)})", refusal) for refusal in _call_problems(call)]

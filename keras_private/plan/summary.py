@@ -140,7 +140,18 @@ def _facts(plan: Plan, total: Cost) -> list[str]:
     return [
         f"Secret weights: {weights:,} in {len(plan.weights)} arrays. Fixed point: {plan.precision} fractional bits.",
         *textwrap.wrap(f"Network time: {waits}.", WIDTH),
+        *_final_activation(plan),
     ]
+
+
+def _final_activation(plan: Plan) -> list[str]:
+    if not plan.final_activation:
+        return []
+    text = (
+        f"Final {plan.final_activation}: not computed by the parties; the client library applies it to what it "
+        "decoded, so clients see the logits."
+    )
+    return textwrap.wrap(text, WIDTH)
 
 
 def _unproven(plan: Plan) -> list[str]:

@@ -177,6 +177,8 @@ CASES: tuple[Case, ...] = (
     _layer("Activation", (40,), "relu"),
     _layer("Activation", (40,), "leaky_relu"),
     _layer("Activation", (40,), "relu6", only="keras"),
+    _layer("Activation", (40,), "hard_sigmoid"),
+    _layer("Activation", (40,), "hard_tanh", only="keras"),
     Case("activation given as a function", (4,), lambda keras, x: keras.layers.Dense(3, keras.activations.relu)(x)),
     Case(
         "activation given as a layer",

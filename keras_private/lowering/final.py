@@ -1,0 +1,111 @@
+"""The last softmax or sigmoid of a model: not lowered, but left to the client, who applies it to what it decoded.
+
+Little is lost by that: a client who gets the probabilities could work the logits out from them, a softmax's up to one
+number that is the same for all classes. The plan names the function (`Plan.final_activation`), the parties pass the
+name on, and the client library applies it. Anywhere else in a model both are refused: there is no protocol for them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from keras_private.errors import ConfigError
+from keras_private.lowering.activation import lower_activation, name_of
+from keras_private.lowering.graph import Call, Graph, matters
+from keras_private.lowering.noise import lower_identity
+from keras_private.lowering.registry import find, is_keras
+
+AT_THE_CLIENT = "client"
+_OURS = __name__.rpartition(".")[0] + "."
+
+
+def check_choice(final_activation: str | None) -> None:
+    """Raises ConfigError for anything but "client" and None."""
+    if final_activation not in (AT_THE_CLIENT, None):
+        raise ConfigError(
+            f'final_activation must be "client" (a last softmax or sigmoid is applied by the client library) or None '
+            f"(it is refused), not {final_activation!r}"
+        )
+
+
+def without_final_activation(graph: Graph, rank: int) -> Graph:
+    """The graph without a last softmax or sigmoid, which its `final_activation` then names; the same graph if it ends
+    otherwise.
+
+    Args:
+        rank: axes of the model's output, batch included.
+    """
+    if len(graph.outputs) != 1:
+        return graph
+    made = {number: index for index, call in enumerate(graph.calls) for number in call.outputs}
+    at = graph.outputs[0]
+    while at in made and _does_nothing(graph.calls[made[at]]):
+        at = graph.calls[made[at]].inputs[0]
+    if at not in made:
+        return graph
+    call = graph.calls[made[at]]
+    name = _final_of(call, rank)
+    if not name:
+        return graph
+    calls = list(graph.calls)
+    if hasattr(call.layer, "activation") and not _is_activation(call.layer):
+        calls[made[at]] = replace(call, layer=_without_activation(call.layer))
+        return replace(graph, calls=tuple(calls), final_activation=name)
+    del calls[made[at]]
+    return _renumbered(replace(graph, calls=tuple(calls), final_activation=name), at, call.inputs[0])
+
+
+def _final_of(call: Call, rank: int) -> str:
+    """ "softmax" or "sigmoid", if that is what this call ends with."""
+    layer = call.layer
+    if len(call.inputs) != 1 or any(matters(value) for value in call.arguments.values()):
+        return ""
+    if _is_softmax(layer, rank):
+        return "softmax"
+    lowering = find(layer)
+    # Every lowering of ours applies the layer's `activation` last; of a foreign one nobody knows.
+    if lowering is None or not lowering.function.__module__.startswith(_OURS) or not hasattr(layer, "activation"):
+        return ""
+    if _is_softmax(layer.activation, rank):
+        return "softmax"
+    name = name_of(layer.activation)
+    return name if name in ("softmax", "sigmoid") else ""
+
+
+def _is_softmax(layer: Any, rank: int) -> bool:
+    """A Softmax layer over the last axis."""
+    if type(layer).__name__ != "Softmax" or not is_keras(type(layer)) or not hasattr(layer, "axis"):
+        return False
+    axes = [layer.axis] if isinstance(layer.axis, int) else list(layer.axis)
+    return len(axes) == 1 and axes[0] in (-1, rank - 1)
+
+
+def _does_nothing(call: Call) -> bool:
+    lowering = find(call.layer)
+    if lowering is None or any(matters(value) for value in call.arguments.values()):
+        return False
+    linear = lowering.function is lower_activation and name_of(call.layer.activation) == "linear"
+    return lowering.function is lower_identity or linear
+
+
+def _is_activation(layer: Any) -> bool:
+    lowering = find(layer)
+    return lowering is not None and lowering.function is lower_activation
+
+
+def _without_activation(layer: Any) -> Any:
+    """A shallow copy of a layer, its weights shared, whose activation does nothing. Keras' own copy would make a new
+    layer, and the original must stay as it is."""
+    copy = object.__new__(type(layer))
+    vars(copy).update(vars(layer))
+    vars(copy)["activation"] = None
+    return copy
+
+
+def _renumbered(graph: Graph, gone: int, instead: int) -> Graph:
+    def number(old: int) -> int:
+        return instead if old == gone else old
+
+    calls = tuple(replace(call, inputs=tuple(map(number, call.inputs))) for call in graph.calls)
+    return replace(graph, calls=calls, outputs=tuple(map(number, graph.outputs)))
