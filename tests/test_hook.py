@@ -188,8 +188,10 @@ def test_input_range(keras: Any, cluster: TFECluster) -> None:
 def test_unsupported_models_do_not_reach_the_cluster(keras: Any, cluster: TFECluster) -> None:
     x = keras.Input((4,))
     model = keras.Model(x, keras.layers.Softmax()(x))
-    with pytest.raises(UnsupportedModelError, match="argmax"):
-        model.share(cluster)
+    with pytest.raises(UnsupportedModelError, match="final_activation"):
+        model.share(cluster, final_activation=None)
+    with pytest.raises(ConfigError, match="final_activation"):
+        model.share(cluster, final_activation="server0")
     model.stop()
 
 
