@@ -278,7 +278,7 @@ class TFEWorker:
             raise StateError("this client is not connected; call connect_to_model first")
         values = _checked(data, model)
         _check_size(len(values), model, cluster.config.limits.request_mb, cluster.config.limits.request_bytes)
-        packages = split(fixed.encode(values, model.precision))
+        packages = split(fixed.encode(values, model.input_frac))
         seconds = self._timeout if timeout is None else _seconds(timeout)
         pending = _Pending(os.urandom(ID_BYTES), len(values), time.monotonic() + seconds)
         self._open[pending.id] = pending

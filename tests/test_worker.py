@@ -248,7 +248,7 @@ def test_no_cluster_and_no_timeout() -> None:
 
 
 def test_the_largest_query_fits_the_limit() -> None:
-    model = worker.Description(bytes(16), "", (20_000,), (1,), None, 16, 128)
+    model = worker.Description(bytes(16), "", (20_000,), (1,), None, 16, 16, 128)
     worker._check_size(6, model, 1, 2**20)
     packages = worker.split(np.zeros((6, 20_000), np.uint64))
     pending = worker._Pending(bytes(16), 6, 0.0)
@@ -257,7 +257,7 @@ def test_the_largest_query_fits_the_limit() -> None:
     with pytest.raises(InputError, match="7 rows is over the cluster's limit of 1 MB; ask at most 6 at once"):
         worker._check_size(7, model, 1, 2**20)
     with pytest.raises(InputError, match=r"request_mb in cluster\.yaml must be raised"):
-        worker._check_size(1, worker.Description(bytes(16), "", (200_000,), (1,), None, 16, 128), 1, 2**20)
+        worker._check_size(1, worker.Description(bytes(16), "", (200_000,), (1,), None, 16, 16, 128), 1, 2**20)
 
 
 def test_nothing_over_the_limit_leaves(

@@ -114,6 +114,7 @@ class ClientSession:
             plan.input_shape,
             plan.output_shape,
             plan.input_range,
+            plan.input_frac,
             plan.precision,
             self._node.config.limits.max_batch,
         )

@@ -153,13 +153,16 @@ class Describe(Message):
 @_message("description")
 @dataclasses.dataclass(frozen=True, slots=True)
 class Description(Message):
-    """All that a client is told about a model. Shapes are per sample."""
+    """All that a client is told about a model. Shapes are per sample. Inputs have `input_frac` fractional bits, outputs
+    `precision`.
+    """
 
     model: Id
     digest: str
     input_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
     input_range: tuple[float, ...] | None
+    input_frac: int
     precision: int
     max_batch: int
 

@@ -70,7 +70,7 @@ def infer(op: Op, inputs: Sequence[Tensor], weights: Sequence[Weight], precision
         raise PlanError(
             f"{where} would make a tensor of shape {shape}; every axis must be 1 or more, 2^28 elements at most"
         )
-    frac = _frac(where, op, inputs, weights, precision) if precision else 0
+    frac = _frac(where, op, inputs, weights) if precision else 0
     if not 0 <= frac <= MAX_FRAC:
         raise PlanError(f"{where} would make a value with {frac} fractional bits; 0 to {MAX_FRAC} are possible")
     return Tensor(shape, frac)
@@ -89,14 +89,12 @@ def window_count(size: int, kernel: int, stride: int, before: int, after: int, d
     return (size + before + after - dilation * (kernel - 1) - 1) // stride + 1
 
 
-def _frac(where: str, op: Op, inputs: Sequence[Tensor], weights: Sequence[Weight], precision: int) -> int:
+def _frac(where: str, op: Op, inputs: Sequence[Tensor], weights: Sequence[Weight]) -> int:
     """Fractional bits of the output in an executable plan."""
     frac = inputs[0].frac
     if any(tensor.frac != frac for tensor in inputs):
         raise PlanError(f"{where}: inputs with {[tensor.frac for tensor in inputs]} fractional bits cannot meet")
     if op.kind in PRODUCTS:
-        if frac != precision:
-            raise PlanError(f"{where}: the input of a secret product needs {precision} fractional bits, not {frac}")
         frac += weights[0].frac
         if len(weights) == 2 and weights[1].frac != frac:
             raise PlanError(f"{where}: the bias needs {frac} fractional bits, not {weights[1].frac}")

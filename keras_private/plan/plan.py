@@ -84,6 +84,11 @@ class Plan:
         return self.tensors[self.input].shape
 
     @property
+    def input_frac(self) -> int:
+        """Fractional bits that clients encode inputs with: `precision`, or more where the model asks for it."""
+        return self.tensors[self.input].frac
+
+    @property
     def output_shape(self) -> Shape:
         return self.tensors[self.output].shape
 
