@@ -12,7 +12,7 @@ from keras_private.mpc.relu import maximum, relu
 from keras_private.mpc.reveal import refresh
 from keras_private.mpc.rounds import Protocol
 from keras_private.mpc.truncation import truncation
-from keras_private.plan.cost import difference_bits, turns
+from keras_private.plan.cost import difference_bits, maximum_bits, turns
 from keras_private.plan.ops import PRODUCTS
 from keras_private.plan.plan import Op, Plan
 from keras_private.sharing.share import Share
@@ -90,10 +90,8 @@ class Program:
         if op.kind == "relu":
             return (yield from relu(party, x, bits, int(op.attrs["truncate"])))
         if op.kind == "max_pool2d":
-            largest = yield from maximum(party, local.windows(op, x, shape), difference_bits(op, self.plan))
-            if op.attrs["relu"]:
-                largest = yield from relu(party, largest, bits)
-            return largest
+            candidates, relu_bits = local.windows(op, x, shape), maximum_bits(op, self.plan)
+            return (yield from maximum(party, candidates, difference_bits(op, self.plan), relu_bits))
         return local.apply(op, [*operands, *(self._addends[name] for name in op.weights)], shape)
 
     def __repr__(self) -> str:

@@ -1,27 +1,28 @@
-"""Select: multiply a shared number by a shared bit, in two rounds and 16 bytes a party.
+"""Select: multiply a shared number by a shared bit, in one exchange of the pair.
 
-Theory of operation. b = b_0 ^ b_1 ^ b_2 is shared by XOR, x = x_0 + (x_1 + x_2) by addition. Two three-party
-oblivious transfers run at once (ABY3, section 5.4.1), one for each half of x: the sender knows the half and two of
-the bits, the receiver and the helper both know the third.
+Theory of operation. x = u + v, and the bit likewise: b = b' ^ r with b' = b_1 known to the pair and r = b_2 ^ b_0 to the
+dealer (`party`). In numbers b = b' + r - 2 b' r, so
 
-    sender P0 with x_0 and b_0 ^ b_1          receiver P1 and helper P2 with b_2
-    sender P1 with x_1 + x_2 and b_1 ^ b_2    receiver P0 and helper P2 with b_0
+    b·x  =  b'·(u + v) + (1 - 2 b')·(r·u + r·v).
 
-With c the sender's bit and w_0, w_1 fresh masks known to sender and helper, the receiver is to get c·x - r or
-(1 - c)·x - r, by its own bit. Choosing r = c·x + w_0 makes the first of the two masked messages vanish (the idea of
-correlated oblivious transfer: Asharov et al., CCS 2013, section 5.1): only (1 - 2c)·x + w_1 - w_0 is sent, and the
-helper sends w_0 or w_1. So b·x is split between P0 and P1, who make it replicated by exchanging their parts under
-fresh masks, which become y_0 and y_2: 48 bytes a value over all parties in two rounds. ABY3's own one-round form takes
-96.
+The pair has v as x_0 + x_2, one summand each, and the dealer gives it r and r·v as sums of two numbers: P0's are masks
+of k_0, P1's are sent. Then each of the pair has a summand of b·x without another message. They exchange them under
+fresh masks, which become y_0 and y_2.
 
-The receiver never learns the mask it has no use for, so what it sees is uniform.
+    round 1   P2 -> P1   r - F(k_0) and r·v - F(k_0)      16 bytes
+    later     P0 <-> P1  the summands, masked               8 bytes each way
+
+The dealer knows v and r of a fresh secret and of a fresh bit before the pair knows u and b', so round 1 is the one in
+which the product of a whole layer is opened, and what a selection adds to a layer is one round and 32 bytes a value.
+(The bit is multiplied in as in the three-party protocols with a preprocessing party: ASTRA, Chaudhari et al., CCSW 2019,
+section 5; ABY3's oblivious transfers, section 5.4.1, take 96 bytes in one round or 48 in two.)
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from keras_private.mpc.kernels import elementwise
+from keras_private.mpc.kernels import bits, elementwise
 from keras_private.mpc.party import Party
 from keras_private.mpc.reshare import empty_share
 from keras_private.mpc.rounds import Protocol, as_words
@@ -29,45 +30,49 @@ from keras_private.mpc.sign import SharedBits
 from keras_private.sharing.share import Share
 
 
-def select(party: Party, x: Share, b: SharedBits) -> Protocol[Share]:
-    """Share of b·x for every value. Two rounds.
+def select(
+    party: Party, x: Share, b: SharedBits, *, negated: bool = False, wait: int = 0, out: Share | None = None
+) -> Protocol[Share]:
+    """Share of b·x for every value. 2 + `wait` rounds, of which only the first and the last carry messages.
 
     Args:
         x: a share of any shape.
-        b: shared bits, one for every value of x.
+        b: shared bits, one for every value of x. The pair's part of both may be filled until the last round.
+        negated: multiply by 1 - b instead.
+        wait: rounds between the dealer's message and the exchange, for x and b to become known to the pair.
+        out: where to put the result; the dealer's part of it is there before the first round.
     """
     count = x.mine.size
-    nbytes = 8 * count
-    out = empty_share(x.shape)
+    out = empty_share(x.shape) if out is None else out
+    chosen = np.empty(count, np.uint64)
     if party.is_dealer:
-        for_p0, for_p1 = np.empty(count, np.uint64), np.empty(count, np.uint64)
-        elementwise.transfer_help(b.mine, party.masks.next.words(2 * count).reshape(2, count), for_p1)
-        elementwise.transfer_help(b.next, party.masks.mine.words(2 * count).reshape(2, count), for_p0)
-        yield party.dealer_step([for_p0], [for_p1])
+        bits.spread(b.mine ^ b.next, chosen)
+        masks, dealt = party.masks.next.words(2 * count).reshape(2, count), np.empty((2, count), np.uint64)
+        elementwise.select_deal(x.mine.reshape(-1), x.next.reshape(-1), chosen, masks, dealt)
         out.next.reshape(-1)[:] = party.masks.next.words(count)
         out.mine.reshape(-1)[:] = party.masks.mine.words(count)
-        yield party.dealer_step()
+        yield party.dealer_step((), [dealt])
+        for _ in range(wait + 1):
+            yield party.dealer_step()
         return out
 
-    half = party.outer(x) if party.role == 0 else (x.mine + x.next).reshape(-1)
-    message, share = np.empty(count, np.uint64), np.empty(count, np.uint64)
-    masks = party.outer_masks.words(2 * count).reshape(2, count)
-    elementwise.transfer_send(half, b.mine, b.next, masks, message, share)
-    peer, dealer = party.pair_received((yield party.pair_step([message], nbytes, nbytes)))
-    choice = b.mine if party.role == 0 else b.next
-    outer = party.outer(out)
-    outer[:] = party.outer_masks.words(count)
-    sent = np.empty(count, np.uint64)
-    elementwise.transfer_receive(choice, as_words(peer), as_words(dealer), share, outer, sent)
-    peer, _ = party.pair_received((yield party.pair_step([sent], nbytes)))
-    np.add(sent, as_words(peer), out=party.inner(out))
+    first = party.role == 0
+    if first:
+        dealt = party.outer_masks.words(2 * count).reshape(2, count)
+        mask = party.outer_masks.words(count)
+        yield party.pair_step()
+    else:
+        mask = party.outer_masks.words(count)
+        _, got = party.pair_received((yield party.pair_step((), 0, 16 * count)))
+        dealt = as_words(got).reshape(2, count)
+    for _ in range(wait):
+        yield party.pair_step()
+    opened = b.next if first else b.mine
+    bits.spread(~opened if negated else opened, chosen)
+    party.outer(out)[:] = mask
+    u, part = party.inner(x), np.empty(count, np.uint64)
+    own = party.outer(x) + u if first else party.outer(x)
+    elementwise.select_part(u, own, chosen, dealt, mask, part)
+    peer, _ = party.pair_received((yield party.pair_step([part], 8 * count)))
+    np.add(part, as_words(peer), out=party.inner(out))
     return out
-
-
-def negate(party: Party, b: SharedBits) -> SharedBits:
-    """Shares of 1 - b: the pair flips b_1. Local."""
-    if party.role == 0:
-        return SharedBits(b.mine, ~b.next)
-    if party.role == 1:
-        return SharedBits(~b.mine, b.next)
-    return b

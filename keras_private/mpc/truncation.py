@@ -38,15 +38,16 @@ def short_type(d: int) -> type[np.unsignedinteger]:
     return np.uint16 if d <= 16 else np.uint32 if d <= 32 else np.uint64
 
 
-def truncation(party: Party, x: Share, d: int) -> Protocol[Share]:
+def truncation(party: Party, x: Share, d: int, out: Share | None = None) -> Protocol[Share]:
     """Share of x / 2^d, for signed |x| < 2^62. Two rounds; the pair's part of `x` may be filled during the first.
 
     Args:
         x: a share of any shape.
         d: bits to drop, 1 to 60.
+        out: where to put the result; the dealer's part of it is there before the first round.
     """
-    count, shape = x.mine.size, x.shape
-    out = empty_share(shape)
+    count = x.mine.size
+    out = empty_share(x.shape) if out is None else out
     if party.is_dealer:
         stream_0, stream_2 = party.masks.next, party.masks.mine
         y_2, y_0 = out.mine.reshape(-1), out.next.reshape(-1)

@@ -40,11 +40,12 @@ def _sum(a: tuple[int, int, int], b: tuple[int, int, int]) -> tuple[int, int, in
 
 class Window(NamedTuple):
     """The bits of a value that a comparison looks at: `groups` groups of `size` bits from bit `low`, then the sign
-    bit."""
+    bit; and how many groups the carry tree takes together at each of its levels."""
 
     low: int
     groups: int
     size: int
+    radix: int = 2
 
     @property
     def top(self) -> int:
@@ -52,13 +53,45 @@ class Window(NamedTuple):
         return self.low + self.groups * self.size
 
     @property
+    def levels(self) -> int:
+        """Exchanges of the pair: one for the groups, one for each level of the tree."""
+        return len(self.exchanges)
+
+    def groups_at(self, level: int) -> int:
+        """How many groups of bits are left after the exchange number `level`."""
+        groups = self.groups
+        for _ in range(level):
+            groups = -(-groups // self.radix)
+        return groups
+
+    @property
+    def exchanges(self) -> tuple[tuple[int, int], ...]:
+        """For each level: the bit planes that the dealer shares for it, and the planes that the pair then opens."""
+        return _exchanges(self)
+
+    @property
     def dealt(self) -> int:
-        """Bit planes that the dealer shares: the products of every group's bits, and the top bit."""
-        return self.groups * ((1 << self.size) - 1) + 1
+        """All bit planes that the dealer shares."""
+        return sum(dealt for dealt, _ in self.exchanges)
+
+
+@lru_cache(maxsize=4096)
+def _exchanges(window: Window) -> tuple[tuple[int, int], ...]:
+    found = [(window.groups * ((1 << window.size) - 1) + 1, 2 * window.groups - 1)]
+    groups = window.groups
+    while groups > 1:
+        nodes = [min(window.radix, groups - at) for at in range(0, groups, window.radix)]
+        joined = [children for children in nodes if children > 1]  # a group left over passes on as it is
+        lowest = joined[0]
+        dealt = sum(3 * (1 << children - 1) + (1 << children - 1) - 2 for children in joined) - (1 << lowest - 1)
+        found.append((dealt, 2 * len(joined) - 1))
+        groups = len(nodes)
+    return tuple(found)
 
 
 # The parties choose windows by these numbers, each for itself: a change of them needs a new party.messages.VERSION.
 GROUP_SIZES = (2, 3, 4, 5, 6, 7, 8)
+RADICES = (2, 3, 4, 5)
 ROUND_BYTES = 24_000  # sent by all parties, worth as much as a round: 20 µs at 10 Gbit/s
 
 
@@ -69,8 +102,8 @@ def window(bits: int | None, drop: int, count: int) -> Window:
 
     Bits below the window take with them a carry, so that a value may look one unit of the window smaller than it is:
     the window is one bit wider than the bound, lest the smallest value wrap around. Whole groups only: rounding goes
-    downwards, which makes the comparison finer, and upwards at the bottom of the word. Large groups save levels of
-    the carry tree, but 2^size products are dealt for each: right for few values, wrong for many.
+    downwards, which makes the comparison finer, and upwards at the bottom of the word. Large groups and nodes
+    save levels of the carry tree, but 2^size products are dealt for each: right for few values, wrong for many.
     """
     top = CONTRACT_BITS if bits is None else min(bits, 63)
     top += drop > 0 and top < 63
@@ -79,7 +112,7 @@ def window(bits: int | None, drop: int, count: int) -> Window:
         groups = max(1, -(-(top - drop) // size))
         found = Window(max(0, top - groups * size), groups, size)
         if found.top < 64:
-            candidates.append(found)
+            candidates += [found._replace(radix=radix) for radix in RADICES]
     return min(candidates, key=lambda found: _price(sign(count, found)))
 
 
@@ -111,31 +144,35 @@ def truncation(count: int, d: int) -> Cost:
 
 def sign(count: int, window: Window) -> Cost:
     plane = 8 * plane_words(count)
-    groups = window.groups
-    exchanged = plane * (2 * groups - 1)
-    cost = Cost(2, (exchanged, exchanged, plane * window.dealt))
-    while groups > 1:
-        level = plane * (2 * (groups // 2) - 1)
-        cost += Cost(1, (level, level, level))
-        groups = (groups + 1) // 2
-    return cost
+    exchanged = plane * sum(results for _, results in window.exchanges)
+    return Cost(1 + window.levels, (exchanged, exchanged, plane * window.dealt))
 
 
 def select(count: int) -> Cost:
-    return Cost(2, (16 * count, 16 * count, 16 * count))
+    return Cost(2, (8 * count, 8 * count, 16 * count))
 
 
 def relu(count: int, bits: int | None, drop: int) -> Cost:
+    """The dealer's messages for the selection travel with those for the comparison."""
     compared = sign(count, window(bits, drop, count))
-    return (compared | truncation(count, drop) if drop else compared) + select(count)
+    if drop:
+        compared |= truncation(count, drop)
+    chosen = select(count)
+    return Cost(compared.rounds + 1, _sum(compared.sent, chosen.sent))
 
 
-def maximum(count: int, candidates: int, bits: int) -> Cost:
-    cost = Cost()
+def maximum(count: int, candidates: int, bits: int, relu_bits: int | None = None) -> Cost:
+    """A tournament, and a ReLU of the result if its bound is given. All that is dealt travels in the first round."""
+    games = []
     while candidates > 1:
-        cost += relu(count * (candidates // 2), bits, 0)
+        games.append(relu(count * (candidates // 2), bits, 0))
         candidates -= candidates // 2
-    return cost
+    if relu_bits is not None:
+        games.append(relu(count, relu_bits, 0))
+    if not games:
+        return Cost()
+    rounds = 1 + sum(game.rounds - 1 for game in games)
+    return Cost(rounds, sum(games, Cost()).sent)
 
 
 def linear(count: int, drop: int, relu_bits: int | None = None) -> Cost:
@@ -165,6 +202,12 @@ def difference_bits(op: Op, plan: Plan) -> int:
     """The bound for the difference of two values of a `max_pool2d`."""
     bits = plan.tensors[op.inputs[0]].bits
     return (CONTRACT_BITS if bits is None else bits) + 1
+
+
+def maximum_bits(op: Op, plan: Plan) -> int | None:
+    """The bound for the result of a `max_pool2d` whose negative results become 0; None if it keeps them."""
+    bits = plan.tensors[op.inputs[0]].bits
+    return (CONTRACT_BITS if bits is None else bits) if op.attrs["relu"] else None
 
 
 def turns(plan: Plan) -> dict[str, int]:
@@ -204,6 +247,5 @@ def _cost_by_role(op: Op, plan: Plan, batch: int) -> Cost:
     if op.kind == "relu":
         return relu(count, bits, int(op.attrs["truncate"]))
     if op.kind == "max_pool2d":
-        cost = maximum(count, math.prod(op.attrs["pool"]), difference_bits(op, plan))
-        return cost + relu(count, bits, 0) if op.attrs["relu"] else cost
+        return maximum(count, math.prod(op.attrs["pool"]), difference_bits(op, plan), maximum_bits(op, plan))
     return Cost()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from keras_private.mpc.party import Party
 from keras_private.mpc.rounds import Protocol
-from keras_private.mpc.select import negate, select
+from keras_private.mpc.select import select
 from keras_private.mpc.sign import SharedBits
 from keras_private.plan import cost
 from keras_private.sharing.share import Share
@@ -33,7 +33,7 @@ def test_select_multiplies_by_the_bit(three: Three, x: np.ndarray, seed: int, fl
     bits = generator.integers(0, 2, x.shape).astype(bool)
 
     def protocol(party: Party, x: Share, b: SharedBits) -> Protocol[Share]:
-        return (yield from select(party, x, negate(party, b) if flip else b))
+        return (yield from select(party, x, b, negated=flip))
 
     y = three.value(protocol, shares_of(x.view(np.uint64)), shared_bits(bits, generator))
     assert np.array_equal(y.view(np.int64), np.where(bits ^ flip, x, 0))

@@ -79,7 +79,7 @@ def combine(planes, dealt, masks, size, first, out):  # type: ignore[no-untyped-
       propagate = AND over all j of (c_j ^ s_j)                          = XOR over U of c_(not U) s_U
       generate  = XOR over j of c_j s_j AND over k > j of (c_k ^ s_k)    = XOR over U > 0 of c_(rest of U) s_U
     where rest of U are the lowest bit j of U and the bits above j that are not in U.
-    planes (size·G + 1, m) of c; dealt as made by `deal`; masks, out (2G - 1, m), laid out as in `carry_level`.
+    planes (size·G + 1, m) of c; dealt as made by `deal`; masks, out (2G - 1, m), a state of `deal_level`.
     `first` is 1 at the one party that adds the term in which no share occurs.
     """
     words = planes.shape[1]
@@ -107,27 +107,127 @@ def combine(planes, dealt, masks, size, first, out):  # type: ignore[no-untyped-
 
 
 @njit(nogil=True, cache=True)
-def carry_level(mine, next_, masks_mine, masks_next, out):  # type: ignore[no-untyped-def]
-    """One level of the carry tree: this party's additive share of every pair's generate and propagate bit.
+def deal_level(state, masks, radix, dealt):  # type: ignore[no-untyped-def]
+    """The dealer's message for one level of the carry tree, masked; `state` are its own bits of the level below.
 
-    A state of c groups is (2c - 1, m): row 0 is the lowest group's generate; rows 2g - 1 and 2g are group g's
-    generate and propagate (the lowest group's propagate bit is never needed). out (2·(c // 2) - 1, m) is laid out the
-    same way; a group left over at the top is not touched here.
-      generate' = G_hi ^ (G_lo & P_hi)        propagate' = P_lo & P_hi
-    Each AND is x_i y_i ^ x_i y_{i+1} ^ x_{i+1} y_i; the masks make the three parties' results XOR shares of it
-    (Araki et al. 2016, section 2.2).
+    A state of n groups is (2n - 1, m): row 0 is the lowest group's generate; rows 2g - 1 and 2g are group g's generate
+    and propagate (the lowest group's propagate bit is never needed). Every `radix` neighbours are one node. With r_j
+    and t_j for the dealer's bits of the generate and propagate of a node's groups j = 0 … q - 1, and t_U for the
+    product of t_(k+1) over the bits k of U, a node's rows are
+      t_U             for U > 0
+      r_j t_U         for every j, and every U of bits from j on
+      t_0 t_U         for every U, but not for the lowest node
+    `dealt_in_node` says how many; a node of one group has none.
     """
-    pairs = (out.shape[0] + 1) // 2
-    for pair in range(pairs):
-        lo = max(4 * pair - 1, 0)
-        hi = 4 * pair + 1
-        at = max(2 * pair - 1, 0)
-        for w in range(out.shape[1]):
-            p, p_next = mine[hi + 1, w], next_[hi + 1, w]
-            g, g_next = mine[lo, w], next_[lo, w]
-            out[at, w] = masks_mine[at, w] ^ masks_next[at, w] ^ mine[hi, w] ^ (g & (p ^ p_next)) ^ (g_next & p)
-        if pair:
-            for w in range(out.shape[1]):
-                p, p_next = mine[hi + 1, w], next_[hi + 1, w]
-                q, q_next = mine[lo + 1, w], next_[lo + 1, w]
-                out[at + 1, w] = masks_mine[at + 1, w] ^ masks_next[at + 1, w] ^ (q & (p ^ p_next)) ^ (q_next & p)
+    words = state.shape[1]
+    groups = (state.shape[0] + 1) // 2
+    products = np.empty((1 << (radix - 1), words), np.uint64)
+    at = 0
+    for first in range(0, groups, radix):
+        children = min(radix, groups - first)
+        if children == 1:
+            continue
+        subsets = 1 << (children - 1)
+        _multiply_propagates(state, first, children, products)
+        for subset in range(1, subsets):
+            for w in range(words):
+                dealt[at, w] = masks[at, w] ^ products[subset, w]
+            at += 1
+        for j in range(children):
+            row = max(2 * (first + j) - 1, 0)
+            for subset in range(0, subsets, 1 << j):
+                for w in range(words):
+                    dealt[at, w] = masks[at, w] ^ (products[subset, w] & state[row, w])
+                at += 1
+        if first:
+            for subset in range(subsets):
+                for w in range(words):
+                    dealt[at, w] = masks[at, w] ^ (products[subset, w] & state[2 * first, w])
+                at += 1
+
+
+@njit(nogil=True, cache=True)
+def combine_level(state, dealt, masks, radix, first_party, out):  # type: ignore[no-untyped-def]
+    """One of the pair: masked XOR shares of every node's generate and propagate bit.
+
+    With a_j and b_j for the pair's bits of the generates and propagates, of which g_j = a_j ^ r_j and p_j = b_j ^ t_j
+    are the true ones (`deal_level`), a node's are
+      generate  = XOR over j of g_j AND over k > j of p_k
+      propagate = AND over all j of p_j
+    which, multiplied out, is a sum of products of the pair's bits, each times one row of what was dealt.
+    state (2n - 1, m); masks, out: two rows a node that has more than one group, one for the lowest. `first_party` is 1
+    at the one party that adds the terms in which no dealt row occurs.
+    """
+    words = state.shape[1]
+    groups = (state.shape[0] + 1) // 2
+    products = np.empty((1 << (radix - 1), words), np.uint64)
+    at, to = 0, 0
+    for first in range(0, groups, radix):
+        children = min(radix, groups - first)
+        if children == 1:
+            continue
+        subsets = 1 << (children - 1)
+        whole = subsets - 1
+        _multiply_propagates(state, first, children, products)
+        for w in range(words):
+            out[to, w] = masks[to, w]
+        if first_party:
+            for j in range(children):
+                row, above = max(2 * (first + j) - 1, 0), whole & ~((1 << j) - 1)
+                for w in range(words):
+                    out[to, w] ^= state[row, w] & products[above, w]
+        for subset in range(1, subsets):
+            for j in range(children):
+                above = whole & ~((1 << j) - 1)
+                if subset & ~above:
+                    break
+                row = max(2 * (first + j) - 1, 0)
+                for w in range(words):
+                    out[to, w] ^= state[row, w] & products[above ^ subset, w] & dealt[at, w]
+            at += 1
+        for j in range(children):
+            above = whole & ~((1 << j) - 1)
+            for subset in range(0, subsets, 1 << j):
+                for w in range(words):
+                    out[to, w] ^= products[above ^ subset, w] & dealt[at, w]
+                at += 1
+        to += 1
+        if not first:
+            continue
+        at_subsets = at - (subsets - 1) - (2 * subsets - 1)  # where this node's t_U are
+        for w in range(words):
+            out[to, w] = masks[to, w]
+        if first_party:
+            for w in range(words):
+                out[to, w] ^= state[2 * first, w] & products[whole, w]
+        for subset in range(1, subsets):
+            for w in range(words):
+                out[to, w] ^= state[2 * first, w] & products[whole ^ subset, w] & dealt[at_subsets + subset - 1, w]
+        for subset in range(subsets):
+            for w in range(words):
+                out[to, w] ^= products[whole ^ subset, w] & dealt[at, w]
+            at += 1
+        to += 1
+
+
+@njit(nogil=True, cache=True)
+def _multiply_propagates(state, first, children, products):  # type: ignore[no-untyped-def]
+    """products[U] = AND of the propagate bits of groups first + 1 + k over the bits k of U."""
+    for w in range(state.shape[1]):
+        products[0, w] = ~np.uint64(0)
+    for bit in range(children - 1):
+        row = 2 * (first + 1 + bit)
+        for rest in range(1 << bit):
+            for w in range(state.shape[1]):
+                products[rest | (1 << bit), w] = products[rest, w] & state[row, w]
+
+
+@njit(nogil=True, cache=True)
+def spread(plane, words):  # type: ignore[no-untyped-def]
+    """words[i] = all ones where value i's bit of the plane is set, else 0.
+
+    A pass of its own on purpose: where such a word is made and used in one expression, the compiler may turn the AND
+    into a branch on the secret bit.
+    """
+    for i in range(words.size):
+        words[i] = np.uint64(0) - ((plane[i >> 6] >> np.uint64(i & 63)) & np.uint64(1))

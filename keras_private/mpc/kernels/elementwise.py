@@ -56,37 +56,23 @@ def truncation_join(u, part, other, d, share):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def bit(plane, i):  # type: ignore[no-untyped-def]
-    """Value i's bit of a plane, as 0 or 1."""
-    return (plane[i >> 6] >> np.uint64(i & 63)) & np.uint64(1)
+def select_deal(mine, next_, chosen, masks, dealt):  # type: ignore[no-untyped-def]
+    """The dealer's part of a selection, for v = mine + next_ and its bit r, given as chosen = 0 or all ones (n,).
 
-
-@njit(nogil=True, cache=True)
-def transfer_send(x, choice_a, choice_b, masks, message, share):  # type: ignore[no-untyped-def]
-    """Sender of an oblivious transfer of b·x, where b = (choice_a ^ choice_b) ^ the receiver's bit.
-
-    x (n,); choices are planes; masks (2, n) = (w_0, w_1), known to sender and helper.
-    message = (1 - 2c)·x + w_1 - w_0 goes to the receiver; share = c·x + w_0 is the sender's additive part.
+    dealt (2, n) = (r, r·v) - masks, for P1.
     """
     one = np.uint64(1)
-    for i in range(x.size):
-        keep = np.uint64(0) - (bit(choice_a, i) ^ bit(choice_b, i))  # all ones where c = 1: no branch on a secret
-        chosen = x[i] & keep
-        message[i] = x[i] - (chosen << one) + masks[1, i] - masks[0, i]
-        share[i] = chosen + masks[0, i]
+    for i in range(mine.size):
+        dealt[0, i] = (chosen[i] & one) - masks[0, i]
+        dealt[1, i] = ((mine[i] + next_[i]) & chosen[i]) - masks[1, i]
 
 
 @njit(nogil=True, cache=True)
-def transfer_help(choice, masks, message):  # type: ignore[no-untyped-def]
-    """Helper: message = w_choice, the one mask that the receiver may take off."""
-    for i in range(message.size):
-        keep = np.uint64(0) - bit(choice, i)
-        message[i] = masks[0, i] ^ ((masks[0, i] ^ masks[1, i]) & keep)
+def select_part(u, own, chosen, dealt, mask, part):  # type: ignore[no-untyped-def]
+    """One of the pair: part = b·own + (1 - 2b)(dealt_0·u + dealt_1) - mask, where b is given as chosen = 0 or all ones.
 
-
-@njit(nogil=True, cache=True)
-def transfer_receive(choice, message, help_message, share, mask, out):  # type: ignore[no-untyped-def]
-    """Receiver: out = share + (choice·message - help_message) - mask, ready to be exchanged within the pair."""
-    for i in range(out.size):
-        keep = np.uint64(0) - bit(choice, i)
-        out[i] = share[i] + (message[i] & keep) - help_message[i] - mask[i]
+    own is u + x_0 at P0 and x_2 at P1. Adding `chosen` after an exclusive or with it negates: no branch on a secret.
+    """
+    for i in range(u.size):
+        turned = (dealt[0, i] * u[i] + dealt[1, i]) ^ chosen[i]
+        part[i] = (own[i] & chosen[i]) + (turned - chosen[i]) - mask[i]
