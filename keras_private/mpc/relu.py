@@ -1,8 +1,8 @@
 """ReLU = (1 - sign(x))·x, and the maximum built from it.
 
 All that the dealer sends depends on its own summands, and it knows those of every result in between before the pair
-knows anything (`sign`, `select`, `truncation`). So its messages for a comparison and for the selection after it, and for
-every level of a tournament, travel in the first round of all.
+knows anything (`sign`, `select`, `truncation`). So its messages for a comparison, for the selection after it, and for
+every level of a tournament travel in the first round.
 """
 
 from __future__ import annotations

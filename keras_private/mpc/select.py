@@ -1,7 +1,7 @@
 """Select: multiply a shared number by a shared bit, in one exchange of the pair.
 
-Theory of operation. x = u + v, and the bit likewise: b = b' ^ r with b' = b_1 known to the pair and r = b_2 ^ b_0 to the
-dealer (`party`). In numbers b = b' + r - 2 b' r, so
+Theory of operation. x = u + v, and the bit likewise: b = b' ^ r with b' = b_1 known to the pair and r = b_2 ^ b_0 to
+the dealer (`party`). In numbers b = b' + r - 2 b' r, so
 
     b·x  =  b'·(u + v) + (1 - 2 b')·(r·u + r·v).
 
@@ -14,8 +14,8 @@ fresh masks, which become y_0 and y_2.
 
 The dealer knows v and r of a fresh secret and of a fresh bit before the pair knows u and b', so round 1 is the one in
 which the product of a whole layer is opened, and what a selection adds to a layer is one round and 32 bytes a value.
-(The bit is multiplied in as in the three-party protocols with a preprocessing party: ASTRA, Chaudhari et al., CCSW 2019,
-section 5; ABY3's oblivious transfers, section 5.4.1, take 96 bytes in one round or 48 in two.)
+(That what depends on masks alone can be sent ahead, by a party that then has nothing more to do, is the idea of ASTRA,
+Chaudhari et al., CCSW 2019. ABY3's oblivious transfers, section 5.4.1, take 96 bytes in one round or 48 in two.)
 """
 
 from __future__ import annotations

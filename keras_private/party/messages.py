@@ -21,7 +21,7 @@ import msgpack
 
 from keras_private.errors import FrameError
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Of this protocol. Both sides must speak the same one."""
 
 ID_BYTES: Final = 16

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from keras_private.mpc import sign as sign_module
 from keras_private.mpc import truncation as truncation_module
 from keras_private.mpc.linear import LinearLayer
 from keras_private.mpc.party import Party
@@ -102,15 +103,22 @@ def three_ops(party: Party, x: Share) -> Protocol[Share]:
     return (yield from maximum(party, [first, second], 20))
 
 
+def halved(x: Share) -> Share:
+    """Another secret made of the same sharing, as in a layer with two users."""
+    return Share(x.mine >> np.uint64(1), x.next >> np.uint64(1))
+
+
 PROTOCOLS: dict[str, Callable[[Party, Share], Protocol[Any]]] = {
     "reshare": lambda party, x: reshare(party, x.mine, empty_share(x.shape)),
     "truncation by 16": lambda party, x: truncation(party, x, 16),
     "truncation by 17": lambda party, x: truncation(party, x, 17),
     "truncation by 40": lambda party, x: truncation(party, x, 40),
-    "sign, groups of 3": lambda party, x: sign(party, x, Window(15, 7, 3)),
-    "sign, groups of 6": lambda party, x: sign(party, x, Window(15, 4, 6)),
+    "sign, groups of 3 in pairs": lambda party, x: sign(party, x, Window(15, 7, 3, 2)),
+    "sign, groups of 6 in one node": lambda party, x: sign(party, x, Window(15, 4, 6, 4)),
+    "sign, groups of 2 in threes": lambda party, x: sign(party, x, Window(15, 10, 2, 3)),
     "relu": lambda party, x: relu(party, x, 38),
     "relu with truncation": lambda party, x: relu(party, x, 50, 20),
+    "maximum of 3 and a relu": lambda party, x: maximum(party, [x, halved(x), x], 20, 20),
     "three ops": three_ops,
 }
 # Both values of the top bit of every summand, small and large secrets.
@@ -126,10 +134,11 @@ def test_nothing_adds_up_to_a_constant(
     assert deficits(memory_three, turn, PROTOCOLS[name], fixed(sharing)) == [0, 0, 0]
 
 
+@pytest.mark.parametrize("turn", [0, 1, 2])
 @pytest.mark.parametrize("bits", [(0, 0, 0), (1, 0, 1), (0, 1, 1), (1, 1, 1)])
-def test_select_adds_up_to_no_constant(memory_three: Three, bits: tuple[int, int, int]) -> None:
+def test_select_adds_up_to_no_constant(memory_three: Three, bits: tuple[int, int, int], turn: int) -> None:
     for sharing in SHARINGS:
-        assert deficits(memory_three, 0, select, fixed(sharing), fixed_bits(bits)) == [0, 0, 0]
+        assert deficits(memory_three, turn, select, fixed(sharing), fixed_bits(bits)) == [0, 0, 0]
 
 
 # That the test can fail: protocols that are right in their results and wrong in their masks.
@@ -154,6 +163,22 @@ def reshare_with_a_mask_twice(party: Party, x: Share) -> Protocol[Share]:
 
 def test_a_mask_used_twice_would_be_noticed(memory_three: Three) -> None:
     assert deficits(memory_three, 0, reshare_with_a_mask_twice, fixed(SHARINGS[0]))[0] > 0
+
+
+def test_a_level_of_the_tree_under_the_masks_of_another_would_be_noticed(
+    memory_three: Three, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two levels of a carry tree are dealt and opened under the same masks."""
+    kept: dict[tuple[int, int], np.ndarray] = {}
+    draw = sign_module._planes
+
+    def again(stream: Any, rows: int, words: int) -> np.ndarray:
+        return kept.setdefault((id(stream), rows), draw(stream, rows, words))
+
+    monkeypatch.setattr(sign_module, "_planes", again)
+    window = Window(0, 3, 2, 2)
+    assert window.exchanges[1] == window.exchanges[2]  # of one size, so that the masks of one fit the other
+    assert deficits(memory_three, 0, lambda party, x: sign(party, x, window), fixed(SHARINGS[0]))[1] > 0
 
 
 def test_a_mask_used_for_two_numbers_would_be_noticed(memory_three: Three, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from keras_private.mpc.sign import SharedBits, sign
 from keras_private.plan import cost
-from keras_private.plan.cost import GROUP_SIZES, Window, window
+from keras_private.plan.cost import GROUP_SIZES, RADICES, Window, window
 
 from .strategies import ring_arrays
 from .three import Three, shares_of
 
-FULL = Window(0, 21, 3)  # all 64 bits
+FULL = Window(0, 21, 3, 3)  # all 64 bits
 
 
 def opened(outputs: list[SharedBits], count: int) -> np.ndarray:
@@ -47,27 +47,42 @@ def test_a_window_is_wrong_only_for_small_positive_values(
     assert three.counted() == (declared.rounds, declared.sent)
 
 
+def check(three: Three, seen: Window, x: np.ndarray) -> None:
+    negative = opened(three.run(sign, shares_of(x.view(np.uint64)), seen), x.size)
+    exact = (x < 0) | (x >= 2**seen.low)
+    assert np.array_equal(negative[exact], (x < 0)[exact])
+    declared = cost.sign(x.size, seen)
+    assert three.counted() == (declared.rounds, declared.sent)
+
+
 @pytest.mark.parametrize("size", GROUP_SIZES)
 @pytest.mark.parametrize("groups", [1, 2, 3, 5])
 def test_groups_of_every_size(three: Three, groups: int, size: int) -> None:
     seen = Window(4, groups, size)
     x = np.random.default_rng(size).integers(-(2**seen.top) + 32, 2**seen.top, 200)
     x[::3] >>= 3
-    negative = opened(three.run(sign, shares_of(x.view(np.uint64)), seen), x.size)
-    exact = (x < 0) | (x >= 16)
-    assert np.array_equal(negative[exact], (x < 0)[exact])
-    declared = cost.sign(x.size, seen)
-    assert three.counted() == (declared.rounds, declared.sent)
+    check(three, seen, x)
+
+
+@pytest.mark.parametrize("radix", RADICES)
+@pytest.mark.parametrize("groups", range(1, 15))
+def test_trees_of_every_shape(memory_three: Three, groups: int, radix: int) -> None:
+    """Nodes that are full, nodes that are not, and groups that are left over; carries that run through all of them."""
+    seen = Window(0, groups, 2, radix)
+    limit = 2**seen.top
+    x = np.random.default_rng(groups).integers(-limit, limit, 300)
+    x[:4] = (-1, 0, limit - 1, -limit)
+    check(memory_three, seen, x)
 
 
 @pytest.mark.parametrize(
     ("bits", "drop", "count", "expected", "rounds"),
     [
-        (None, 16, 10**5, Window(15, 16, 3), 6),
-        (63, 0, 10**5, FULL, 7),
-        (38, 16, 10**5, Window(15, 8, 3), 5),
-        (40, 16, 10**5, Window(14, 9, 3), 6),
-        (40, 16, 1, Window(13, 4, 7), 4),
+        (None, 16, 10**5, Window(15, 16, 3, 3), 5),
+        (63, 0, 10**5, FULL, 5),
+        (38, 16, 10**5, Window(15, 8, 3, 3), 4),
+        (40, 16, 10**5, Window(14, 9, 3, 3), 4),
+        (40, 16, 1, Window(16, 5, 5, 5), 3),
         (2, 0, 1, Window(0, 1, 2), 2),
         (5, 30, 1, Window(4, 1, 2), 2),
     ],
