@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 import keras_private as kp
+from console import complain, open_standard_streams, say
 
 HERE = Path(__file__).resolve().parent
 INPUT_SHAPE, OUTPUT_SHAPE = (1, 28, 28, 1), (1, 10)
@@ -46,7 +47,7 @@ def ask(config: Path, images: Array, labels: Array, batch: int) -> tuple[Array, 
             seconds.append(time.perf_counter() - began)
             logits.append(answer)
             for actual, predicted in zip(labels[start : start + batch], answer.argmax(axis=1), strict=True):
-                print(f"Actual: {actual}, predicted: {predicted}", flush=True)
+                say(f"Actual: {actual}, predicted: {predicted}")
     return np.concatenate(logits), seconds
 
 
@@ -61,14 +62,15 @@ def main() -> int:
     if args.batch < 1:
         parser.error("--batch must be at least 1")
 
+    open_standard_streams()
     try:
         images, labels = load_sample(args.sample, args.images)
         logits, seconds = ask(args.config, images, labels, args.batch)
     except (kp.KerasPrivateError, OSError) as error:
-        print(f"client.py: {error}", file=sys.stderr)
+        complain(f"client.py: {error}")
         return 1
     right = int((logits.argmax(axis=1) == labels).sum())
-    print(f"{right} of {len(labels)} right; median {1e3 * statistics.median(seconds):.1f} ms a query")
+    say(f"{right} of {len(labels)} right; median {1e3 * statistics.median(seconds):.1f} ms a query")
     if args.save:
         np.savez(args.save, logits=logits, seconds=seconds)
     return 0

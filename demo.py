@@ -20,7 +20,8 @@ from typing import IO
 import numpy as np
 
 from client import Array, load_sample
-from serve import quiet_stderr, say
+from console import open_standard_streams, say
+from serve import quiet_stderr
 
 HERE = Path(__file__).resolve().parent
 READY_SECONDS, STOP_SECONDS = 180, 60
@@ -128,6 +129,7 @@ def main() -> int:
     parser.add_argument("--model", type=Path, default=HERE / "models" / "mnist_cnn.keras", help="the model to serve")
     parser.add_argument("--images", type=int, default=100, metavar="N", help="how many test images (default: 100)")
     args = parser.parse_args()
+    open_standard_streams()
     images, _ = load_sample(HERE / "models" / "mnist_sample.npz", args.images)
 
     try:

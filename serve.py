@@ -19,6 +19,7 @@ from pathlib import Path
 from types import FrameType
 
 import keras_private as kp
+from console import complain, open_standard_streams, say
 
 HERE = Path(__file__).resolve().parent
 
@@ -39,7 +40,8 @@ def quiet_stderr() -> Iterator[None]:
             yield
         except Exception:
             hidden.seek(0)
-            os.write(terminal, hidden.read())
+            with contextlib.suppress(OSError):  # nobody reads it
+                os.write(terminal, hidden.read())
             raise
         finally:
             sys.stderr.flush()
@@ -53,15 +55,12 @@ def interrupt_on_signals() -> None:
     def handler(_signum: int, _frame: FrameType | None) -> None:
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, signal.SIG_IGN)
-        os.write(1, b"\nStopping ...\n")  # not print(): the signal may have come in the middle of one
+        with contextlib.suppress(OSError):
+            os.write(1, b"\nStopping ...\n")  # not print(): the signal may have come in the middle of one
         raise KeyboardInterrupt
 
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, handler)
-
-
-def say(message: str) -> None:
-    print(message, flush=True)
 
 
 def serve(config: Path, model_file: Path, num_requests: int | None) -> None:
@@ -97,16 +96,17 @@ def main() -> int:
     if not args.model.is_file():
         parser.error(f"--model: there is no file {args.model}")
 
+    open_standard_streams()
     interrupt_on_signals()
     try:
         serve(args.config, args.model, args.num_requests)
     except KeyboardInterrupt:
         say("Stopped; nothing is left running.")
     except ModuleNotFoundError as error:
-        print(f"serve.py: {error}; the owner needs TensorFlow: pip install -e '.[owner]'", file=sys.stderr)
+        complain(f"serve.py: {error}; the owner needs TensorFlow: pip install -e '.[owner]'")
         return 1
     except (kp.KerasPrivateError, OSError) as error:
-        print(f"serve.py: {error}", file=sys.stderr)
+        complain(f"serve.py: {error}")
         return 1
     return 0
 

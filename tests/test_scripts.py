@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import numpy as np
 import psutil
 import pytest
 
-from tests.processes import ROOT, Script, clean_environment, is_free, write_config
+from tests.processes import ROOT, SECONDS, Script, clean_environment, is_free, write_config
 
 pytest.importorskip("tensorflow")
 pytestmark = pytest.mark.slow
@@ -140,3 +141,74 @@ def test_demo(config: Path, env: dict[str, str], ports: list[int], tmp_path: Pat
         assert noise not in script.text
     assert all(is_free(port) for port in ports)
     assert list((tmp_path / "tmp").iterdir()) == []
+
+
+# Standard output and error that are closed, or that nobody reads
+
+
+def without(streams: str, *command: str | Path) -> list[str | Path]:
+    """A command that a shell starts with some of its standard streams closed, as in `>&- 2>&-`."""
+    return ["sh", "-c", f'exec "$@" {streams}', "sh", sys.executable, *command]
+
+
+def unread(command: list[str | Path], env: dict[str, str]) -> subprocess.Popen[bytes]:
+    """A command whose standard output and error are pipes that nobody reads any more, as after `| head -1`."""
+    ends = [os.pipe() for _ in range(2)]
+    for reader, _ in ends:
+        os.close(reader)
+    (_, out), (_, err) = ends
+    try:
+        return subprocess.Popen(command, cwd=ROOT, env=env, stdout=out, stderr=err, start_new_session=True)
+    finally:
+        os.close(out)
+        os.close(err)
+
+
+@pytest.mark.parametrize("gone", ["closed", "unread"])
+def test_serve_goes_on_without_a_terminal(
+    gone: str, config: Path, env: dict[str, str], ports: list[int], tmp_path: Path, until: Callable[..., None]
+) -> None:
+    command: list[str | Path] = [ROOT / "serve.py", "--config", config, "--num-requests", "3"]
+    if gone == "closed":
+        serving = subprocess.Popen(without("<&- >&- 2>&-", *command), cwd=ROOT, env=env, start_new_session=True)
+    else:
+        serving = unread([sys.executable, *command], env)
+    try:
+        until(lambda: all(not is_free(port) for port in ports), "the parties listen", SECONDS)
+        until(
+            lambda: client(config, env, "--images", "1").finish() == 0 or serving.poll() is not None,
+            "an answer",
+            SECONDS,
+        )
+        family = [each.pid for each in psutil.Process(serving.pid).children(recursive=True)]
+        assert len(family) == 3
+        asked = client(config, env, "--images", "2")
+        assert asked.finish() == 0, asked.text
+        assert predictions(asked.lines) == [(7, 7), (2, 2)]
+        assert serving.wait(SECONDS) == 0
+        assert_nothing_left([], ports, tmp_path)
+    finally:
+        if serving.poll() is None:
+            serving.terminate()
+            serving.wait(SECONDS)
+
+
+@pytest.mark.parametrize("gone", ["closed", "unread"])
+def test_client_goes_on_without_a_terminal(
+    gone: str, serve: Script, config: Path, env: dict[str, str], tmp_path: Path
+) -> None:
+    saved = tmp_path / "answers.npz"
+    command: list[str | Path] = [ROOT / "client.py", "--config", config, "--images", "3", "--save", saved]
+    if gone == "closed":
+        asked = subprocess.Popen(without(">&- 2>&-", *command), cwd=ROOT, env=env)
+    else:
+        asked = unread([sys.executable, *command], env)
+    assert asked.wait(SECONDS) == 0
+    with np.load(saved) as answers:
+        assert list(answers["logits"].argmax(axis=1)) == [7, 2, 1]
+
+
+def test_demo_goes_on_without_a_terminal(config: Path, env: dict[str, str], ports: list[int], tmp_path: Path) -> None:
+    demo = unread([sys.executable, ROOT / "demo.py", "--config", config, "--images", "2"], env)
+    assert demo.wait(SECONDS) == 0
+    assert_nothing_left([], ports, tmp_path)
