@@ -29,6 +29,7 @@ Address = tuple[str, int]
 
 _WELCOME = b"keras-private/1 welcome"
 _MAX_GREETING = 1000
+_BACKLOG = 1024  # callers not yet accepted; beyond that they try again a second later, so let a crowd wait here
 
 
 def format_address(address: Address) -> str:
@@ -61,7 +62,12 @@ def connect(
         raw = socket.create_connection((host, port), timeout)
     except OSError as error:
         raise link_error(error, sides) from None
-    sock, peer = _handshake(context, raw, False, deadline, sides)
+    sock = _wrap(context, raw, False, sides)
+    try:
+        peer = _shake(sock, deadline, sides)
+    except BaseException:
+        sock.close()
+        raise
     if expect is not None and peer != expect:
         sock.close()
         raise LinkError(f"{sides}: it is {peer}, not {expect}; is the address right?")
@@ -79,13 +85,17 @@ def connect(
 
 
 class Pending:
-    """A caller that was accepted but not yet looked at. `handshake` or `close` it."""
+    """A caller that was accepted but not yet looked at. `handshake` is for one thread, `close` for any."""
 
     def __init__(self, sock: socket.socket, address: Address, context: ssl.SSLContext, local: Role) -> None:
         self.address = address
         self._sock = sock
         self._context = context
         self._local = local
+        self._lock = threading.Lock()  # around the fields below, and around whatever changes the file descriptor
+        self._busy = False
+        self._over = False
+        self._reason = ""
 
     def handshake(
         self, timeout: float = DEFAULT_TIMEOUT, admit: Callable[[Role], str | None] | None = None
@@ -98,11 +108,11 @@ class Pending:
 
         Raises:
             LinkTimeoutError, LinkError: no certificate, a foreign or expired one, a role that is not welcome,
-                no TLS at all, too slow. The socket is closed.
+                no TLS at all, too slow; or `close` was called meanwhile. The socket is closed.
         """
         deadline = time.monotonic() + timeout
         sides = f"{self._local.name} ← {format_address(self.address)}"
-        sock, peer = _handshake(self._context, self._sock, True, deadline, sides)
+        sock, peer = self._identify(deadline, sides)
         connection = Connection(sock, self._local, peer, timeout)
         connection.phase = "greeting"
         refusal = admit(peer) if admit else None
@@ -114,9 +124,39 @@ class Pending:
         connection.phase = "connected"
         return connection
 
-    def close(self) -> None:
-        """Hangs up without a word."""
-        self._sock.close()
+    def _identify(self, deadline: float, sides: str) -> tuple[ssl.SSLSocket, Role]:
+        try:
+            with self._lock:
+                if self._over:
+                    raise LinkError(f"{sides}: {self._reason}")
+                self._busy = True
+                self._sock = tls = _wrap(self._context, self._sock, True, sides)
+            role = _shake(tls, deadline, sides)
+            with self._lock:
+                if self._reason:
+                    raise LinkError(f"{sides}: {self._reason}")
+                self._over = True
+        except BaseException as error:
+            with self._lock:
+                self._over = True
+                self._sock.close()
+            if self._reason and isinstance(error, LinkError):
+                raise LinkError(f"{sides}: {self._reason}") from None
+            raise
+        return tls, role
+
+    def close(self, reason: str = "we hung up") -> None:
+        """Hangs up without a word, also in the middle of a handshake; does nothing after one."""
+        with self._lock:
+            if self._over:
+                return
+            self._reason = reason
+            if self._busy:
+                with contextlib.suppress(OSError):
+                    socket.socket.shutdown(self._sock, socket.SHUT_RDWR)  # wakes the handshake, which then closes
+            else:
+                self._over = True
+                self._sock.close()
 
 
 class Listener:
@@ -227,30 +267,33 @@ def _listen(host: str, port: int) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setblocking(False)
         sock.bind(address)
-        sock.listen(128)
+        sock.listen(_BACKLOG)
     except OSError:
         sock.close()
         raise
     return sock
 
 
-def _handshake(
-    context: ssl.SSLContext, raw: socket.socket, server_side: bool, deadline: float, sides: str
-) -> tuple[ssl.SSLSocket, Role]:
-    """TLS over a fresh socket, which is closed if it fails."""
-    sock: socket.socket = raw
+def _wrap(context: ssl.SSLContext, raw: socket.socket, server_side: bool, sides: str) -> ssl.SSLSocket:
+    """TLS over a fresh socket, nothing said yet. The socket is closed if that fails."""
     try:
         _tune(raw)
         raw.settimeout(None)
-        sock = tls = context.wrap_socket(raw, server_side=server_side, do_handshake_on_connect=False)
-        tls.settimeout(max(1e-3, deadline - time.monotonic()))
-        tls.do_handshake()
-        return tls, peer_role(tls)
+        return context.wrap_socket(raw, server_side=server_side, do_handshake_on_connect=False)
     except OSError as error:
-        sock.close()
+        raw.close()
+        raise link_error(error, sides) from None
+
+
+def _shake(sock: ssl.SSLSocket, deadline: float, sides: str) -> Role:
+    """The other side's role, after a handshake. The socket stays open if that fails."""
+    try:
+        sock.settimeout(max(1e-3, deadline - time.monotonic()))
+        sock.do_handshake()
+        return peer_role(sock)
+    except OSError as error:
         raise link_error(error, sides) from None
     except ConfigError as error:
-        sock.close()
         raise LinkError(f"{sides}: {error}") from None
 
 

@@ -79,6 +79,7 @@ class MemoryCaller(threading.Event):
     def __init__(self, channel: MemoryChannel) -> None:
         super().__init__()
         self._channel = channel
+        self.address = ("this process", 0)
         self.refusal = ""
 
     def handshake(self, timeout: float = 0.0, admit: Admit | None = None) -> MemoryChannel:  # noqa: ARG002
@@ -89,8 +90,8 @@ class MemoryCaller(threading.Event):
             raise LinkError(f"{self._channel.local.name} refused {self._channel.peer}: {self.refusal}")
         return self._channel
 
-    def close(self) -> None:
-        self.refusal = "hung up"
+    def close(self, reason: str = "hung up") -> None:
+        self.refusal = reason
         self._channel.close()
         self.set()
 

@@ -13,7 +13,7 @@ from typing import Protocol
 from keras_private.config import PARTY_NAMES, ClusterConfig
 from keras_private.errors import LinkError
 from keras_private.net.certificates import local_credentials
-from keras_private.net.connection import Listener, connect
+from keras_private.net.connection import Address, Listener, connect
 from keras_private.net.framed import Connection
 from keras_private.net.frames import Buffer
 from keras_private.net.link import Link
@@ -44,8 +44,10 @@ class Channel(Protocol):
 class Caller(Protocol):
     """Somebody who was accepted and not yet looked at (`net.connection.Pending`)."""
 
+    @property
+    def address(self) -> Address: ...
     def handshake(self, timeout: float = ..., admit: Admit | None = None) -> Channel: ...
-    def close(self) -> None: ...
+    def close(self, reason: str = ...) -> None: ...
 
 
 class Door(Protocol):

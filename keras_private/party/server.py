@@ -1,14 +1,14 @@
 """The party server: who may come in, and to whom each is passed on.
 
-Theory of operation. One thread accepts; each caller gets a thread of its own, which shakes hands (mutual TLS: without
-a certificate of this cluster's authority nobody gets further), reads one `Hello`, and passes the connection on by the
+Theory of operation. The `Entrance` accepts and shakes hands (mutual TLS: without a certificate of this cluster's
+authority nobody gets further). The connection's thread then reads one `Hello`, and passes the connection on by the
 role in the certificate: clients and owners to their sessions, followers to the leader's control, parties to a lane.
 Whatever a session cannot make sense of ends that one connection, is logged, and is nobody else's concern.
 
-    accept ─▶ handshake ─▶ Hello ─┬─ client  ─▶ ClientSession ─▶ queue ─▶ lane ─▶ answer
-                                  ├─ owner   ─▶ OwnerSession  ─▶ shelf, serving
-                                  ├─ control ─▶ Followers (at the leader)
-                                  └─ lane    ─▶ Lane.offer
+    Entrance ─▶ Hello ─┬─ client  ─▶ ClientSession ─▶ queue ─▶ lane ─▶ answer
+                       ├─ owner   ─▶ OwnerSession  ─▶ shelf, serving
+                       ├─ control ─▶ Followers (at the leader)
+                       └─ lane    ─▶ Lane.offer
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable
-from typing import Final
 
 from keras_private.config import PARTY_NAMES, ClusterConfig
-from keras_private.errors import FrameError, KerasPrivateError, LinkError, LinkTimeoutError, RefusedError
+from keras_private.errors import FrameError, LinkError, RefusedError
 from keras_private.logs import Log, party_log
 from keras_private.net.roles import Role
 from keras_private.party.client_session import ClientSession
 from keras_private.party.control import Followers, LeaderLine
+from keras_private.party.entrance import HANDSHAKE_S, Entrance
 from keras_private.party.lane import LANES, FollowerLane, Lane, LeaderLane
 from keras_private.party.messages import (
     CONTROL_BYTES,
@@ -37,15 +37,11 @@ from keras_private.party.messages import (
     encode,
 )
 from keras_private.party.models import HeldModel, Shelf
-from keras_private.party.network import Caller, Channel, Door, Network
+from keras_private.party.network import Channel, Network
 from keras_private.party.node import Node
 from keras_private.party.owner_session import OwnerSession
 from keras_private.party.queue import LeaderQueue, Request, RequestQueue
 
-MAX_CALLERS: Final = 512
-MAX_OF_ONE: Final = 64  # connections of one client or owner
-"""Connections at once, those that have not shaken hands yet included."""
-HANDSHAKE_S: Final = 10.0
 _EXPIRY_CHECK_S = 1.0
 _STOP_S = 1.0
 _QUEUE_MESSAGES = 16  # the queue's memory, in requests of the largest size
@@ -82,10 +78,7 @@ class PartyServer:
         self.node = Node(index, config, network, log, queue, Shelf(self._model_changed))
         self._expires = expires
         self._warm_up = warm_up or _compile_kernels
-        self._door: Door | None = None
-        self._callers = threading.BoundedSemaphore(MAX_CALLERS)
-        self._lock = threading.Lock()
-        self._channels: set[Channel] = set()
+        self._entrance = Entrance(self.node, self._attend)
         self._threads: list[threading.Thread] = []
         self._followers: Followers | None = None
         self._leader: LeaderLine | None = None
@@ -108,8 +101,7 @@ class PartyServer:
             LinkError: the address is taken.
             ConfigError: the certificate files are not usable.
         """
-        self._door = self.node.network.listen(self.node.index)
-        self._spawn("accept", self._accept, self._door)
+        self._entrance.open()
         self._spawn("warm-up", self._warm)
         if self._followers:
             self._spawn("expiry", self._expire)
@@ -124,23 +116,20 @@ class PartyServer:
         if self.node.closing.is_set():
             return
         self.node.closing.set()
-        if self._door:
-            self._door.close()
-        with self._lock:
-            channels = list(self._channels)
+        self._entrance.shut()
         for each in (self._leader, self._followers):
             if each:
                 each.close()
         for lane in self._lanes:
             lane.close()
-        for channel in channels:
-            channel.close("this party was stopped")
+        self._entrance.close()
         for lane in self._lanes:
             lane.join(_STOP_S)
         if self._leader:
             self._leader.join(_STOP_S)
+        self._entrance.join()
         for thread in self._threads:
-            if thread.name.endswith(("accept", "expiry")):
+            if thread.name.endswith("expiry"):
                 thread.join(_STOP_S)
         self.node.log.info("stopped")
 
@@ -195,65 +184,6 @@ class PartyServer:
             self._followers.discard(ids, code, text)
 
     # Callers
-
-    def _accept(self, door: Door) -> None:
-        closing = self.node.closing
-        while not closing.is_set():
-            try:
-                caller = door.accept(60.0)
-            except LinkTimeoutError:
-                continue
-            except LinkError as error:
-                if not closing.is_set():
-                    self.node.log.error("cannot accept", cause=str(error))
-                    closing.wait(0.5)
-                continue
-            if not self._callers.acquire(blocking=False):
-                caller.close()
-                self.node.log.warning("refused", cause=f"{MAX_CALLERS} connections are open already")
-                continue
-            try:
-                threading.Thread(
-                    target=self._meet, args=(caller,), name=f"{self.node.name} caller", daemon=True
-                ).start()
-            except (RuntimeError, MemoryError) as error:  # the system is out of threads: for a while, we hope
-                caller.close()
-                self._callers.release()
-                self.node.log.error("cannot accept", cause=str(error))
-                closing.wait(0.5)
-
-    def _meet(self, caller: Caller) -> None:
-        try:
-            channel = caller.handshake(HANDSHAKE_S, self._admit)
-        except KerasPrivateError as error:
-            if not self.node.closing.is_set():
-                self.node.log.warning("refused", cause=str(error))
-        else:
-            channel.timeout = self.node.timeout
-            with self._lock:
-                self._channels.add(channel)
-            if self.node.closing.is_set():  # stop() may have taken its copy before
-                channel.close("this party was stopped")
-            try:
-                self._attend(channel)
-            finally:
-                with self._lock:
-                    self._channels.discard(channel)
-        finally:
-            self._callers.release()
-
-    def _admit(self, role: Role) -> str | None:
-        """Why somebody with a good certificate is not welcome all the same."""
-        if self.node.closing.is_set():
-            return f"{self.node.name} is stopping"
-        if role.kind == "party" and role.name not in PARTY_NAMES[self.node.index + 1 :]:
-            return f"{role} does not call {self.node.name}: parties are called by those with higher numbers"
-        if role.kind != "party":
-            with self._lock:
-                open_ = sum(channel.peer == role for channel in self._channels)
-            if open_ >= MAX_OF_ONE:
-                return f"{role} has {open_} connections to {self.node.name} already; close some"
-        return None
 
     def _attend(self, channel: Channel) -> None:
         peer = str(channel.peer)
