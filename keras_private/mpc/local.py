@@ -10,8 +10,10 @@ from typing import TypeAlias
 
 import numpy as np
 
+from keras_private.errors import PlanError
 from keras_private.mpc.kernels import ring
 from keras_private.mpc.rounds import Words
+from keras_private.plan.ops import describe
 from keras_private.plan.plan import Op
 from keras_private.sharing.share import Share
 
@@ -20,7 +22,13 @@ LocalOp: TypeAlias = Callable[[Op, Sequence[Words], tuple[int, ...]], Words]
 
 
 def apply(op: Op, operands: Sequence[Share], shape: tuple[int, ...]) -> Share:
-    """Run a local op on shares; `shape` is the output's, batch included."""
+    """Run a local op on shares; `shape` is the output's, batch included.
+
+    Raises:
+        PlanError: inputs of unequal rank: the batch axis of one would meet another axis of the other.
+    """
+    if len({len(share.shape) for share in operands[: len(op.inputs)]}) > 1:
+        raise PlanError(f"{describe(op)}: inputs of unequal rank would mix the rows of a batch")
     function = LOCAL_OPS[op.kind]
     return Share(
         function(op, [share.mine for share in operands], shape), function(op, [share.next for share in operands], shape)

@@ -13,7 +13,7 @@ from keras_private.mpc.reveal import refresh
 from keras_private.mpc.rounds import Protocol
 from keras_private.mpc.truncation import truncation
 from keras_private.plan.cost import difference_bits, maximum_bits, turns
-from keras_private.plan.ops import PRODUCTS
+from keras_private.plan.ops import PRODUCTS, describe
 from keras_private.plan.plan import Op, Plan
 from keras_private.sharing.share import Share
 
@@ -62,13 +62,19 @@ class Program:
             for the client's eyes.
 
         Raises:
+            PlanError: a value has another shape than the plan says; it was not used.
             LinkError: a peer is gone, silent, or sent something else than what was due.
         """
         return party.run(self.protocol(party, x))
 
     def protocol(self, party: Party, x: Share) -> Protocol[Share]:
-        """The whole plan as one protocol."""
+        """The whole plan as one protocol.
+
+        `parse` has proven every shape. They are compared all the same, batch included: a value of another shape would
+        be one in which the rows of different clients have met, or one that a kernel has no room for.
+        """
         batch = x.shape[0]
+        _check_shape("the input", x, (batch, *self.plan.input_shape))
         values = {self.plan.input: x}
         for position, op in enumerate(self.plan.ops):
             party.layer = op.layer or op.kind
@@ -76,6 +82,7 @@ class Program:
             operands = [values[name] for name in op.inputs]
             shape = (batch, *self.plan.tensors[op.output].shape)
             values[op.output] = yield from self._apply(party, op, operands, shape)
+            _check_shape(describe(op), values[op.output], shape)
             for name in op.inputs:
                 if self._last_use[name] == position and name in values and name != self.plan.output:
                     del values[name]
@@ -96,3 +103,8 @@ class Program:
 
     def __repr__(self) -> str:
         return f"Program({len(self.plan.ops)} ops, {len(self.plan.weights)} weights)"
+
+
+def _check_shape(what: str, value: Share, shape: tuple[int, ...]) -> None:
+    if value.shape != shape:
+        raise PlanError(f"{what} has shape {value.shape}, the plan says {shape} (batch first); the run was stopped")

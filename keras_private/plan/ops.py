@@ -6,6 +6,10 @@ parser all call it, so a plan that a party accepts adds up in the same sense as 
 Weight layouts: matmul (K, N); conv2d (kh, kw, Cin, Cout); depthwise_conv2d (kh, kw, C, M) with output channel c·M + m.
 `pads` are (top, bottom, left, right) zeros. gather takes the public `indices` of one axis, in that order, repeats
 allowed: cropping, slicing, repeating.
+
+No op of an executable plan may let rows of a batch meet, since they may be different clients'. Shapes leave the batch
+axis out, so each rule has to keep to the axes behind it: inputs of one op have equal ranks, and a weight or constant
+never has more axes than the input.
 """
 
 # ruff: noqa: ARG001 - every shape rule has the same signature
@@ -65,6 +69,9 @@ def infer(op: Op, inputs: Sequence[Tensor], weights: Sequence[Weight], precision
         if not low <= len(given) <= high:
             raise PlanError(f"{where} takes {low} to {high} {what}, not {len(given)}")
     at.check_attributes(where, op.attrs, {**spec.attrs, **extra}, OPTIONAL if op.kind in PRODUCTS else frozenset())
+    if precision and len({len(tensor.shape) for tensor in inputs}) > 1:
+        # Parties compute on (batch, *shape): broadcasting would lay one tensor's batch axis over an axis of the other.
+        raise PlanError(f"{where}: inputs need as many axes as each other, not {[tensor.shape for tensor in inputs]}")
     shape = spec.shape(op, [tensor.shape for tensor in inputs], [weight.shape for weight in weights])
     if not shape_fits(shape):
         raise PlanError(
@@ -115,7 +122,8 @@ def _same(op: Op, xs: Sequence[Shape], ws: Sequence[Shape]) -> Shape:
 
 
 def _broadcast(op: Op, xs: Sequence[Shape], ws: Sequence[Shape]) -> Shape:
-    """add, sub: two tensors, or a tensor and a weight that does not enlarge it."""
+    """add, sub: two tensors (of equal rank in an executable plan, see `infer`), or a tensor and a weight that does not
+    enlarge it."""
     if len(xs) + len(ws) != 2:
         raise PlanError(f"{describe(op)} takes two inputs, or one input and one weight")
     try:

@@ -14,7 +14,7 @@ from keras_private.plan import cost
 from keras_private.plan.builder import PlanBuilder
 from keras_private.plan.evaluate import evaluate
 from keras_private.plan.optimise import optimise
-from keras_private.plan.plan import Draft
+from keras_private.plan.plan import Draft, Op, Plan, Tensor
 from keras_private.sharing import fixed
 from keras_private.sharing.share import Share, reconstruct, split
 
@@ -126,6 +126,61 @@ def test_weights_must_match_the_plan() -> None:
     recorded = builder.finish(builder.op("relu", [builder.input])).plan
     with pytest.raises(PlanError, match="executable"):
         Program(recorded, {})
+
+
+def unchecked(shape: tuple[int, ...], *ops: Op, **shapes: tuple[int, ...]) -> Plan:
+    """A plan that no parser has seen: every tensor has the shape that is claimed."""
+    tensors = {"x": Tensor(shape, 16)} | {name: Tensor(claimed, 16) for name, claimed in shapes.items()}
+    return Plan(16, "x", ops[-1].output, None, tensors, {}, ops)
+
+
+POOL = {"pool": (1, 1), "strides": (1, 1), "pads": (0, 0, 0, 0)}
+
+
+@pytest.mark.parametrize(
+    ("plan", "reason"),
+    [
+        (  # (4, 5) + (4, 1, 5) at four rows would have the shape that is claimed
+            unchecked(
+                (5,),
+                Op("reshape", ("x",), (), "line", {"shape": (1, 5)}),
+                Op("concat", ("line",) * 4, (), "lines", {"axis": 0}),
+                Op("add", ("x", "lines"), (), "mixed"),
+                line=(1, 5),
+                lines=(4, 5),
+                mixed=(4, 5),
+            ),
+            "unequal rank would mix the rows",
+        ),
+        (
+            unchecked((2, 2, 1), Op("sum_pool2d", ("x",), (), "y", POOL), y=(2, 2, 4)),
+            "sum_pool2d: the arrays' sizes do not fit together",
+        ),
+        (
+            unchecked((5,), Op("concat", ("x", "x"), (), "y", {"axis": 0}), y=(5,)),
+            r"concat has shape \(4, 10\), the plan says \(4, 5\)",
+        ),
+        (
+            unchecked((5, 1), Op("add", ("x", "x"), (), "y"), Op("relu", ("y",), (), "z", {"truncate": 0}), y=(1, 5)),
+            r"add has shape \(4, 5, 1\), the plan says \(4, 1, 5\)",
+        ),
+    ],
+)
+def test_a_value_of_another_shape_than_the_plan_says_is_not_used(memory_three: Three, plan: Plan, reason: str) -> None:
+    programs = [Program(plan, {}) for _ in range(3)]
+    x = shares_of(np.arange(4 * np.prod(plan.input_shape), dtype=np.uint64).reshape(4, *plan.input_shape))
+    with pytest.raises(ValueError, match=reason):
+        memory_three.run(lambda party, program, x: program.protocol(party, x), programs, x)
+
+
+def test_an_input_of_another_shape_is_not_used(memory_three: Three) -> None:
+    plan = unchecked((5,), Op("add", ("x", "x"), (), "y"), y=(5,))
+    with pytest.raises(PlanError, match=r"the input has shape \(5, 4\)"):
+        memory_three.run(
+            lambda party, program, x: program.protocol(party, x),
+            [Program(plan, {})] * 3,
+            shares_of(np.zeros((5, 4), np.uint64)),
+        )
 
 
 def test_a_program_shows_no_weight() -> None:

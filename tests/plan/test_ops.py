@@ -49,6 +49,13 @@ def test_fractional_bits(given: Op, inputs: list[Tensor], weights: list[Weight],
         (op("gather", axis=0, indices=()), [X], [], "indices is malformed"),
         (op("gather", axis=0, indices=(-1,)), [X], [], "indices is malformed"),
         (op("gather", axis=-1, indices=(0,)), [X], [], "axis is malformed"),
+        (op("add"), [X, Tensor((5, 4), 16)], [], r"as many axes as each other, not \[\(4,\), \(5, 4\)\]"),
+        (op("sub"), [Tensor((2, 2, 1), 16), Tensor((), 16)], [], "as many axes"),
+        (op("concat", axis=0), [X, Tensor((4, 1), 16)], [], "as many axes"),
+        (op("add"), [X], [Weight((1, 4), 16)], "does not fit"),
+        (op("sub"), [X], [Weight((3, 4), 16)], "does not fit"),
+        (op("mul", truncate=0), [X], [Weight((1, 4), 16)], "does not fit"),
+        (op("scale_int", multiplier=((1, 4), (1, 2, 3, 4)), bits=0), [X], [], "does not fit"),
         (op("scale_int", multiplier=1, bits=50), [X], [], "66 fractional bits"),
         (op("truncate"), [X], [], "missing"),
         (op("scale", factor=0.5), [X], [], "does not belong in an executable"),
@@ -59,6 +66,11 @@ def test_fractional_bits(given: Op, inputs: list[Tensor], weights: list[Weight],
 def test_refusals(given: Op, inputs: list[Tensor], weights: list[Weight], reason: str) -> None:
     with pytest.raises(PlanError, match=reason):
         infer(given, inputs, weights, 16)
+
+
+def test_a_recorded_plan_may_broadcast_between_ranks() -> None:
+    """It names values of one sample; `fixed_point` spells the missing axes out before anybody runs it."""
+    assert infer(op("add"), [Tensor((4,)), Tensor((5, 4))], [], 0).shape == (5, 4)
 
 
 def test_limits() -> None:

@@ -6,6 +6,9 @@ reduction.
 
 The inner loop runs over the columns of the tall matrix, which LLVM turns into vector multiplications (vpmullq where
 the machine has AVX-512DQ); four rows at a time keep each loaded row of it busy.
+
+No kernel believes a size: before its first loop it compares the arrays with each other and raises ValueError. What
+remains unchecked are the geometry's numbers, and those only choose among places that are then compared with the image.
 """
 
 from __future__ import annotations
@@ -49,6 +52,8 @@ def _accumulate(left, tall, out, first, count):  # type: ignore[no-untyped-def]
 def matmul(mine, next_, tall, out):  # type: ignore[no-untyped-def]
     """out += [mine | next_] @ tall for mine, next_ (M, K), tall (2K, N), out (M, N); all uint64."""
     rows, depth = mine.shape
+    if next_.shape != mine.shape or tall.shape[0] != 2 * depth or out.shape != (rows, tall.shape[1]):
+        raise ValueError("matmul: the arrays' sizes do not fit together")
     left = np.empty((ROWS, 2 * depth), np.uint64)
     for first in range(0, rows, ROWS):
         count = min(ROWS, rows - first)
@@ -67,13 +72,20 @@ def conv2d(mine, next_, tall, out, kernel, strides, dilation, origin):  # type: 
     strides (sh, sw); dilation (dh, dw); origin (pad_top, pad_left). Whatever a window reads outside the image is
     zero.
     """
-    _, height, width, channels = mine.shape
+    batch, height, width, channels = mine.shape
     kh, kw, oh, ow = kernel
     sh, sw = strides
     dh, dw = dilation
     top, left_pad = origin
     depth = kh * kw * channels
     rows = out.shape[0]
+    if (
+        next_.shape != mine.shape
+        or tall.shape[0] != 2 * depth
+        or rows != batch * oh * ow
+        or out.shape[1] != tall.shape[1]
+    ):
+        raise ValueError("conv2d: the arrays' sizes do not fit together")
     left = np.empty((ROWS, 2 * depth), np.uint64)
     for first in range(0, rows, ROWS):
         count = min(ROWS, rows - first)
@@ -105,9 +117,16 @@ def depthwise_conv2d(mine, next_, sums, lows, out, strides, dilation, origin):  
 
     mine, next_ (B, H, W, C); sums = w_i + w_{i+1} and lows = w_i, both (kh, kw, C, M); out (B, OH, OW, C, M).
     """
-    _, height, width, channels = mine.shape
+    batch, height, width, channels = mine.shape
     kh, kw, _, multiplier = sums.shape
-    batch, oh, ow, _, _ = out.shape
+    _, oh, ow, _, _ = out.shape
+    if (
+        next_.shape != mine.shape
+        or lows.shape != sums.shape
+        or sums.shape[2] != channels
+        or out.shape != (batch, oh, ow, channels, multiplier)
+    ):
+        raise ValueError("depthwise_conv2d: the arrays' sizes do not fit together")
     for b in range(batch):
         for p in range(oh):
             for q in range(ow):
@@ -128,8 +147,10 @@ def depthwise_conv2d(mine, next_, sums, lows, out, strides, dilation, origin):  
 @njit(nogil=True, cache=True)
 def sum_pool2d(x, out, pool, strides, origin):  # type: ignore[no-untyped-def]
     """out = sums of x over windows; x (B, H, W, C), out (B, OH, OW, C), zero outside the image."""
-    _, height, width, channels = x.shape
-    batch, oh, ow, _ = out.shape
+    batch, height, width, channels = x.shape
+    _, oh, ow, _ = out.shape
+    if out.shape[0] != batch or out.shape[3] != channels:
+        raise ValueError("sum_pool2d: the arrays' sizes do not fit together")
     for b in range(batch):
         for p in range(oh):
             for q in range(ow):
