@@ -8,10 +8,11 @@ u' = u + 2^62. Then u' + v stands for x + 2^62, which lies in [0, 2^63): its top
     wrap     =  1 - [u' < 2^63]·[v < 2^63].
 
 The shifts are local. The one product, of a bit of the pair's with a bit of the dealer's, is multiplied by 2^(64-d),
-so that only its low d bits matter: it is shared and exchanged in words of d bits. Output: y_0 is a mask, y_2 = (v >>
-d) - y_0, y_1 the rest, with the two halves of the product masked once more into y_0 and y_2.
+so that only its low d bits matter: it is shared and exchanged in words of d bits. P0's share of [v < 2^63] is one minus
+a mask of k_0, P1's is the same mask minus [v >= 2^63]. Output: y_0 is a mask, y_2 = (v >> d) - y_0, y_1 the rest, with
+the two halves of the product masked once more into y_0 and y_2.
 
-    round 1   P2 -> P1   (v >> d) - F(k_0) and [v < 2^63] - F(k_0)        8 bytes and d bits
+    round 1   P2 -> P1   (v >> d) - F(k_0) and F'(k_0) - [v >= 2^63]      8 bytes and d bits
     round 2   P0 <-> P1  the halves of the product, masked                d bits each way
 
 There is no statistical mask and no rare large error: the wrap is computed, not avoided. (The trick of an even top bit
@@ -64,7 +65,7 @@ def truncation(party: Party, x: Share, d: int, out: Share | None = None) -> Prot
 
     nbytes = short_bytes(count, d)
     if party.role == 0:
-        base, short = party.outer_masks.words(count), _shorts(party.outer_masks, count, d)
+        base, short = party.outer_masks.words(count), short_type(d)(1) - _shorts(party.outer_masks, count, d)
         lifted = _shorts(party.outer_masks, count, d)
         yield party.pair_step()
     else:
@@ -73,8 +74,9 @@ def truncation(party: Party, x: Share, d: int, out: Share | None = None) -> Prot
         base, short = dealer[: 8 * count].view(np.uint64), _as_shorts(dealer[8 * count :], d)
     u = party.inner(x)
     elementwise.lift_mask(base, lifted, d, party.outer(out))
-    part = _empty_shorts(count, d)
-    elementwise.truncation_part(u, short, lifted, part)
+    part, top = _empty_shorts(count, d), np.empty(count, short_type(d))
+    elementwise.top_masks(u, 1 << 62, top)
+    elementwise.truncation_part(top, short, lifted, part)
     peer, _ = party.pair_received((yield party.pair_step([part], nbytes)))
     elementwise.truncation_join(u, part, _as_shorts(peer, d), d, party.inner(out))
     return out

@@ -29,9 +29,10 @@ def warm_up() -> None:
     bits.spread(words(1), words(1))
     for short in (np.uint16, np.uint32, np.uint64):
         small = np.zeros(4, short)
+        elementwise.top_masks(words(1), 0, small[:1])
         elementwise.truncation_deal(words(1), words(1), 1, words(1), small, small, words(1), small, words(1))
         elementwise.lift_mask(words(1), small, 1, words(1))
-        elementwise.truncation_part(words(1), small, small, small)
+        elementwise.truncation_part(small, small, small, small)
         elementwise.truncation_join(words(1), small, small, 1, words(1))
     elementwise.select_deal(words(1), words(1), words(1), words(2, 1), words(2, 1))
     elementwise.select_part(words(1), words(1), words(1), words(2, 1), words(1), words(1))

@@ -16,6 +16,8 @@ from numba import njit
 def to_planes(values, low, planes):  # type: ignore[no-untyped-def]
     """planes[b] = bit low + b of every value; values (n,), planes (count, ceil(n / 64)), low + count <= 64."""
     count, words = planes.shape
+    if words != (values.size + 63) // 64 or low < 0 or low + count > 64:
+        raise ValueError("to_planes: the arrays' sizes do not fit together")
     block = np.empty(64, np.uint64)
     shift_low = np.uint64(low)
     for w in range(words):
@@ -60,6 +62,10 @@ def deal(planes, masks, size, dealt):  # type: ignore[no-untyped-def]
     words = planes.shape[1]
     subsets = 1 << size
     groups = (planes.shape[0] - 1) // size
+    if planes.shape[0] != size * groups + 1 or dealt.shape != ((subsets - 1) * groups + 1, words):
+        raise ValueError("deal: the arrays' sizes do not fit together")
+    if masks.shape != dealt.shape:
+        raise ValueError("deal: the arrays' sizes do not fit together")
     products = np.empty((subsets, words), np.uint64)
     for g in range(groups):
         _multiply_subsets(planes, size * g, size, products)
@@ -85,6 +91,10 @@ def combine(planes, dealt, masks, size, first, out):  # type: ignore[no-untyped-
     words = planes.shape[1]
     subsets = 1 << size
     groups = (planes.shape[0] - 1) // size
+    if planes.shape[0] != size * groups + 1 or dealt.shape != ((subsets - 1) * groups + 1, words):
+        raise ValueError("combine: the arrays' sizes do not fit together")
+    if out.shape != (2 * groups - 1, words) or masks.shape != out.shape:
+        raise ValueError("combine: the arrays' sizes do not fit together")
     products = np.empty((subsets, words), np.uint64)
     for g in range(groups):
         _multiply_subsets(planes, size * g, size, products)
@@ -106,6 +116,19 @@ def combine(planes, dealt, masks, size, first, out):  # type: ignore[no-untyped-
                     out[at + 1, w] ^= products[subsets - 1 - subset, w] & dealt[row + subset, w]
 
 
+@njit(nogil=True, cache=True, inline="always")
+def _level_rows(groups, radix):  # type: ignore[no-untyped-def]
+    """Rows that are dealt for one level of the carry tree, and rows of its results; see `deal_level`."""
+    dealt, results = 0, 0
+    for first in range(0, groups, radix):
+        children = min(radix, groups - first)
+        if children > 1:
+            subsets = 1 << (children - 1)
+            dealt += 3 * subsets - 2 + (subsets if first else 0)
+            results += 2 if first else 1
+    return dealt, results
+
+
 @njit(nogil=True, cache=True)
 def deal_level(state, masks, radix, dealt):  # type: ignore[no-untyped-def]
     """The dealer's message for one level of the carry tree, masked; `state` are its own bits of the level below.
@@ -121,6 +144,9 @@ def deal_level(state, masks, radix, dealt):  # type: ignore[no-untyped-def]
     """
     words = state.shape[1]
     groups = (state.shape[0] + 1) // 2
+    rows, _ = _level_rows(groups, radix)
+    if state.shape[0] != 2 * groups - 1 or dealt.shape != (rows, words) or masks.shape != dealt.shape:
+        raise ValueError("deal_level: the arrays' sizes do not fit together")
     products = np.empty((1 << (radix - 1), words), np.uint64)
     at = 0
     for first in range(0, groups, radix):
@@ -160,6 +186,11 @@ def combine_level(state, dealt, masks, radix, first_party, out):  # type: ignore
     """
     words = state.shape[1]
     groups = (state.shape[0] + 1) // 2
+    rows, results = _level_rows(groups, radix)
+    if state.shape[0] != 2 * groups - 1 or dealt.shape != (rows, words):
+        raise ValueError("combine_level: the arrays' sizes do not fit together")
+    if out.shape != (results, words) or masks.shape != out.shape:
+        raise ValueError("combine_level: the arrays' sizes do not fit together")
     products = np.empty((1 << (radix - 1), words), np.uint64)
     at, to = 0, 0
     for first in range(0, groups, radix):
@@ -224,10 +255,14 @@ def _multiply_propagates(state, first, children, products):  # type: ignore[no-u
 
 @njit(nogil=True, cache=True)
 def spread(plane, words):  # type: ignore[no-untyped-def]
-    """words[i] = all ones where value i's bit of the plane is set, else 0.
+    """words[i] = all ones where value i's bit of the plane is set, else 0; plane (ceil(n / 64),), words (n,).
 
     A pass of its own on purpose: where such a word is made and used in one expression, the compiler may turn the AND
     into a branch on the secret bit.
     """
-    for i in range(words.size):
-        words[i] = np.uint64(0) - ((plane[i >> 6] >> np.uint64(i & 63)) & np.uint64(1))
+    if plane.size != (words.size + 63) // 64:
+        raise ValueError("spread: the arrays' sizes do not fit together")
+    for w in range(plane.size):
+        word, line = plane[w], words[64 * w : 64 * w + 64]
+        for i in range(line.size):
+            line[i] = np.uint64(0) - ((word >> np.uint64(i)) & np.uint64(1))
