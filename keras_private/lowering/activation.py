@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from keras_private.lowering.registry import Refusal, array, find, lowers
+from keras_private.lowering.registry import Refusal, array, find, lowers, secret
 
 _AT_THE_CLIENT = "if it ends the model, leave it out and apply it to what query_model returns"
 _LAST = 'as the last step of the model, along the last axis, it can be left to the client (final_activation="client")'
@@ -134,6 +134,12 @@ def lower_activation(prot: Any, layer: Any, x: Any) -> Any:
 def lower_relu(prot: Any, layer: Any, x: Any) -> Any:
     ceiling = None if layer.max_value is None else float(array(layer.max_value))
     return relu(prot, x, float(array(layer.negative_slope)), ceiling, float(array(layer.threshold)))
+
+
+@lowers("PReLU")
+def lower_prelu(prot: Any, layer: Any, x: Any) -> Any:
+    positive = prot.relu(x)
+    return prot.add(positive, prot.mul(prot.sub(x, positive), secret(prot, layer.alpha, "alpha")))
 
 
 @lowers("LeakyReLU")

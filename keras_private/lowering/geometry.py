@@ -25,6 +25,30 @@ def _same(size: int, window: int, stride: int, dilation: int) -> tuple[int, int]
     return total // 2, total - total // 2
 
 
+def transposed_places(
+    size: int, window: int, stride: int, dilation: int, padding: str, added: int | None
+) -> list[int | None]:
+    """What a stride-1 `valid` convolution has to see along one axis to be the transposed convolution of `size` values.
+
+    Args:
+        added: Keras' `output_padding`.
+
+    Returns:
+        for each place the index of the value there, None for a zero.
+    """
+    span = (window - 1) * dilation + 1
+    whole = (size - 1) * stride + span
+    if padding == "valid":
+        length = whole + (max(stride - span, 0) if added is None else added)
+    else:
+        length = size * stride if added is None else (size - 1) * stride + span % 2 + added
+    before = span - 1 - max(whole - length, 0) // 2
+    return [
+        at // stride if at % stride == 0 and 0 <= at < size * stride else None
+        for at in range(-before, length + span - 1 - before)
+    ]
+
+
 def same_counts(size: Sequence[int], window: Sequence[int], strides: Sequence[int]) -> NDArray[np.float64]:
     """(rows, columns): how many cells of each `same` window lie inside the image. The mean divides by that."""
     rows, columns = (

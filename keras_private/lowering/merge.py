@@ -1,4 +1,4 @@
-"""Layers with several inputs: Add, Subtract, Average, Concatenate."""
+"""Layers with several inputs: Add, Subtract, Average, Maximum, Minimum, Concatenate."""
 
 from __future__ import annotations
 
@@ -25,6 +25,26 @@ def lower_subtract(prot: Any, layer: Any, xs: Any) -> Any:
 def lower_average(prot: Any, layer: Any, xs: Any) -> Any:
     del layer
     return prot.mul(reduce(prot.add, xs), 1.0 / len(xs))
+
+
+@lowers("Maximum")
+def lower_maximum(prot: Any, layer: Any, xs: Any) -> Any:
+    del layer
+    return reduce(lambda x, y: maximum(prot, x, y), xs)
+
+
+@lowers("Minimum")
+def lower_minimum(prot: Any, layer: Any, xs: Any) -> Any:
+    del layer
+    return reduce(lambda x, y: minimum(prot, x, y), xs)
+
+
+def maximum(prot: Any, x: Any, y: Any) -> Any:
+    return prot.add(prot.relu(prot.sub(x, y)), y)
+
+
+def minimum(prot: Any, x: Any, y: Any) -> Any:
+    return prot.sub(x, prot.relu(prot.sub(x, y)))
 
 
 def _check_concatenate(layer: Any) -> Iterable[Refusal]:

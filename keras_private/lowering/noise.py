@@ -1,10 +1,23 @@
-"""Layers that do nothing at inference."""
+"""Layers that do nothing at inference: noise, and all random augmentation that leaves sizes alone.
+
+Not among them: RandomCrop and CenterCrop, which resize, and AutoContrast, Equalization and
+ContrastLimitedAdaptiveHistogramEqualization, which work on every image.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from keras_private.lowering.registry import lowers
+
+AUGMENTATION = (
+    *("AugMix", "CutMix", "MixUp", "RandAugment", "Solarization"),
+    *("RandomBrightness", "RandomColorDegeneration", "RandomColorJitter", "RandomContrast", "RandomElasticTransform"),
+    *("RandomErasing", "RandomFlip", "RandomGaussianBlur", "RandomGrayscale", "RandomHue", "RandomInvert"),
+    *("RandomPerspective", "RandomPosterization", "RandomRotation", "RandomSaturation", "RandomSharpness"),
+    *("RandomShear", "RandomTranslation", "RandomZoom"),
+    *("RandomHeight", "RandomWidth"),  # tf_keras only
+)
 
 
 @lowers(
@@ -18,6 +31,7 @@ from keras_private.lowering.registry import lowers
     "GaussianNoise",
     "ActivityRegularization",
     "Identity",
+    *AUGMENTATION,
 )
 def lower_identity(prot: Any, layer: Any, x: Any) -> Any:
     del prot, layer

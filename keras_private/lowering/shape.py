@@ -1,12 +1,13 @@
-"""Layers that only move values about: Flatten, Reshape, Permute, ZeroPadding2D."""
+"""Layers that only move values about: Flatten, Reshape, Permute, padding with zeros, cropping, repeating."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
-from keras_private.lowering.layout import sizes
-from keras_private.lowering.registry import lowers
+from keras_private.lowering.layout import keep, sizes, spatial_axes
+from keras_private.lowering.registry import Refusal, lowers
 
 
 @lowers("Flatten")
@@ -29,9 +30,44 @@ def lower_permute(prot: Any, layer: Any, x: Any) -> Any:
     return prot.transpose(x, [0, *(int(axis) for axis in layer.dims)])
 
 
-@lowers("ZeroPadding2D")
+@lowers("ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D")
 def lower_zero_padding(prot: Any, layer: Any, x: Any) -> Any:
-    rows, columns = ([int(low), int(high)] for low, high in layer.padding)
-    if layer.data_format == "channels_first":
-        return prot.pad(x, [[0, 0], [0, 0], rows, columns])
-    return prot.pad(x, [[0, 0], rows, columns, [0, 0]])
+    paddings = [[0, 0] for _ in x.shape]
+    for axis, (before, after) in zip(_axes(layer, x), _pairs(layer.padding), strict=True):
+        paddings[axis] = [before, after]
+    return prot.pad(x, paddings)
+
+
+@lowers("Cropping1D", "Cropping2D", "Cropping3D")
+def lower_cropping(prot: Any, layer: Any, x: Any) -> Any:
+    for axis, (before, after) in zip(_axes(layer, x), _pairs(layer.cropping), strict=True):
+        x = keep(prot, x, axis, range(before, sizes(x)[axis - 1] - after))
+    return x
+
+
+def _check_up_sampling(layer: Any) -> Iterable[Refusal]:
+    interpolation = getattr(layer, "interpolation", "nearest")
+    if interpolation != "nearest":
+        yield Refusal(f"interpolation {interpolation!r} is not supported", "use 'nearest' and train again")
+
+
+@lowers("UpSampling1D", "UpSampling2D", "UpSampling3D", check=_check_up_sampling)
+def lower_up_sampling(prot: Any, layer: Any, x: Any) -> Any:
+    size = [layer.size] if isinstance(layer.size, int) else layer.size
+    for axis, times in zip(_axes(layer, x), size, strict=True):
+        x = keep(prot, x, axis, [place // times for place in range(times * sizes(x)[axis - 1])])
+    return x
+
+
+@lowers("RepeatVector")
+def lower_repeat_vector(prot: Any, layer: Any, x: Any) -> Any:
+    return keep(prot, prot.reshape(x, [-1, 1, sizes(x)[0]]), 1, [0] * int(layer.n))
+
+
+def _axes(layer: Any, x: Any) -> range:
+    return spatial_axes(x, getattr(layer, "data_format", "channels_last"))  # some 1D layers know no other
+
+
+def _pairs(amounts: Any) -> list[tuple[int, int]]:
+    """A 1D layer keeps (before, after), the others one pair for each axis."""
+    return [tuple(map(int, pair)) for pair in ([amounts] if isinstance(amounts[0], int) else amounts)]

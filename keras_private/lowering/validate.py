@@ -11,6 +11,7 @@ from keras_private.errors import UnsupportedModelError
 from keras_private.lowering.activation import hint_for
 from keras_private.lowering.final import AT_THE_CLIENT, check_choice, without_final_activation
 from keras_private.lowering.graph import Call, Graph, graph_class, graph_of, matters, shape_of, symbolic
+from keras_private.lowering.noise import AUGMENTATION
 from keras_private.lowering.registry import Refusal, find, is_keras, known
 
 _REGISTER = "register a lowering with keras_private.lowering.lowers (see examples/custom_layer.py)"
@@ -91,7 +92,7 @@ def _call_problems(call: Call) -> Iterator[Refusal]:
         yield _unknown(layer)
         return
     for name, value in call.arguments.items():
-        if matters(value):
+        if matters(value) and not (name == "training" and _ignores_training(layer)):
             yield _argument(name)
     if lowering is None:
         return
@@ -99,6 +100,13 @@ def _call_problems(call: Call) -> Iterator[Refusal]:
         yield Refusal(f"it has {len(call.outputs)} outputs", "only layers with one output are supported")
     yield from _state_problems(layer)
     yield from lowering.check(layer)
+
+
+def _ignores_training(layer: Any) -> bool:
+    """keras 3 writes training=True into every call of an augmentation layer, and predict() goes by neither that nor
+    the user's own."""
+    cls = type(layer)
+    return cls.__name__ in AUGMENTATION and cls.__module__.startswith("keras.")
 
 
 def _argument(name: str) -> Refusal:

@@ -63,6 +63,8 @@ def _layer(name: str, shape: tuple[int, ...], *args: Any, title: str = "", only:
 
 
 IMAGE = (6, 5, 3)
+STEPS = (7, 3)
+FIRST = "channels_first"
 
 
 def _residual(keras: Any, x: Any) -> Any:
@@ -109,9 +111,48 @@ def _merge(name: str, *args: Any, parts: int = 2, title: str = "", **kwargs: Any
     return Case(title or f"{name} {kwargs}", (2, 3, 4), build)
 
 
+def _augmentation(name: str, *args: Any, only: str = "", **kwargs: Any) -> Case:
+    """Before a Dense, lest a plan without ops is all there is to test."""
+
+    def build(keras: Any, x: Any) -> Any:
+        return keras.layers.Dense(2)(getattr(keras.layers, name)(*args, **kwargs)(x))
+
+    return Case(name, IMAGE, build, (only,) if only else ("keras", "tf_keras"))
+
+
+def _generator(keras: Any, x: Any) -> Any:
+    """As in an autoencoder: narrow, then wide again."""
+    layers = keras.layers
+    y = layers.Conv2D(4, 3, strides=2, padding="same", activation="relu")(x)
+    y = layers.BatchNormalization()(layers.Conv2DTranspose(4, 3, strides=2, padding="same", use_bias=False)(y))
+    y = layers.Conv2D(3, 3, padding="same")(layers.UpSampling2D(2)(layers.LeakyReLU()(y)))
+    return layers.Cropping2D(((6, 0), (1, 4)))(y)
+
+
+def _sequence(keras: Any, x: Any) -> Any:
+    layers = keras.layers
+    y = layers.MaxPooling1D(2)(layers.Conv1D(4, 3, padding="causal", activation="relu")(x))
+    y = layers.ReLU()(layers.BatchNormalization()(layers.SeparableConv1D(5, 2, padding="same")(y)))
+    return layers.Dense(2)(layers.GlobalAveragePooling1D()(y))
+
+
 def _broadcast(keras: Any, x: Any) -> Any:
     return keras.layers.Add()([x, keras.layers.GlobalAveragePooling2D(keepdims=True)(x)])
 
+
+AUGMENTATION: tuple[tuple[str, tuple[Any, ...], str], ...] = (
+    *((name, (), "keras") for name in ("AugMix", "CutMix", "MixUp", "RandAugment", "Solarization")),
+    *((name, (), "keras") for name in ("RandomColorJitter", "RandomElasticTransform", "RandomErasing")),
+    *((name, (), "keras") for name in ("RandomGaussianBlur", "RandomGrayscale", "RandomInvert", "RandomPerspective")),
+    *((name, (0.5,), "keras") for name in ("RandomColorDegeneration", "RandomHue", "RandomSaturation")),
+    ("RandomSharpness", (0.5,), "keras"),
+    ("RandomPosterization", (3,), "keras"),
+    ("RandomShear", (0.3, 0.3), "keras"),
+    *((name, (0.3,), "tf_keras") for name in ("RandomHeight", "RandomWidth")),
+    ("RandomFlip", (), ""),
+    *((name, (0.5,), "") for name in ("RandomBrightness", "RandomContrast", "RandomRotation", "RandomZoom")),
+    ("RandomTranslation", (0.3, 0.3), ""),
+)
 
 CASES: tuple[Case, ...] = (
     _layer("Dense", (5,), 3),
@@ -140,6 +181,45 @@ CASES: tuple[Case, ...] = (
     _layer("SeparableConv2D", IMAGE, 4, 3),
     _layer("SeparableConv2D", IMAGE, 4, 2, depth_multiplier=2, strides=2, padding="same", activation="relu"),
     _layer("SeparableConv2D", IMAGE, 4, 2, dilation_rate=2, use_bias=False),
+    *(
+        _layer("Conv2DTranspose", IMAGE, 4, kernel, strides=strides, padding=padding)
+        for kernel, strides, padding in [
+            (1, 1, "valid"),
+            (3, 1, "same"),
+            (3, 2, "valid"),
+            (3, 2, "same"),
+            (2, 2, "same"),
+            ((2, 4), (3, 2), "valid"),
+            ((2, 5), (3, 2), "same"),
+        ]
+    ),
+    _layer("Conv2DTranspose", IMAGE, 2, 3, strides=2, padding="same", output_padding=1, activation="relu"),
+    _layer("Conv2DTranspose", IMAGE, 2, (2, 3), strides=3, padding="same", output_padding=(1, 2), use_bias=False),
+    _layer("Conv2DTranspose", IMAGE, 2, 2, strides=2, output_padding=1),
+    _layer("Conv2DTranspose", IMAGE, 2, 3, dilation_rate=2, padding="same"),
+    _layer("Conv1D", STEPS, 4, 3),
+    _layer("Conv1D", STEPS, 4, 3, strides=2, padding="same", activation="relu"),
+    _layer("Conv1D", STEPS, 4, 2, dilation_rate=2, padding="causal", use_bias=False),
+    _layer("Conv1D", (6, 4), 6, 3, groups=2),
+    _layer("DepthwiseConv1D", STEPS, 3, depth_multiplier=2, padding="same"),
+    _layer("DepthwiseConv1D", STEPS, 2, strides=2, activation="relu"),
+    _layer("SeparableConv1D", STEPS, 4, 3, depth_multiplier=2, padding="same", activation="relu"),
+    _layer("SeparableConv1D", STEPS, 4, 2, strides=2),
+    _layer("Conv1DTranspose", STEPS, 4, 3, strides=2, padding="same", activation="relu"),
+    _layer("Conv1DTranspose", STEPS, 4, 2, strides=3),
+    _layer("Conv1DTranspose", STEPS, 2, 3, strides=2, output_padding=1, padding="same"),
+    _layer("AveragePooling1D", STEPS, 2),
+    _layer("AveragePooling1D", STEPS, 3, strides=2, padding="same"),
+    _layer("MaxPooling1D", STEPS),
+    _layer("MaxPooling1D", STEPS, 3, strides=2, padding="same"),
+    _layer("GlobalAveragePooling1D", STEPS),
+    _layer("GlobalAveragePooling1D", STEPS, keepdims=True),
+    _layer("GlobalAveragePooling1D", STEPS, data_format=FIRST),
+    _layer("GlobalMaxPooling1D", STEPS),
+    _layer("GlobalMaxPooling1D", STEPS, data_format=FIRST, keepdims=True),
+    _layer("GlobalAveragePooling3D", (2, 3, 2, 3)),
+    _layer("GlobalAveragePooling3D", (2, 3, 2, 3), data_format=FIRST),
+    _layer("GlobalMaxPooling3D", (2, 3, 2, 3), keepdims=True),
     _layer("AveragePooling2D", IMAGE, 2),
     _layer("AveragePooling2D", IMAGE, 3, strides=1),
     _layer("AveragePooling2D", IMAGE, (2, 3), strides=(1, 2), padding="same"),
@@ -156,6 +236,28 @@ CASES: tuple[Case, ...] = (
     _layer("ZeroPadding2D", IMAGE, 1),
     _layer("ZeroPadding2D", IMAGE, (1, 2)),
     _layer("ZeroPadding2D", IMAGE, ((0, 1), (2, 0))),
+    _layer("ZeroPadding2D", IMAGE, 1, data_format=FIRST),
+    _layer("ZeroPadding1D", STEPS, 2),
+    _layer("ZeroPadding1D", STEPS, (0, 1)),
+    _layer("ZeroPadding1D", STEPS, (2, 1), data_format=FIRST, only="keras"),
+    _layer("ZeroPadding3D", (2, 3, 2, 2), ((0, 1), (1, 1), (2, 0))),
+    _layer("ZeroPadding3D", (2, 3, 2, 2), 1, data_format=FIRST),
+    _layer("Cropping1D", STEPS, 2),
+    _layer("Cropping1D", STEPS, (0, 3)),
+    _layer("Cropping2D", IMAGE, 1),
+    _layer("Cropping2D", IMAGE, (2, 1)),
+    _layer("Cropping2D", IMAGE, ((0, 1), (2, 0))),
+    _layer("Cropping2D", IMAGE, ((0, 1), (2, 0)), data_format=FIRST),
+    _layer("Cropping2D", IMAGE, 0),
+    _layer("Cropping3D", (4, 3, 5, 2), ((0, 1), (1, 1), (2, 0))),
+    _layer("Cropping3D", (4, 3, 5, 3), 1, data_format=FIRST),
+    _layer("UpSampling1D", STEPS, 2),
+    _layer("UpSampling2D", IMAGE, 2),
+    _layer("UpSampling2D", IMAGE, (1, 3)),
+    _layer("UpSampling2D", IMAGE, (2, 3), data_format=FIRST),
+    _layer("UpSampling3D", (2, 3, 2, 2), (1, 2, 3)),
+    _layer("UpSampling3D", (2, 3, 2, 2), 2, data_format=FIRST),
+    _layer("RepeatVector", (5,), 3),
     _layer("BatchNormalization", IMAGE),
     _layer("BatchNormalization", (4,), scale=False),
     _layer("BatchNormalization", (4,), center=False, epsilon=0.1),
@@ -170,6 +272,8 @@ CASES: tuple[Case, ...] = (
     _layer("ReLU", (40,), threshold=0.5),
     _layer("ReLU", (40,), threshold=0.7, negative_slope=0.1),
     _layer("ReLU", (40,), threshold=0.5, max_value=1.0, negative_slope=0.5),
+    _layer("PReLU", (40,)),
+    _layer("PReLU", IMAGE, shared_axes=[1, 2]),
     _layer("LeakyReLU", (40,)),
     _layer("LeakyReLU", (40,), negative_slope=0.1, only="keras"),
     _layer("LeakyReLU", (40,), alpha=0.1, only="tf_keras"),
@@ -196,6 +300,7 @@ CASES: tuple[Case, ...] = (
     _layer("SpatialDropout2D", IMAGE, 0.5),
     _layer("GaussianNoise", (4,), 1.0),
     _layer("GaussianDropout", (4,), 0.5),
+    *(_augmentation(name, *args, only=only) for name, args, only in AUGMENTATION),
     _layer("Rescaling", IMAGE, 0.25),
     _layer("Rescaling", IMAGE, 1 / 127.5, offset=-1.0),
     _layer("Rescaling", IMAGE, [0.5, 1.0, 2.0], offset=[0.0, 1.0, -1.0], title="Rescaling by channel"),
@@ -209,12 +314,17 @@ CASES: tuple[Case, ...] = (
     Case("Add, broadcast", IMAGE, _broadcast),
     _merge("Subtract", title="Subtract"),
     _merge("Average", parts=3, title="Average three"),
+    _merge("Maximum", title="Maximum"),
+    _merge("Maximum", parts=3, title="Maximum of three"),
+    _merge("Minimum", parts=3, title="Minimum of three"),
     _merge("Concatenate", title="Concatenate"),
     _merge("Concatenate", axis=1, parts=3),
     _merge("Concatenate", axis=-2),
     Case("residual block", IMAGE, _residual),
     Case("shared layer", (4,), _shared),
     Case("nested models", (4,), _nested),
+    Case("small sequence model", (12, 3), _sequence),
+    Case("down and up again", (8, 8, 2), _generator),
     Case("small MNIST model", (8, 8, 1), _mnist),
     Case("padding, batch normalisation, pooling", IMAGE, _convolution_of_the_border),
 )
