@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from keras_private.lowering.layout import keep, sizes, spatial_axes
-from keras_private.lowering.registry import Refusal, lowers
+from keras_private.lowering.registry import Refusal, lowers, pair
 
 
 @lowers("Flatten")
@@ -70,4 +70,4 @@ def _axes(layer: Any, x: Any) -> range:
 
 def _pairs(amounts: Any) -> list[tuple[int, int]]:
     """A 1D layer keeps (before, after), the others one pair for each axis."""
-    return [tuple(map(int, pair)) for pair in ([amounts] if isinstance(amounts[0], int) else amounts)]
+    return [pair(each) for each in ([amounts] if isinstance(amounts[0], int) else amounts)]

@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 from keras_private.errors import UnsupportedModelError
-from keras_private.lowering.activation import hint_for
 from keras_private.lowering.final import AT_THE_CLIENT, check_choice, without_final_activation
 from keras_private.lowering.graph import Call, Graph, graph_class, graph_of, matters, shape_of, symbolic
+from keras_private.lowering.hints import REGISTER, hint_for_layer
 from keras_private.lowering.noise import AUGMENTATION
 from keras_private.lowering.registry import Refusal, find, is_keras, known
 
-_REGISTER = "register a lowering with keras_private.lowering.lowers (see examples/custom_layer.py)"
-_HINTS = {
-    "Softmax": hint_for("softmax"),
-    "PReLU": "use LeakyReLU",
-    "ELU": "use LeakyReLU and train again",
-    "Conv1D": "use Conv2D on a Reshape((steps, 1, channels)) of its input, with a kernel of (size, 1)",
-    "SeparableConv1D": "use SeparableConv2D on a Reshape((steps, 1, channels)) of its input",
-    "AveragePooling1D": "use AveragePooling2D on a Reshape((steps, 1, channels)) of its input",
-    "MaxPooling1D": "use MaxPooling2D on a Reshape((steps, 1, channels)) of its input",
-    "Maximum": "a maximum of a and b is Add of b and ReLU of Subtract(a, b)",
-    "Lambda": f"write what it does with layers, or as a Layer subclass and {_REGISTER}",
-    "Embedding": "embed at the client and query with the vectors",
-    "Resizing": "resize at the client",
-    "CenterCrop": "crop at the client",
-}
-_AUGMENTATION = "leave it out: it does nothing at inference"
+_NAMED = 3  # layers of one problem that are named
 
 
 def validate(model: Any, final_activation: str | None = None) -> Graph:
@@ -47,42 +32,42 @@ def validate(model: Any, final_activation: str | None = None) -> Graph:
     ends = symbolic(model, "outputs")
     if graph is not None and final_activation == AT_THE_CLIENT and len(ends) == 1:
         graph = without_final_activation(graph, len(shape_of(ends[0])))
-    problems = list(_model_problems(model, graph))
+    problems = [(model.name, _kind(model), refusal) for refusal in _model_problems(model, graph)]
     for call in graph.calls if graph else ():
-        problems += [(f"{call.name} ({_kind(call.layer)})", refusal) for refusal in _call_problems(call)]
-    unique = list(dict.fromkeys(problems))  # a shared layer is called more than once
-    if unique or graph is None:
-        lines = [f"  - {where}: {refusal.why}; {refusal.instead}" for where, refusal in unique]
+        problems += [(call.name, _kind(call.layer), refusal) for refusal in _call_problems(call)]
+    if problems or graph is None:
+        lines = list(_lines(problems))
         many = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
         raise UnsupportedModelError(f"model {model.name!r} cannot be shared, {many}:\n" + "\n".join(lines))
     return graph
 
 
-def _model_problems(model: Any, graph: Graph | None) -> Iterator[tuple[str, Refusal]]:
-    where = f"{model.name} ({_kind(model)})"
+def _lines(problems: Iterable[tuple[str, str, Refusal]]) -> Iterator[str]:
+    """One line for each kind of layer and reason, however many layers have it."""
+    groups: dict[tuple[str, Refusal], dict[str, None]] = {}
+    for name, kind, refusal in problems:
+        groups.setdefault((kind, refusal), {})[name] = None  # a shared layer is called more than once
+    for (kind, refusal), names in groups.items():
+        shown, more = list(names)[:_NAMED], len(names) - _NAMED
+        which = ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+        yield f"  - {which} ({kind}): {refusal.why}; {refusal.instead}"
+
+
+def _model_problems(model: Any, graph: Graph | None) -> Iterator[Refusal]:
     if graph is None:
         if graph_class(model) == "Sequential":
-            yield (
-                where,
-                Refusal("its input shape is not known yet", "start it with Input(shape=…), or call its build()"),
-            )
+            yield Refusal("its input shape is not known yet", "start it with Input(shape=…), or call its build()")
         else:
-            yield where, Refusal("its call() is Python code, not a graph of layers", "build it with the functional API")
+            yield Refusal("its call() is Python code, not a graph of layers", "build it with the functional API")
         return
     for what in ("inputs", "outputs"):
         tensors = symbolic(model, what)
         if len(tensors) != 1:
-            yield (
-                where,
-                Refusal(f"it has {len(tensors)} {what}", f"one of the {what} must be chosen: Model(input, output)"),
-            )
+            yield Refusal(f"it has {len(tensors)} {what}", f"one of the {what} must be chosen: Model(input, output)")
     for tensor in symbolic(model, "inputs"):
         shape = shape_of(tensor)
         if None in shape[1:]:
-            yield (
-                where,
-                Refusal(f"its input shape {shape} is not fixed", "give every size but the batch in Input(shape=…)"),
-            )
+            yield Refusal(f"its input shape {shape} is not fixed", "give every size but the batch in Input(shape=…)")
 
 
 def _call_problems(call: Call) -> Iterator[Refusal]:
@@ -141,15 +126,13 @@ def _unknown(layer: Any) -> Refusal:
         base = next((c.__name__ for c in cls.__mro__ if is_keras(c) and c.__name__ in known()), None)
         why = f"it overrides call() of {base}" if base else "no lowering is known for this class"
         if any(c.__name__ == "Model" and is_keras(c) for c in cls.__mro__):
-            return Refusal(why, f"build it with the functional API, or {_REGISTER}")
-        return Refusal(why, _REGISTER)
+            return Refusal(why, f"build it with the functional API, or {REGISTER}")
+        return Refusal(why, REGISTER)
     if kind in ("TFOpLambda", "SlicingOpLambda"):
         return Refusal(
             "an operation on symbolic tensors is not a layer", "use a layer: Add, Subtract, Average, Rescaling…"
         )
-    if kind.startswith("Random") or "Aug" in kind or kind in ("MixUp", "CutMix"):
-        return Refusal("data augmentation cannot be lowered", _AUGMENTATION)
-    return Refusal("no lowering is known for this kind of layer", _HINTS.get(kind, f"replace it, or {_REGISTER}"))
+    return hint_for_layer(kind)
 
 
 def _kind(layer: Any) -> str:

@@ -190,7 +190,8 @@ class _Writer:
         return [self.truncated(x, coarsest, op.layer) for x in xs]
 
     def local(self, op: Op, x: _Value) -> _Value:
-        if x.tensor.frac > self.precision and not self.fits(op, [x]):
+        widens = op.kind == "gather" and not self.narrows(op)
+        if x.tensor.frac > self.precision and (widens or not self.fits(op, [x])):
             x = self.at_precision(x, op.layer)
         return self.emit(op, [x])
 

@@ -128,14 +128,67 @@ def test_channels_first(keras: Any) -> None:
         ]
         return keras.Model(x, layers.Concatenate()(pooled))
 
-    last = randomise(build("channels_last", (8, 9, 3), -1))
-    first = build("channels_first", (3, 8, 9), 1)
+    agree(build("channels_last", (8, 9, 3), -1), build("channels_first", (3, 8, 9), 1), numbers(2, 8, 9, 3))
+
+
+def test_channels_first_of_what_is_wider_or_narrower(keras: Any) -> None:
+    def build(order: str, shape: tuple[int, ...]) -> Any:
+        layers = keras.layers
+        x = keras.Input(shape)
+        y = layers.Conv2DTranspose(2, (2, 3), strides=2, padding="same", data_format=order)(x)
+        y = layers.Cropping2D(((1, 0), (0, 2)), data_format=order)(y)
+        y = layers.Conv2DTranspose(3, 2, strides=(1, 3), data_format=order)(layers.UpSampling2D(2, order)(y))
+        return keras.Model(x, layers.Flatten(data_format=order)(y))
+
+    agree(build("channels_last", (3, 4, 2)), build("channels_first", (2, 3, 4)), numbers(2, 3, 4, 2))
+
+
+def test_channels_first_of_sequences(keras: Any) -> None:
+    def build(order: str, shape: tuple[int, ...]) -> Any:
+        layers = keras.layers
+        x = keras.Input(shape)
+        y = layers.Conv1D(4, 3, padding="same", strides=2, data_format=order)(x)
+        y = layers.DepthwiseConv1D(2, padding="same", data_format=order)(y)
+        y = layers.SeparableConv1D(3, 2, padding="same", data_format=order, activation="relu")(y)
+        y = layers.Conv1DTranspose(3, 3, strides=2, data_format=order)(y)
+        y = layers.AveragePooling1D(2, strides=1, padding="same", data_format=order)(y)
+        y = layers.MaxPooling1D(2, data_format=order)(y)
+        pooled = [
+            layers.GlobalAveragePooling1D(data_format=order)(y),
+            layers.GlobalMaxPooling1D(data_format=order)(y),
+            layers.Flatten(data_format=order)(y),
+        ]
+        return keras.Model(x, layers.Concatenate()(pooled))
+
+    agree(build("channels_last", (9, 2)), build("channels_first", (2, 9)), numbers(2, 9, 2))
+
+
+def agree(last: Any, first: Any, x: np.ndarray) -> None:
+    """A model with channels first computes what the same with channels last does, as recorded and optimised."""
+    randomise(last)
     first.set_weights(last.get_weights())
-    x = numbers(2, 8, 9, 3)
-    draft = draft_of(first)
-    np.testing.assert_allclose(evaluate(draft, x.transpose(0, 3, 1, 2)), np.asarray(last(x)), rtol=1e-4, atol=1e-5)
-    done = evaluate(optimise(draft), x.transpose(0, 3, 1, 2))
-    np.testing.assert_allclose(done, np.asarray(last(x)), rtol=1e-4, atol=1e-5)
+    draft, given = draft_of(first), np.moveaxis(x, -1, 1)
+    np.testing.assert_allclose(evaluate(draft, given), np.asarray(last(x)), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(evaluate(optimise(draft), given), np.asarray(last(x)), rtol=1e-4, atol=1e-5)
+
+
+def test_augmentation_in_a_model_of_its_own(keras: Any) -> None:
+    layers = keras.layers
+    augmentation = keras.Sequential([layers.RandomFlip(), layers.RandomRotation(0.2), layers.RandomContrast(0.5)])
+    x = keras.Input((6, 5, 3))
+    model = randomise(keras.Model(x, layers.Dense(2)(augmentation(x))))
+    given = numbers(2, 6, 5, 3)
+    np.testing.assert_allclose(evaluate(draft_of(model), given), model.predict(given, verbose=0), rtol=1e-4, atol=1e-5)
+
+
+def test_the_1d_forms_fold_like_the_2d_ones() -> None:
+    import keras
+
+    case = next(case for case in CASES if case.name == "small sequence model")
+    plan = optimise(draft_of(case.model(keras))).plan
+    assert [op.kind for op in plan.ops if op.kind != "reshape"] == [
+        *("conv2d", "max_pool2d", "depthwise_conv2d", "conv2d", "sum_pool2d", "matmul"),
+    ]
 
 
 def test_layer_names_are_in_the_plan(keras: Any) -> None:

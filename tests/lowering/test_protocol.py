@@ -61,6 +61,15 @@ def test_shapes(prot: PlanProtocol) -> None:
     np.testing.assert_array_equal(evaluate(draft, X), np.concatenate([padded_x, padded_x], axis=2))
 
 
+def test_gather(prot: PlanProtocol) -> None:
+    kept = prot.gather(prot.input, [2, 0, 0], axis=-1)
+    assert kept.shape == (*prot.input.shape[:-1], 3)
+    (op,) = prot.finish(kept).plan.ops
+    assert (op.kind, dict(op.attrs)) == ("gather", {"axis": len(kept.shape) - 2, "indices": (2, 0, 0)})
+    with pytest.raises(PlanError, match="batch axis"):
+        prot.gather(prot.input, [0], axis=0)
+
+
 def test_the_batch_stays_where_it_is(prot: PlanProtocol) -> None:
     for call in (
         lambda: prot.transpose(prot.input, [1, 0, 2, 3]),

@@ -11,6 +11,7 @@ import pytest
 
 from keras_private.errors import UnsupportedModelError
 from keras_private.lowering import draft_of
+from keras_private.plan.evaluate import evaluate
 
 
 @pytest.fixture(params=["keras", "tf_keras"])
@@ -27,14 +28,14 @@ def refusals(model: Any) -> list[str]:
 def test_every_problem_is_listed(keras: Any) -> None:
     layers = keras.layers
     x = keras.Input((8, 8, 3))
-    y = layers.Conv2DTranspose(2, 3, name="up")(x)
+    y = layers.LayerNormalization(name="up")(x)
     y = layers.Conv2D(2, 3, activation="tanh", name="conv")(y)
     y = layers.BatchNormalization(name="norm")(y, training=True)
     y = layers.Flatten(name="flat")(y)
     y = layers.Dense(3, activation="softmax", name="head")(y)
     found = refusals(keras.Model(x, y))
     assert len(found) == 4
-    assert found[0].startswith("- up (Conv2DTranspose): no lowering")
+    assert found[0].startswith("- up (LayerNormalization): it divides")
     assert found[1].startswith("- conv (Conv2D): activation tanh")
     assert found[2].startswith("- norm (BatchNormalization): it is called with training=True")
     assert found[3].startswith("- head (Dense): activation softmax")
@@ -48,7 +49,7 @@ def test_every_problem_is_listed(keras: Any) -> None:
         (lambda layers: layers.Activation("sigmoid"), "sigmoid is not supported"),
         (lambda layers: layers.Activation("gelu"), "gelu is not supported"),
         (lambda layers: layers.Dense(2, activation=lambda x: x * 2), "activation function is not supported"),
-        (lambda layers: layers.PReLU(), "LeakyReLU"),
+        (lambda layers: layers.ELU(), "LeakyReLU"),
         (lambda layers: layers.Lambda(lambda x: x), "lowers"),
         (lambda layers: layers.Dense(2, activation=layers.Softmax()), "activation Softmax"),
     ],
@@ -57,6 +58,53 @@ def test_layers_and_activations_without_a_lowering(keras: Any, build: Any, expec
     x = keras.Input((4,))
     (found,) = refusals(keras.Model(x, build(keras.layers)(x)))
     assert expected in found
+
+
+def test_equal_problems_are_one_line(keras: Any) -> None:
+    x = y = keras.Input((4,))
+    for number in range(30):
+        y = keras.layers.Dense(4, activation="tanh", name=f"dense_{number}")(y)
+        y = keras.layers.Activation("elu", name=f"elu_{number}")(y)
+    dense, elu = refusals(keras.Model(x, y))
+    assert dense.startswith("- dense_0, dense_1, dense_2 and 27 more (Dense): activation tanh")
+    assert elu.startswith("- elu_0, elu_1, elu_2 and 27 more (Activation): activation elu")
+
+
+def test_efficient_net_fits_on_a_screen(keras: Any) -> None:
+    found = refusals(keras.applications.EfficientNetB0(weights=None, input_shape=(32, 32, 3)))
+    assert len(found) <= 6
+    assert sum("activation swish" in line or "activation silu" in line for line in found) <= 2
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "shape", "expected"),
+    [
+        ("LSTM", (3,), (4, 2), "Conv1D"),
+        ("GRU", (3,), (4, 2), "Conv1D"),
+        ("LayerNormalization", (), (4,), "BatchNormalization"),
+        ("Embedding", (10, 2), (4,), "one-hot"),
+        ("Conv3D", (2, 2), (4, 4, 4, 1), "2D layer"),
+        ("RandomCrop", (2, 2), (4, 4, 1), "let clients do it"),
+    ],
+)
+def test_hints_name_ways_that_work(
+    keras: Any, name: str, args: tuple[int, ...], shape: tuple[int, ...], expected: str
+) -> None:
+    x = keras.Input(shape)
+    (found,) = refusals(keras.Model(x, getattr(keras.layers, name)(*args)(x)))
+    assert expected in found
+    assert "register" not in found  # there is no protocol that a lowering of it could call
+
+
+def test_the_hint_for_an_embedding_works(keras: Any) -> None:
+    table = keras.layers.Embedding(5, 3)
+    x = keras.Input((4,))
+    looked_up = keras.Model(x, table(x))
+    hot = keras.Input((4, 5))
+    model = keras.Model(hot, keras.layers.Dense(3, use_bias=False)(hot))
+    model.layers[-1].set_weights(table.get_weights())
+    words = np.array([[0, 4, 1, 1]])
+    np.testing.assert_allclose(evaluate(draft_of(model), np.eye(5)[words]), np.asarray(looked_up(words)), atol=1e-6)
 
 
 def test_a_function_that_is_only_called_relu(keras: Any) -> None:

@@ -59,6 +59,11 @@ def test_no_value_is_truncated_twice(indices: tuple[int, ...]) -> None:
     product, *rest = ops(model.draft())
     assert [op.kind for op in rest] == ["gather", "relu"]
     assert (product.attrs["truncate"] == 0) == (len(indices) <= 3)  # put off to the ReLU, unless there are more then
+    model = Model((4,), (-1.0, 1.0))
+    model.leaky()
+    model.op("gather", axis=0, indices=indices)
+    after = [op.kind for op in ops(model.draft())]
+    assert after.index("truncate") == after.index("gather") + (1 if len(indices) <= 4 else -1)
 
 
 def test_a_relu_is_fused_and_takes_the_truncation() -> None:

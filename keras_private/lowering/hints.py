@@ -1,0 +1,96 @@
+"""Why a layer of Keras cannot be lowered, and what to use instead: only ways that work.
+
+For most of these no lowering can be registered either, because the protocol that it would have to call does not exist.
+"""
+
+from __future__ import annotations
+
+from keras_private.lowering.activation import hint_for
+from keras_private.lowering.registry import Refusal
+
+REGISTER = "register a lowering with keras_private.lowering.lowers (see examples/custom_layer.py)"
+
+
+def hint_for_layer(kind: str) -> Refusal:
+    """The refusal of one of Keras' own layers, by the name of its class."""
+    return _HINTS.get(kind, Refusal("no lowering is known for this kind of layer", f"replace it, or {REGISTER}"))
+
+
+def _hints(why: str, instead: str, *kinds: str) -> dict[str, Refusal]:
+    return dict.fromkeys(kinds, Refusal(why, instead))
+
+
+_HINTS: dict[str, Refusal] = {
+    **_hints("softmax inside a model is not supported", hint_for("softmax"), "Softmax"),
+    **_hints(
+        "recurrent layers need sigmoid, tanh or products of two hidden values, and there is no protocol for those",
+        "use Conv1D with padding='causal' over the steps and train again",
+        *("LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional", "LSTMCell", "GRUCell", "SimpleRNNCell"),
+        *("StackedRNNCells", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"),
+    ),
+    **_hints(
+        "attention multiplies values that both depend on the input, and there is no protocol for that",
+        "use Conv1D or Dense over the steps and train again",
+        *("Attention", "AdditiveAttention", "MultiHeadAttention", "GroupQueryAttention"),
+    ),
+    **_hints(
+        "it multiplies values that both depend on the input, and there is no protocol for that",
+        "use Add or Concatenate and train again; a fixed factor is Rescaling, a trained one BatchNormalization",
+        *("Multiply", "Dot"),
+    ),
+    **_hints(
+        "it divides by statistics of each input, and there is no protocol for that",
+        "use BatchNormalization and train again",
+        *("LayerNormalization", "GroupNormalization", "RMSNormalization", "UnitNormalization"),
+    ),
+    **_hints(
+        "there is no protocol for exponentials",
+        "use LeakyReLU or PReLU and train again",
+        "ELU",
+    ),
+    **_hints(
+        "an index that only the client knows cannot be looked up in a secret table",
+        "take one-hot vectors as input: Dense(output_dim, use_bias=False) with the table as its kernel is the same",
+        *("Embedding", "ReversibleEmbedding"),
+    ),
+    **_hints(
+        "convolution and pooling over three axes are not supported",
+        "fold one axis into the channels (Permute, Reshape) and use the 2D layer",
+        *("Conv3D", "Conv3DTranspose", "AveragePooling3D", "MaxPooling3D"),
+    ),
+    **_hints(
+        "no lowering is known for this kind of layer",
+        "use AveragePooling or MaxPooling with the pool size that gives this output",
+        *("AdaptiveAveragePooling1D", "AdaptiveAveragePooling2D", "AdaptiveAveragePooling3D"),
+        *("AdaptiveMaxPooling1D", "AdaptiveMaxPooling2D", "AdaptiveMaxPooling3D"),
+    ),
+    **_hints(
+        "what it does is Python code",
+        "write it with layers or with operations (+, -, * by a constant, keras.ops.relu, …) between them, or as a "
+        f"Layer subclass and {REGISTER}",
+        "Lambda",
+    ),
+    **_hints(
+        "no lowering is known for this kind of layer",
+        "if it wraps a Dense: that does the same without it, on inputs of any rank",
+        *("TimeDistributed", "Wrapper"),
+    ),
+    **_hints(
+        "masks are not supported",
+        "pad and train without one",
+        "Masking",
+    ),
+    **_hints(
+        "it resizes, also at inference",
+        "at the start of the model, leave it out and let clients do it; inside, use Cropping2D",
+        *("Resizing", "CenterCrop", "RandomCrop"),
+    ),
+    **_hints(
+        "it works on every input, in ways that cannot be computed on shares",
+        "at the start of the model, leave it out and let clients do it before they query",
+        *("AutoContrast", "Equalization", "ContrastLimitedAdaptiveHistogramEqualization", "CategoryEncoding"),
+        *("Discretization", "Hashing", "HashedCrossing", "IntegerLookup", "StringLookup", "TextVectorization"),
+        *("MelSpectrogram", "STFTSpectrogram", "MaxNumBoundingBoxes"),
+    ),
+    **_hints("no lowering is known for this kind of layer", "write its layers out one after the other", "Pipeline"),
+}
