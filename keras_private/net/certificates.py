@@ -108,13 +108,20 @@ def days_left(cert: Path) -> float:
     return (expires_at(cert) - _now()) / datetime.timedelta(days=1)
 
 
-def expiry_warning(cert: Path) -> str | None:
-    """What to tell an operator about a certificate that has expired or soon will, or None."""
-    days = days_left(cert)
-    if days >= WARNING_DAYS:
+def expiry_warning(
+    cert: Path, expires: datetime.datetime | None = None, now: datetime.datetime | None = None
+) -> str | None:
+    """What to tell an operator about a certificate that has expired or soon will, or None.
+
+    Args:
+        expires, now: when the certificate in use expires, if it was read earlier, and the time; both UTC.
+    """
+    expires = expires or expires_at(cert)
+    left = expires - (now or _now())
+    if left >= datetime.timedelta(days=WARNING_DAYS):
         return None
-    what = "has expired" if days <= 0 else f"expires in {int(days)} days"
-    return f"the certificate {cert} {what} ({expires_at(cert):%Y-%m-%d}); issue a new one with: keras-private certs"
+    what = f"expires in {left.days} days" if left > datetime.timedelta() else "has expired"
+    return f"the certificate {cert} {what} ({expires:%Y-%m-%d}); issue a new one with: keras-private certs"
 
 
 # ---- this user's authority, for clusters on this machine

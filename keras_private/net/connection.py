@@ -19,9 +19,10 @@ from keras_private.config import parse_host
 from keras_private.errors import ConfigError, LinkError, LinkTimeoutError
 from keras_private.net.framed import Connection
 from keras_private.net.frames import FrameType, printable
+from keras_private.net.identity import Identity
 from keras_private.net.link import DEFAULT_TIMEOUT
 from keras_private.net.roles import Role
-from keras_private.net.tls import TLSFiles, client_context, link_error, peer_role, role_of, server_context
+from keras_private.net.tls import TLSFiles, client_context, link_error, peer_role, role_of
 
 __all__ = ["Address", "Connection", "Listener", "Pending", "connect", "format_address"]
 
@@ -39,12 +40,13 @@ def format_address(address: Address) -> str:
 
 
 def connect(
-    address: str | Address, tls: TLSFiles, expect: Role | None = None, timeout: float = DEFAULT_TIMEOUT
+    address: str | Address, tls: TLSFiles | Identity, expect: Role | None = None, timeout: float = DEFAULT_TIMEOUT
 ) -> Connection:
     """Connects, proves who we are, makes sure who they are, and waits for their welcome.
 
     Args:
         address: "host:port" or (host, port).
+        tls: files are read anew for every connection.
         expect: who has to be there; None takes anyone with a certificate of our authority.
         timeout: seconds for all of it; it also becomes the connection's timeout.
 
@@ -53,10 +55,12 @@ def connect(
         LinkTimeoutError, LinkError: why it failed, with both sides named.
     """
     host, port = _parse(address)
-    local = role_of(tls.cert)
+    if isinstance(tls, Identity):
+        local, context = tls.current.role, tls.current.client
+    else:
+        local, context = role_of(tls.cert), client_context(tls)
     there = f"{expect.name} at " if expect else ""
     sides = f"{local.name} → {there}{format_address((host, port))}"
-    context = client_context(tls)
     deadline = time.monotonic() + timeout
     try:
         raw = socket.create_connection((host, port), timeout)
@@ -166,7 +170,7 @@ class Listener:
         address: where it listens; with port 0 asked for, the port that it got.
     """
 
-    def __init__(self, address: str | Address, tls: TLSFiles) -> None:
+    def __init__(self, address: str | Address, tls: TLSFiles | Identity) -> None:
         """Begins to listen.
 
         Raises:
@@ -174,8 +178,8 @@ class Listener:
             LinkError: the address is taken, or not one of this host; names the address.
         """
         host, port = _parse(address)
-        self._local = role_of(tls.cert)
-        self._context = server_context(tls)
+        self._identity = tls if isinstance(tls, Identity) else Identity(tls)
+        self._local = self._identity.current.role
         try:
             self._sock = _listen(host, port)
         except OSError as error:
@@ -211,7 +215,7 @@ class Listener:
             if accepted is None:
                 raise LinkTimeoutError(f"{here}: nobody connected in {timeout:g} s")
             sock, address = accepted
-            return Pending(sock, address, self._context, self._local)
+            return Pending(sock, address, self._identity.current.server, self._local)
         except LinkError:
             raise
         except OSError as error:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, TextIO
 from keras_private.config import PARTY_NAMES, ClusterConfig
 from keras_private.errors import KerasPrivateError
 from keras_private.extras import require
-from keras_private.net.certificates import expires_at, expiry_warning
+from keras_private.net.identity import Identity
 from keras_private.net.roles import Role
 from keras_private.party.network import TLSNetwork, credentials
 
@@ -61,19 +61,19 @@ def run(config: str, name: str) -> int:
 def _start(source: str, name: str) -> PartyServer:
     require("party", "a party")
     from keras_private.logs import party_log
+    from keras_private.party.certificate import CertificateWatch
     from keras_private.party.server import PartyServer
 
     log = party_log(name)
     config = ClusterConfig.parse(json.loads(sys.stdin.readline())) if source == "-" else ClusterConfig.load(source)
-    files = credentials(config, Role("party", name))
-    if warning := expiry_warning(files.cert):
-        log.warning("certificate", cause=warning)
+    role = Role("party", name)
+    identity = Identity(credentials(config, role))
     server = PartyServer(
         config,
         PARTY_NAMES.index(name),
-        TLSNetwork(config, files),
+        TLSNetwork(config, identity),
         log=log,
-        expires=int(expires_at(files.cert).timestamp()),
+        certificate=CertificateWatch(identity, log, renew=lambda: credentials(config, role)),
     )
     server.start()
     return server

@@ -16,6 +16,7 @@ from keras_private.net.certificates import local_credentials
 from keras_private.net.connection import Address, Listener, connect
 from keras_private.net.framed import Connection
 from keras_private.net.frames import Buffer
+from keras_private.net.identity import Identity
 from keras_private.net.link import Link
 from keras_private.net.roles import Role
 from keras_private.net.tls import TLSFiles
@@ -75,18 +76,18 @@ class Network(Protocol):
 
 
 class TLSNetwork:
-    """Mutual TLS between processes; `files` are this participant's credentials."""
+    """Mutual TLS between processes; `files` are this participant's credentials; a party has an `Identity`."""
 
-    def __init__(self, config: ClusterConfig, files: TLSFiles) -> None:
+    def __init__(self, config: ClusterConfig, files: TLSFiles | Identity) -> None:
         self._config = config
-        self.files = files
+        self._files = files
 
     def listen(self, index: int) -> Listener:
-        return Listener(self._config.party(index).address, self.files)
+        return Listener(self._config.party(index).address, self._files)
 
     def connect(self, index: int, timeout: float) -> Connection:
         address, there = self._config.party(index).address, Role("party", PARTY_NAMES[index])
-        return connect(address, self.files, expect=there, timeout=timeout)
+        return connect(address, self._files, expect=there, timeout=timeout)
 
     def link(
         self,

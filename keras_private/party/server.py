@@ -21,6 +21,7 @@ from keras_private.config import PARTY_NAMES, ClusterConfig
 from keras_private.errors import FrameError, LinkError, RefusedError
 from keras_private.logs import Log, party_log
 from keras_private.net.roles import Role
+from keras_private.party.certificate import LOOK_S, CertificateWatch
 from keras_private.party.client_session import ClientSession
 from keras_private.party.control import Followers, LeaderLine
 from keras_private.party.entrance import HANDSHAKE_S, Entrance
@@ -53,7 +54,7 @@ class PartyServer:
     Args:
         index: which one, 0 to 2; 0 is the leader.
         network: its view of the cluster, with its credentials.
-        expires: when its certificate does, seconds since 1970; None if it has none.
+        certificate: looks after its certificate; None if it has none.
         warm_up: compiles what the first run would otherwise wait for.
     """
 
@@ -64,7 +65,7 @@ class PartyServer:
         network: Network,
         *,
         log: Log | None = None,
-        expires: int | None = None,
+        certificate: CertificateWatch | None = None,
         warm_up: Callable[[], None] | None = None,
     ) -> None:
         limits = config.limits
@@ -76,7 +77,7 @@ class PartyServer:
         )
         log = log or party_log(PARTY_NAMES[index])
         self.node = Node(index, config, network, log, queue, Shelf(self._model_changed))
-        self._expires = expires
+        self._certificate = certificate
         self._warm_up = warm_up or _compile_kernels
         self._entrance = Entrance(self.node, self._attend)
         self._threads: list[threading.Thread] = []
@@ -103,6 +104,8 @@ class PartyServer:
         """
         self._entrance.open()
         self._spawn("warm-up", self._warm)
+        if self._certificate:
+            self._spawn("certificate", self._watch, self._certificate)
         if self._followers:
             self._spawn("expiry", self._expire)
         for lane in self._lanes:
@@ -150,7 +153,7 @@ class PartyServer:
             waiting=node.queue.waiting,
             peers=peers,
             lanes=sum(lane.up for lane in self._lanes),
-            expires=self._expires,
+            expires=self._certificate.expires if self._certificate else None,
         )
 
     def _spawn(self, name: str, target: Callable[..., None], *args: object) -> None:
@@ -170,6 +173,15 @@ class PartyServer:
         pause = min(_EXPIRY_CHECK_S, self.node.timeout / 4)
         while isinstance(queue, LeaderQueue) and not self.node.closing.wait(pause):
             queue.expire()
+
+    def _watch(self, certificate: CertificateWatch) -> None:
+        while True:
+            try:
+                certificate.look()
+            except Exception as error:  # a defect must not end the watch
+                self.node.log.error("watch failed", exc_info=error)
+            if self.node.closing.wait(LOOK_S):
+                return
 
     def _model_changed(self, model: HeldModel | None) -> None:
         what = "stopped by its owner" if model is None else "replaced by its owner"
