@@ -1,4 +1,4 @@
-"""What a party says of its certificate, and when: with a clock that can be set. With real time: tests/test_renewal.py."""
+"""What a party says of its certificate, and when, by a clock that can be set. In real time: tests/test_renewal.py."""
 
 from __future__ import annotations
 
