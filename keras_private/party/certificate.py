@@ -68,6 +68,8 @@ class CertificateWatch:
         stage = "" if warning is None else "expired" if now >= expires else "soon"
         if warning and (stage != self._said or now >= self._say_at):
             self._say_at = now + _REMIND
-            say = self._log.error if stage == "expired" else self._log.warning
-            say("certificate", cause=warning)
+            if stage == "expired":
+                self._log.error("certificate", cause=warning)
+            else:
+                self._log.warning("certificate", cause=warning)
         self._said = stage
