@@ -195,7 +195,8 @@ def _pad(op: Op, xs: Sequence[Shape], ws: Sequence[Shape]) -> Shape:
 
 def _concat(op: Op, xs: Sequence[Shape], ws: Sequence[Shape]) -> Shape:
     axis: int = op.attrs["axis"]
-    if axis >= len(xs[0]) or any(x[:axis] + x[axis + 1 :] != xs[0][:axis] + xs[0][axis + 1 :] for x in xs):
+    rest = (*xs[0][:axis], *xs[0][axis + 1 :])
+    if axis >= len(xs[0]) or any(len(x) != len(xs[0]) or (*x[:axis], *x[axis + 1 :]) != rest for x in xs):
         raise PlanError(f"{describe(op)}: shapes {list(xs)[:6]} cannot be joined along axis {axis}")
     return (*xs[0][:axis], sum(x[axis] for x in xs), *xs[0][axis + 1 :])
 

@@ -73,6 +73,11 @@ def test_a_recorded_plan_may_broadcast_between_ranks() -> None:
     assert infer(op("add"), [Tensor((4,)), Tensor((5, 4))], [], 0).shape == (5, 4)
 
 
+def test_parts_of_unequal_rank_cannot_be_joined() -> None:
+    with pytest.raises(PlanError, match="cannot be joined"):
+        infer(op("concat", axis=1), [Tensor((4, 5)), Tensor((4,))], [], 0)
+
+
 def test_limits() -> None:
     assert shape_fits(())
     assert shape_fits((MAX_ELEMENTS,))
