@@ -10,6 +10,7 @@ from keras_private.lowering import (  # noqa: F401  each registers its layers
     merge,
     noise,
     normalization,
+    operations,
     pooling,
     shape,
 )

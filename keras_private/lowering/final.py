@@ -61,6 +61,9 @@ def _final_of(call: Call, rank: int) -> str:
     layer = call.layer
     if len(call.inputs) != 1 or any(matters(value) for value in call.arguments.values()):
         return ""
+    if call.operation is not None:
+        whole = call.operation.kind == "Sigmoid" or call.operation["axis"] in (-1, rank - 1)
+        return call.operation.kind.lower() if call.operation.kind in ("Softmax", "Sigmoid") and whole else ""
     if _is_softmax(layer, rank):
         return "softmax"
     lowering = find(layer)
@@ -107,5 +110,6 @@ def _renumbered(graph: Graph, gone: int, instead: int) -> Graph:
     def number(old: int) -> int:
         return instead if old == gone else old
 
+    # No operation's operands need that: nothing follows but what does nothing.
     calls = tuple(replace(call, inputs=tuple(map(number, call.inputs))) for call in graph.calls)
     return replace(graph, calls=calls, outputs=tuple(map(number, graph.outputs)))

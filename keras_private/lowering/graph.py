@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+from keras_private.lowering.operation import Operand, Operation, is_operation, read
 from keras_private.lowering.registry import find, is_keras
 
 
@@ -26,6 +27,8 @@ class Call:
     outputs: tuple[int, ...]
     arguments: Mapping[str, Any] = field(default_factory=dict)  # other than tensors, as the call gave them
     many: bool = False  # whether the layer was given a list of tensors
+    operation: Operation | None = None  # instead of a layer's lowering
+    shape: tuple[int | None, ...] | None = None  # of the output, where the graph knows it
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +100,34 @@ class _Reader:
     def _read_functional(self, model: Any, inputs: Sequence[int], prefix: str) -> list[int]:
         known = {id(tensor): number for tensor, number in zip(symbolic(model, "inputs"), inputs, strict=True)}
         for node in _nodes(symbolic(model, "outputs"), set(known)):
-            many, arguments = _arguments(node)
             values = [known[id(tensor)] for tensor in _inputs(node)]
             produced = _outputs(node)
-            numbers = self._call(_layer(node), values, prefix, arguments, many=many, outputs=len(produced))
+            operation = _operation(node, known)
+            many, arguments = (False, {}) if operation else _arguments(node)
+            numbers = self._call(
+                _layer(node),
+                values,
+                prefix,
+                arguments,
+                many=many,
+                outputs=len(produced),
+                operation=operation,
+                shape=shape_of(produced[0]),
+            )
             known.update({id(tensor): number for tensor, number in zip(produced, numbers, strict=True)})
         return [known[id(tensor)] for tensor in symbolic(model, "outputs")]
 
     def _call(
-        self, layer: Any, inputs: list[int], prefix: str, arguments: Mapping[str, Any], *, many: bool, outputs: int
+        self,
+        layer: Any,
+        inputs: list[int],
+        prefix: str,
+        arguments: Mapping[str, Any],
+        *,
+        many: bool,
+        outputs: int,
+        operation: Operation | None = None,
+        shape: tuple[int | None, ...] | None = None,
     ) -> list[int]:
         name = f"{prefix}{layer.name}"
         if find(layer) is None and is_graph(layer) and len(symbolic(layer, "inputs")) == len(inputs):
@@ -114,7 +136,7 @@ class _Reader:
                 self.calls.append(Call(name, layer, tuple(inputs), (), arguments))  # for validation to refuse
             return self.read(layer, inputs, f"{name}/")
         numbers = [next(self.numbers) for _ in range(outputs)]
-        self.calls.append(Call(name, layer, tuple(inputs), tuple(numbers), arguments, many))
+        self.calls.append(Call(name, layer, tuple(inputs), tuple(numbers), arguments, many, operation, shape))
         return numbers
 
 
@@ -157,12 +179,29 @@ def _outputs(node: Any) -> list[Any]:
     return list(tensors) if isinstance(tensors, list | tuple) else [tensors]
 
 
+def _operation(node: Any, known: Mapping[int, int]) -> Operation | None:
+    layer, outputs = _layer(node), _outputs(node)
+    if not is_operation(layer) or len(outputs) != 1:
+        return None
+    positional, named = _given(node)
+    return read(
+        layer,
+        tuple(positional),
+        named,
+        shape_of(outputs[0]),
+        lambda tensor: Operand(known[id(tensor)], shape_of(tensor)),
+    )
+
+
+def _given(node: Any) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    if hasattr(node, "operation"):
+        return node.arguments.args, node.arguments.kwargs
+    return node.call_args, node.call_kwargs
+
+
 def _arguments(node: Any) -> tuple[bool, dict[str, Any]]:
     """Whether the layer got its tensors as a list, and everything it was given besides them."""
-    if hasattr(node, "operation"):
-        positional, named = node.arguments.args, node.arguments.kwargs
-    else:
-        positional, named = node.call_args, node.call_kwargs
+    positional, named = _given(node)
     many = bool(positional) and isinstance(positional[0], list | tuple)
     first: Any = positional[0] if positional else None
     others = {f"argument {number}": value for number, value in enumerate(positional) if number} | dict(named)

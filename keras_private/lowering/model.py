@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
 from keras_private.errors import PlanError
 from keras_private.lowering.final import AT_THE_CLIENT
-from keras_private.lowering.graph import Graph, shape_of, symbolic
+from keras_private.lowering.graph import Call, Graph, shape_of, symbolic
+from keras_private.lowering.operation import lower_operation
 from keras_private.lowering.registry import find
 from keras_private.lowering.validate import validate
 from keras_private.plan.plan import Draft
@@ -65,16 +66,22 @@ def draft_of(
     return draft
 
 
+def _lowered(call: Call, prot: Any, values: Mapping[int, Any]) -> Any:
+    if call.operation is not None:
+        return lower_operation(prot, call.operation, values)
+    lowering = find(call.layer)
+    assert lowering is not None, "validated"  # noqa: S101
+    given = [values[number] for number in call.inputs]
+    return lowering.function(prot, call.layer, given if call.many else given[0])
+
+
 def _run(graph: Graph, prot: Any, x: Any) -> Any:
     values = {graph.inputs[0]: x}
     users = Counter(number for call in graph.calls for number in call.inputs)
     users.update(graph.outputs)
     for call in graph.calls:
-        given = [values[number] for number in call.inputs]
-        lowering = find(call.layer)
-        assert lowering is not None, "validated"  # noqa: S101
         with prot.layer(call.name) if hasattr(prot, "layer") else nullcontext():
-            values[call.outputs[0]] = lowering.function(prot, call.layer, given if call.many else given[0])
+            values[call.outputs[0]] = _lowered(call, prot, values)
         users.subtract(call.inputs)
         for number in call.inputs:
             if not users[number]:

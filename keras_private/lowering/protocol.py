@@ -14,6 +14,7 @@ Two methods go beyond TF Encrypted's ABY3: `conv2d` takes `dilations`, and there
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import reduce
@@ -154,6 +155,20 @@ class PlanProtocol(_Protocol):  # type: ignore[misc]  # untyped base
     def maxpool2d(self, x: PlanTensor, pool_size: Sequence[int], strides: Sequence[int], padding: str) -> PlanTensor:
         """Maximum over windows of an NCHW tensor; with SAME the padding never wins."""
         return self._pool("max_pool2d", x, pool_size, strides, padding)
+
+    def reduce_sum(self, x: PlanTensor, axis: Sequence[int], keepdims: bool = False) -> PlanTensor:
+        """The sum over these axes, none of them the batch."""
+        shape, rank = self._builder.shape(x.name), len(x.shape)
+        gone = [each % rank for each in axis]
+        if 0 in gone:
+            raise PlanError("the batch axis cannot be summed over")
+        kept = [each for each in range(1, rank) if each not in gone]
+        rows = self.transpose(x, [0, *kept, *gone])
+        values, count = math.prod(shape[each - 1] for each in kept), math.prod(shape[each - 1] for each in gone)
+        flat = self.reshape(rows, [-1, values, 1, count])
+        y = self._pool("sum_pool2d", flat, (1, count), (1, count), "VALID")
+        whole = [1 if each in gone else shape[each - 1] for each in range(1, rank)]
+        return self.reshape(y, [-1, *(whole if keepdims else (shape[each - 1] for each in kept))])
 
     # --- shape; axis 0 is the batch and stays where it is
 

@@ -12,6 +12,8 @@ from keras_private.lowering.final import AT_THE_CLIENT, check_choice, without_fi
 from keras_private.lowering.graph import Call, Graph, graph_class, graph_of, matters, shape_of, symbolic
 from keras_private.lowering.hints import REGISTER, hint_for_layer
 from keras_private.lowering.noise import AUGMENTATION
+from keras_private.lowering.operation import is_operation
+from keras_private.lowering.operation import refusals as operation_refusals
 from keras_private.lowering.registry import Refusal, find, is_keras, known
 
 _NAMED = 3  # layers of one problem that are named
@@ -72,6 +74,9 @@ def _model_problems(model: Any, graph: Graph | None) -> Iterator[Refusal]:
 
 def _call_problems(call: Call) -> Iterator[Refusal]:
     layer = call.layer
+    if call.operation is not None:
+        yield from operation_refusals(call.operation)
+        return
     lowering = find(layer)
     if lowering is None and call.outputs:  # without outputs it is a nested model, here for its arguments only
         yield _unknown(layer)
@@ -117,10 +122,12 @@ def _state_problems(layer: Any) -> Iterator[Refusal]:
 
 def _unknown(layer: Any) -> Refusal:
     kind, cls = type(layer).__name__, type(layer)
-    if not hasattr(layer, "get_weights"):  # an operation of keras.ops written between layers, like x + y
+    if is_operation(layer):
+        name = getattr(layer, "symbol", kind)
         return Refusal(
-            f"an operation on symbolic tensors ({kind}) is not a layer",
-            "use a layer: Add, Subtract, Average, Rescaling…",
+            f"the operation {name} between layers is not supported",
+            "possible are +, - and maximum, * and / by constants, relu, mean and sum over axes, and what moves values: "
+            "reshape, transpose, concatenate, slices",
         )
     if not is_keras(cls):
         base = next((c.__name__ for c in cls.__mro__ if is_keras(c) and c.__name__ in known()), None)
@@ -128,10 +135,6 @@ def _unknown(layer: Any) -> Refusal:
         if any(c.__name__ == "Model" and is_keras(c) for c in cls.__mro__):
             return Refusal(why, f"build it with the functional API, or {REGISTER}")
         return Refusal(why, REGISTER)
-    if kind in ("TFOpLambda", "SlicingOpLambda"):
-        return Refusal(
-            "an operation on symbolic tensors is not a layer", "use a layer: Add, Subtract, Average, Rescaling…"
-        )
     return hint_for_layer(kind)
 
 

@@ -6,6 +6,7 @@ same for each run; nothing is trained.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -152,6 +153,96 @@ AUGMENTATION: tuple[tuple[str, tuple[Any, ...], str], ...] = (
     ("RandomFlip", (), ""),
     *((name, (0.5,), "") for name in ("RandomBrightness", "RandomContrast", "RandomRotation", "RandomZoom")),
     ("RandomTranslation", (0.3, 0.3), ""),
+)
+
+
+def _operation(title: str, compute: Callable[[Any], Any], shape: tuple[int, ...] = IMAGE, only: str = "") -> Case:
+    """Arithmetic between layers."""
+    return Case(f"x: {title}", shape, lambda keras, x: compute(x), (only,) if only else ("keras", "tf_keras"))
+
+
+def _ops(title: str, compute: Callable[[Any, Any], Any], shape: tuple[int, ...] = IMAGE) -> Case:
+    """One of keras 3's operations."""
+    return Case(f"ops: {title}", shape, lambda keras, x: compute(keras.ops, x), ("keras",))
+
+
+def _tf(title: str, compute: Callable[[Any, Any], Any], shape: tuple[int, ...] = IMAGE) -> Case:
+    """One of TensorFlow's functions in a model of tf_keras."""
+    return Case(
+        f"tf: {title}", shape, lambda keras, x: compute(importlib.import_module("tensorflow"), x), ("tf_keras",)
+    )
+
+
+TABLE = np.linspace(-1, 1, 15).reshape(5, 3).astype(np.float32)
+
+OPERATIONS: tuple[Case, ...] = (
+    _operation("x + x", lambda x: x + x),
+    _operation("x - 1", lambda x: x - 1),
+    _operation("1 - x", lambda x: 1 - x),
+    _operation("x * 0.5", lambda x: x * 0.5),
+    _operation("3 * x", lambda x: 3 * x),
+    _operation("x / 2", lambda x: x / 2),
+    _operation("-x", lambda x: -x),
+    _operation("x + array", lambda x: x + TABLE),
+    _operation("x - array of channels", lambda x: x - TABLE[0]),
+    _operation("x * array", lambda x: x * TABLE),
+    _operation("x / array", lambda x: x / (TABLE + 2)),
+    _operation("x * array with a batch axis of one", lambda x: x * TABLE[None, None]),
+    _operation("x + parts of x", lambda x: x + x[:, :1]),
+    _operation("slices", lambda x: x[:, 1:4, ::2]),
+    _operation("from the end", lambda x: x[:, -2:, :, -1:]),
+    _operation("one place", lambda x: x[:, 2]),
+    _operation("ellipsis", lambda x: x[..., 1]),
+    _ops("add", lambda ops, x: ops.add(x, 2.0)),
+    _ops("subtract", lambda ops, x: ops.subtract(x, x[:, :, :1])),
+    _ops("multiply", lambda ops, x: ops.multiply(0.1, x)),
+    _ops("divide", lambda ops, x: ops.divide(x, 3)),
+    _ops("negative", lambda ops, x: ops.negative(x)),
+    _ops("maximum", lambda ops, x: ops.maximum(x, ops.flip(x, 1))),
+    _ops("maximum with a number", lambda ops, x: ops.maximum(0.5, x)),
+    _ops("minimum with an array", lambda ops, x: ops.minimum(x, TABLE)),
+    _ops("matmul", lambda ops, x: ops.matmul(x, TABLE.T)),
+    _ops("relu", lambda ops, x: ops.relu(x)),
+    _ops("relu6", lambda ops, x: ops.relu6(x * 8)),
+    _ops("leaky_relu", lambda ops, x: ops.leaky_relu(x, 0.1)),
+    _ops("hard_sigmoid", lambda ops, x: ops.hard_sigmoid(x * 3)),
+    _ops("hard_tanh", lambda ops, x: ops.hard_tanh(x)),
+    _ops("clip", lambda ops, x: ops.clip(x, -0.5, 1)),
+    _ops("abs", lambda ops, x: ops.abs(x)),
+    _ops("cast", lambda ops, x: ops.cast(x, "float32")),
+    _ops("reshape", lambda ops, x: ops.reshape(x, (-1, 5, 18))),
+    _ops("squeeze", lambda ops, x: ops.squeeze(x[:, :1], 1)),
+    _ops("expand_dims", lambda ops, x: ops.expand_dims(x, -1)),
+    _ops("transpose", lambda ops, x: ops.transpose(x, (0, 3, 1, 2))),
+    _ops("swapaxes", lambda ops, x: ops.swapaxes(x, 1, -1)),
+    _ops("moveaxis", lambda ops, x: ops.moveaxis(x, 1, 3)),
+    _ops("concatenate", lambda ops, x: ops.concatenate([x, ops.relu(x)], axis=-1)),
+    _ops("stack", lambda ops, x: ops.stack([x, ops.relu(x)], axis=2)),
+    _ops("flip", lambda ops, x: ops.flip(x, axis=2)),
+    _ops("repeat", lambda ops, x: ops.repeat(x, 3, axis=1)),
+    _ops("take", lambda ops, x: ops.take(x, [4, 0, -1], axis=1)),
+    _ops("pad", lambda ops, x: ops.pad(x, ((0, 0), (1, 0), (0, 2), (0, 0)))),
+    _ops("mean", lambda ops, x: ops.mean(x, axis=(1, 2))),
+    _ops("mean, kept", lambda ops, x: ops.mean(x, axis=-2, keepdims=True)),
+    _ops("sum", lambda ops, x: ops.sum(x, axis=-1)),
+    Case("activations.relu", (40,), lambda keras, x: keras.activations.relu(x, 0.25, 1.5)),
+    _tf("add", lambda tf, x: tf.add(x, x)),
+    _tf("multiply", lambda tf, x: tf.multiply(x, y=0.1)),
+    _tf("maximum", lambda tf, x: tf.maximum(x, 0.25)),
+    _tf("minimum", lambda tf, x: tf.minimum(x, x[:, :1])),
+    _tf("abs", lambda tf, x: tf.abs(x)),
+    _tf("relu", lambda tf, x: tf.nn.relu(x)),
+    _tf("relu6", lambda tf, x: tf.nn.relu6(x * 8)),
+    _tf("leaky_relu", lambda tf, x: tf.nn.leaky_relu(x)),
+    _tf("clip_by_value", lambda tf, x: tf.clip_by_value(x, -0.5, 1.0)),
+    _tf("reshape", lambda tf, x: tf.reshape(x, (-1, 5, 18))),
+    _tf("squeeze", lambda tf, x: tf.squeeze(x[:, :1], 1)),
+    _tf("expand_dims", lambda tf, x: tf.expand_dims(x, -1)),
+    _tf("transpose", lambda tf, x: tf.transpose(x, (0, 3, 1, 2))),
+    _tf("concat", lambda tf, x: tf.concat([x, tf.nn.relu(x)], axis=-1)),
+    _tf("reduce_mean", lambda tf, x: tf.reduce_mean(x, axis=[1, 2])),
+    _tf("reduce_sum", lambda tf, x: tf.reduce_sum(x, axis=-1, keepdims=True)),
+    _tf("matmul", lambda tf, x: tf.matmul(x, TABLE.T)),
 )
 
 CASES: tuple[Case, ...] = (
@@ -320,6 +411,7 @@ CASES: tuple[Case, ...] = (
     _merge("Concatenate", title="Concatenate"),
     _merge("Concatenate", axis=1, parts=3),
     _merge("Concatenate", axis=-2),
+    *OPERATIONS,
     Case("residual block", IMAGE, _residual),
     Case("shared layer", (4,), _shared),
     Case("nested models", (4,), _nested),

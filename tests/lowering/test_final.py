@@ -63,6 +63,8 @@ ENDS = {
     "nested": ("sigmoid", _nested),
     "used again": ("softmax", _used_again),
     "of the input": ("softmax", lambda k, x: k.layers.Softmax()(x)),
+    "a function called on it": ("softmax", lambda k, x: k.activations.softmax(k.layers.Dense(3)(x))),
+    "another": ("sigmoid", lambda k, x: k.activations.sigmoid(k.layers.Dense(3)(x) * 2)),
     "none": ("", lambda k, x: k.layers.Dense(3)(x)),
 }
 

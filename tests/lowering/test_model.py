@@ -60,6 +60,26 @@ def test_loaded(keras: Any, tmp_path: Path) -> None:
     assert_same(model, numbers(3, 4))
 
 
+def test_operations_in_a_loaded_model(keras: Any, tmp_path: Path) -> None:
+    x = keras.Input((4, 3))
+    y = keras.layers.Dense(3, name="dense")(x * 0.5 - 1)
+    model = randomise(keras.Model(x, 2 - (y + x)[:, 1:] / 3))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert_same(loaded, numbers(2, 4, 3))
+    inner = keras.Input((4, 3))
+    assert_same(keras.Model(inner, loaded(inner + 1) + 1), numbers(2, 4, 3))
+
+
+def test_arrays_between_layers_stay_secret() -> None:
+    import keras
+
+    x = keras.Input((3,))
+    plan = draft_of(keras.Model(x, keras.ops.relu((x * np.array([3.0, 4.0, 5.0]) + 7.0) * 0.5))).plan
+    assert [op.attrs for op in plan.ops if op.kind == "scale"] == [{"factor": 0.5}]
+    assert [op.kind for op in plan.ops if op.weights] == ["mul", "add"]
+
+
 def test_subclass_of_a_functional_model_that_only_names_it(keras: Any) -> None:
     class Classifier(keras.Model):  # type: ignore[misc]
         pass

@@ -171,9 +171,64 @@ def test_sizes_that_are_not_fixed(keras: Any) -> None:
 
 def test_operations_between_layers(keras: Any) -> None:
     x = keras.Input((4,))
-    found = refusals(keras.Model(x, keras.layers.Dense(4)(x) + x))
-    assert len(found) == 1
-    assert "use a layer: Add" in found[0]
+    (found,) = refusals(keras.Model(x, (keras.layers.Dense(4)(x) + x) ** 3))
+    assert "between layers is not supported; possible are +, -" in found
+
+
+@pytest.mark.parametrize(
+    ("compute", "expected"),
+    [
+        (lambda x: x * x, "both depend on the input"),
+        (lambda x: x / (x + 3), "both depend on the input"),
+        (lambda x: 1 / x, "divides by a value that depends"),
+        (lambda x: x / 0.0, "divides by zero"),
+        (lambda x: x / np.array([1, 0, 1], np.float32), "divides by zero"),
+        (lambda x: x + x[:, 0], "different ranks"),
+        (lambda x: x[:, :1] + np.ones((4, 3), np.float32), "does not fit"),
+        (lambda x: x * np.ones((2, 4, 3), np.float32), "does not fit"),
+        (lambda x: x[:1, :], "batch axis"),
+        (lambda x: x[0], "batch axis"),
+        (lambda x: x[:, np.newaxis], "numbers and slices"),
+    ],
+)
+def test_operations_that_need_another_protocol(keras: Any, compute: Any, expected: str) -> None:
+    x = keras.Input((4, 3))
+    (found,) = refusals(keras.Model(x, compute(x)))
+    assert expected in found
+
+
+@pytest.mark.parametrize(
+    ("compute", "expected"),
+    [
+        (lambda ops, x: ops.reshape(x, (-1, 2)), "batch axis"),
+        (lambda ops, x: ops.reshape(x, (2, -1)), "batch axis"),
+        (lambda ops, x: ops.expand_dims(x, 0), "batch axis"),
+        (lambda ops, x: ops.transpose(x), "batch axis"),
+        (lambda ops, x: ops.swapaxes(x, 0, 1), "batch axis"),
+        (lambda ops, x: ops.moveaxis(x, 2, 0), "batch axis"),
+        (lambda ops, x: ops.concatenate([x, x], axis=0), "batch axis"),
+        (lambda ops, x: ops.flip(x), "batch axis"),
+        (lambda ops, x: ops.mean(x), "batch axis"),
+        (lambda ops, x: ops.pad(x, ((1, 0), (0, 0), (0, 0))), "batch axis"),
+        (lambda ops, x: ops.pad(x, ((0, 0), (1, 0), (0, 0)), constant_values=1), "than zeros"),
+        (lambda ops, x: ops.pad(x, ((0, 0), (1, 0), (0, 0)), mode="reflect"), "than zeros"),
+        (lambda ops, x: ops.repeat(x, [1, 2, 1, 1], axis=1), "equally"),
+        (lambda ops, x: ops.take(x, [[0, 1]], axis=1), "fixed list of places"),
+        (lambda ops, x: ops.cast(x, "int32"), "casts to int32"),
+        (lambda ops, x: ops.matmul(x, ops.transpose(x, (0, 2, 1))), "fixed matrix"),
+        (lambda ops, x: ops.relu(ops.softmax(x)), "softmax inside a model"),
+        (lambda ops, x: ops.softmax(x, axis=1), "softmax inside a model"),
+        (lambda ops, x: ops.exp(x), "operation Exp between layers"),
+        (lambda ops, x: ops.split(x, 2, axis=1)[0], "operation Split between layers"),
+    ],
+)
+def test_operations_of_keras_that_are_refused(compute: Any, expected: str) -> None:
+    import keras
+
+    x = keras.Input((4, 3))
+    with pytest.raises(UnsupportedModelError, match="1 problem") as caught:
+        draft_of(keras.Model(x, compute(keras.ops, x)))
+    assert expected in str(caught.value)
 
 
 def test_a_constant_among_the_inputs(keras: Any) -> None:
