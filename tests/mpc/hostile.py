@@ -28,6 +28,7 @@ from keras_private.mpc.masks import Masks
 from keras_private.mpc.party import Party
 from keras_private.mpc.program import Program
 from keras_private.mpc.rounds import Protocol, Received, Step
+from keras_private.plan.attributes import MAX_TRUNCATION
 from keras_private.plan.ops import PRODUCTS, SPECS, infer
 from keras_private.plan.plan import Op, Plan, Shape, Tensor, Weight
 from keras_private.plan.serialise import MAX_BITS, parse, serialise
@@ -109,11 +110,12 @@ class Author:
         for end in ends:
             tensor = self.tensors[end]
             self.must("reshape", [end], shape=(math.prod(tensor.shape),))
-            if tensor.frac > self.precision:
-                self.must("truncate", [self.ops[-1].output], bits=tensor.frac - self.precision)
-            elif tensor.frac < self.precision:
-                up = self.precision - tensor.frac
-                self.must("scale_int", [self.ops[-1].output], multiplier=1 << up, bits=up)
+            down = tensor.frac - self.precision
+            for bits in (min(down, MAX_TRUNCATION), down - MAX_TRUNCATION):
+                if bits > 0:
+                    self.must("truncate", [self.ops[-1].output], bits=bits)
+            if down < 0:
+                self.must("scale_int", [self.ops[-1].output], multiplier=1 << -down, bits=-down)
             flat.append(self.ops[-1].output)
         if len(flat) > 1:
             self.must("concat", flat, axis=0)

@@ -48,8 +48,8 @@ def test_no_plan_of_many_breaks_a_promise() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_no_plan_of_very_many_breaks_a_promise(tmp_path: Path) -> None:
-    kinds = hunt(1_000, 4_000, 550, NUMBA_BOUNDSCHECK="1", NUMBA_CACHE_DIR=str(tmp_path))
-    assert min(kinds.values()) > 200
+    kinds = hunt(1_000, 1_500, 550, NUMBA_BOUNDSCHECK="1", NUMBA_CACHE_DIR=str(tmp_path))
+    assert min(kinds.values()) > 80
 
 
 # That the hunt can fail: ops and kernels that are wrong in a way of their own.
