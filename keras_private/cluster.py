@@ -3,19 +3,13 @@
     with TFECluster.from_yaml("cluster.yaml") as cluster: …     # starts, and stops at the end
     TFECluster(TFEWorker(), TFEWorker(), TFEWorker())           # three threads of this process
 
-A party that is started from here is a process of its own. It is told its configuration on its standard input, and that
-pipe is also its life line: when this process ends, however it ends, the pipe closes and the party stops.
+A party that is started from here is a child process (`managed.py`): it is started again when it dies, and it ends with
+this process. The others are their operators' business; for those that are not up, `start` prints the command.
 """
 
 from __future__ import annotations
 
 import atexit
-import contextlib
-import os
-import select
-import subprocess
-import sys
-import sysconfig
 import threading
 import time
 from collections import OrderedDict
@@ -24,22 +18,30 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from keras_private.config import PARTY_NAMES, ClusterConfig
-from keras_private.errors import ClusterError, ConfigError, KerasPrivateError, LinkError, StartError, StateError
+from keras_private.errors import (
+    ClusterError,
+    ConfigError,
+    KerasPrivateError,
+    LinkError,
+    StartError,
+    StateError,
+    TrustError,
+)
 from keras_private.extras import require
 from keras_private.net.roles import Role
 from keras_private.owner import ask_status
-from keras_private.party.dial import wait_for
+from keras_private.party.dial import call, wait_for
 from keras_private.party.memory import MemoryNetwork
 from keras_private.party.messages import VERSION, Hello, Status
 from keras_private.party.network import Network, TLSNetwork, credentials
 from keras_private.worker import TFEWorker
 
 if TYPE_CHECKING:
+    from keras_private.managed import ManagedParty
     from keras_private.party.server import PartyServer
 
 START_S = 60.0
-_STOP_S = 5.0
-_READY, _FAILED = "ready", "failed "
+_GLANCE_S = 2.0  # for a first look whether a party is up
 
 
 class TFECluster:
@@ -98,7 +100,7 @@ class TFECluster:
         self._path = path
         self._lock = threading.RLock()
         self._started = False
-        self._processes: dict[str, _PartyProcess] = {}
+        self._processes: dict[str, ManagedParty] = {}
         self._servers: list[PartyServer] = []
         self._memory: MemoryNetwork | None = None
 
@@ -128,7 +130,7 @@ class TFECluster:
 
     @property
     def pids(self) -> dict[str, int]:
-        """The process ids of the parties that were started from here."""
+        """The process ids of the parties that were started from here; a party that is started again gets a new one."""
         return {name: process.pid for name, process in self._processes.items()}
 
     @property
@@ -171,13 +173,15 @@ class TFECluster:
     def start(self, timeout: float = START_S) -> TFECluster:
         """Start the parties that are managed from here, and wait until all three are there. Does nothing when started.
 
-        For the others it prints the command to run on their hosts.
+        They are started again if they die, until `stop`. Of the others, it prints for those that are not up the
+        command to run on their hosts.
 
         Args:
-            timeout: seconds to wait for each party.
+            timeout: seconds to wait for the parties.
 
         Raises:
-            StartError: a party did not start, or is not there; names it and the cause. No party is left behind.
+            StartError: a party did not start, is not there, or is somebody else than it should be (that is said at
+                once); names it and the cause. No party is left behind.
             ConfigError: there are no usable certificates, or the extra `party` is needed here and missing.
         """
         with self._lock:
@@ -232,24 +236,41 @@ class TFECluster:
         self._memory = memory
 
     def _start_processes(self, timeout: float) -> None:
+        from keras_private.managed import ManagedParty  # here: clients know clusters, too, and start no party
+
         network = TLSNetwork(self._config, credentials(self._config, self._owner))
         deadline = time.monotonic() + timeout
         for name, party in self._config.parties.items():
             if party.auto_managed:
-                self._processes[name] = _PartyProcess(name, self._config)
-        for index, worker in enumerate(self._workers):
-            if not worker.auto_managed:
-                command = worker.command(index, str(self._path or "cluster.yaml"))
-                print(f"Run on the host of {worker.host}:  {command}", flush=True)  # noqa: T201  the user is to see it
+                self._processes[name] = ManagedParty(name, self._config)
+        missing = [index for index, worker in enumerate(self._workers) if not worker.auto_managed]
+        missing = [index for index in missing if not self._is_up(network, index, min(timeout, _GLANCE_S))]
+        for index in missing:
+            command = self._workers[index].command(index, str(self._path or "cluster.yaml"))
+            print(f"Run on the host of {self._workers[index].host}:  {command}", flush=True)  # noqa: T201  for the user
         for process in self._processes.values():
             process.wait_ready(deadline)
-        for index, name in enumerate(PARTY_NAMES):
-            if name not in self._processes:
-                try:
-                    hello = Hello("owner", VERSION, self._config.cluster)
-                    wait_for(network, index, hello, max(1.0, deadline - time.monotonic())).close()
-                except (LinkError, ClusterError) as error:
-                    raise StartError(f"{name} at {self._workers[index].host} is not there: {error}") from None
+        for index in missing:
+            self._is_up(network, index, max(1.0, deadline - time.monotonic()), insist=True)
+
+    def _is_up(self, network: Network, index: int, timeout: float, *, insist: bool = False) -> bool:
+        """Whether a party that others start is up, and takes us for its owner.
+
+        Args:
+            insist: wait for it.
+
+        Raises:
+            StartError: it is not the party that it should be, does not accept us, or did not come up.
+        """
+        hello = Hello("owner", VERSION, self._config.cluster)
+        try:
+            (wait_for if insist else call)(network, index, hello, timeout).close()
+        except (LinkError, ClusterError) as error:
+            if insist or isinstance(error, TrustError | ClusterError):
+                where = f"{PARTY_NAMES[index]} at {self._workers[index].host}"
+                raise StartError(f"{where} {'is not there' if insist else 'is not usable'}: {error}") from None
+            return False
+        return True
 
     def _end(self) -> None:
         for process in self._processes.values():
@@ -261,81 +282,3 @@ class TFECluster:
             server.stop()
         self._servers = []
         self._memory = None
-
-
-class _PartyProcess:
-    """One party as a child process."""
-
-    def __init__(self, name: str, config: ClusterConfig) -> None:
-        from keras_private.logs import LEVEL_VARIABLE
-
-        self._name = name
-        environment = dict(os.environ)
-        environment.setdefault(LEVEL_VARIABLE, "error")
-        here = str(Path(__file__).resolve().parent.parent)  # the child must find this very package
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [here, environment.get("PYTHONPATH")]))
-        if "LD_LIBRARY_PATH" in environment and sysconfig.get_config_var("Py_ENABLE_SHARED"):
-            # R points the loader at the system's libraries, where another libpython of the same version may lie.
-            libraries = str(sysconfig.get_config_var("LIBDIR"))
-            environment["LD_LIBRARY_PATH"] = os.pathsep.join([libraries, environment["LD_LIBRARY_PATH"]])
-        try:
-            # A session of its own: Ctrl-C at the terminal is for us alone, we then end the parties in good order.
-            self._process = subprocess.Popen(  # noqa: S603  our own interpreter and module
-                [sys.executable, "-m", "keras_private.party", "--config", "-", "--name", name],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env=environment,
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise StartError(f"{name} could not be started: {error}") from None
-        with contextlib.suppress(OSError):  # if it is gone already, wait_ready says why
-            self._stdin.write(config.to_json().encode() + b"\n")
-            self._stdin.flush()
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    @property
-    def _stdin(self) -> Any:
-        return self._process.stdin
-
-    @property
-    def _stdout(self) -> Any:
-        return self._process.stdout
-
-    def wait_ready(self, deadline: float) -> None:
-        """Wait for the line in which the party says that it listens.
-
-        Raises:
-            StartError: it says something else, ends, or says nothing; names the party and the cause.
-        """
-        poller = select.poll()
-        poller.register(self._stdout, select.POLLIN)
-        if not poller.poll(1000 * max(0.0, deadline - time.monotonic())):
-            raise StartError(f"{self._name} did not start in time")
-        line = self._stdout.readline().decode(errors="replace").strip()
-        if line == _READY:
-            return
-        if line.startswith(_FAILED):
-            raise StartError(f"{self._name} did not start: {line.removeprefix(_FAILED)}")
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(_STOP_S)
-        raise StartError(
-            f"{self._name} ended while starting, with exit code {self._process.returncode}; see its output"
-        )
-
-    def ask_to_stop(self) -> None:
-        with contextlib.suppress(OSError):
-            self._stdin.close()
-
-    def wait_stopped(self) -> None:
-        """The end of the process, by force if need be."""
-        for insist in (None, self._process.terminate, self._process.kill):
-            if insist is not None:
-                insist()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(_STOP_S)
-                break
-        self._stdout.close()

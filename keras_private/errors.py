@@ -9,10 +9,12 @@ KerasPrivateError
 ├── InputError (ValueError)        a query refused before anything left the client
 ├── ClusterError                   the cluster, or one party of it, could not do what was asked
 │   ├── StartError                 a party did not start
-│   ├── RefusedError               a party said no: not allowed, queue full, no model, other shapes
+│   ├── RefusedError               a party said no: not allowed, queue full, other shapes
+│   │   └── NoModelError           a party holds no model: nothing was shared, it was stopped, or the party restarted
 │   └── PartyError                 a party failed or fell silent during a run; names party, phase, cause
 ├── LinkError                      a connection: closed, refused, timed out; names both sides and the phase
 │   ├── LinkTimeoutError (TimeoutError)
+│   ├── TrustError                 one side does not accept the other: certificate, role, no TLS; a retry is no use
 │   └── FrameError                 bytes that are not the frame that was due
 └── IntegrityError                 doubly held shares disagree: some party is faulty
 
@@ -58,6 +60,10 @@ class RefusedError(ClusterError):
     """A party refused the request; the message gives its reason."""
 
 
+class NoModelError(RefusedError):
+    """A party holds no model: nothing was shared, it was stopped, or the party was restarted; sharing again helps."""
+
+
 class PartyError(ClusterError):
     """A party failed or fell silent during a run; names party, phase and cause."""
 
@@ -68,6 +74,10 @@ class LinkError(KerasPrivateError):
 
 class LinkTimeoutError(LinkError, TimeoutError):
     """The other side of a connection said nothing for too long."""
+
+
+class TrustError(LinkError):
+    """One side does not accept who the other is: its certificate or role, or it speaks no TLS. A retry is no use."""
 
 
 class FrameError(LinkError):

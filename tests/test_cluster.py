@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from keras_private import cluster as cluster_module
+from keras_private import managed
 from keras_private.cluster import TFECluster
 from keras_private.config import PARTY_NAMES
 from keras_private.errors import ConfigError, StartError, StateError
@@ -109,7 +109,7 @@ def test_ctrl_c_while_stopping_leaves_nothing_behind(make_config: Any, monkeypat
     with TFECluster.from_config(make_config()) as cluster:
         pids = set(cluster.pids.values())
         with monkeypatch.context() as patch:
-            patch.setattr(cluster_module._PartyProcess, "wait_stopped", interrupt)
+            patch.setattr(managed._Process, "wait_stopped", interrupt)
             with pytest.raises(KeyboardInterrupt):
                 cluster.stop()
         assert set(cluster.pids.values()) == pids
@@ -118,8 +118,8 @@ def test_ctrl_c_while_stopping_leaves_nothing_behind(make_config: Any, monkeypat
         assert not cluster.pids
         # The same when it comes while a failed start cleans up.
         with monkeypatch.context() as patch:
-            patch.setattr(cluster_module._PartyProcess, "wait_ready", lambda *_: interrupt(None))
-            patch.setattr(cluster_module._PartyProcess, "wait_stopped", interrupt)
+            patch.setattr(managed._Process, "wait_ready", lambda *_: interrupt(None))
+            patch.setattr(managed._Process, "wait_stopped", interrupt)
             with pytest.raises(KeyboardInterrupt):
                 cluster.start()
         assert not cluster.started

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 
 from keras_private.config import parse_host
-from keras_private.errors import ConfigError, LinkError, LinkTimeoutError
+from keras_private.errors import ConfigError, LinkError, LinkTimeoutError, TrustError
 from keras_private.net.framed import Connection
 from keras_private.net.frames import FrameType, printable
 from keras_private.net.identity import Identity
@@ -74,7 +74,7 @@ def connect(
         raise
     if expect is not None and peer != expect:
         sock.close()
-        raise LinkError(f"{sides}: it is {peer}, not {expect}; is the address right?")
+        raise TrustError(f"{sides}: it is {peer}, not {expect}; is the address right?")
     connection = Connection(sock, local, peer, timeout)
     connection.phase = "greeting"
     try:

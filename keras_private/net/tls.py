@@ -15,7 +15,7 @@ from typing import Any
 
 from cryptography import x509
 
-from keras_private.errors import ConfigError, LinkError, LinkTimeoutError
+from keras_private.errors import ConfigError, LinkError, LinkTimeoutError, TrustError
 from keras_private.net.roles import Role
 
 
@@ -173,8 +173,16 @@ def explain(error: BaseException) -> str:
 
 def link_error(error: BaseException, sides: str) -> LinkError:
     """`error` as this package's own, with both sides named by `sides`."""
-    kind = LinkTimeoutError if isinstance(error, TimeoutError) else LinkError
+    kind = LinkTimeoutError if isinstance(error, TimeoutError) else TrustError if _lasts(error) else LinkError
     return kind(f"{sides}: {explain(error)}")
+
+
+def _lasts(error: BaseException) -> bool:
+    """Whether one side said no to the other, which is no use to ask again; a connection that broke may pass."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return True
+    refusals = _REASONS.keys() - {"UNEXPECTED_EOF_WHILE_READING"}
+    return isinstance(error, ssl.SSLError) and error.reason in refusals
 
 
 def _reason(error: BaseException) -> str:

@@ -13,8 +13,8 @@ import threading
 from typing import TYPE_CHECKING
 
 from keras_private.config import PARTY_NAMES
-from keras_private.errors import FrameError, KerasPrivateError, LinkError, PartyError
-from keras_private.party.dial import call
+from keras_private.errors import FrameError, KerasPrivateError, LinkError, NoModelError, PartyError, RefusedError
+from keras_private.party.dial import call, code_of
 from keras_private.party.heartbeat import Heartbeat
 from keras_private.party.messages import (
     FAILED,
@@ -46,6 +46,7 @@ class Followers:
         self._changed = threading.Condition()
         self._channels: dict[int, Channel] = {}
         self._models: dict[int, Model] = {}
+        self._away = dict.fromkeys(FOLLOWERS, "it has not connected to server0 yet; its log says why")
         self.lanes: list[LeaderLane] = []
 
     # What the lanes ask
@@ -82,27 +83,37 @@ class Followers:
 
     # What the owner's session asks
 
-    def obstacle(self) -> str:
-        """Why the model cannot be served now although both followers are connected, or nothing."""
+    def obstacle(self) -> RefusedError | None:
+        """Why the model can no longer be served, whether or not all parties are there; None: it can."""
         ours = self._node.shelf.model
         if ours is None:
-            return "server0 holds no model; share it again"
+            return NoModelError("server0 holds no model")
         with self._changed:
             models = dict(self._models)
         for index, theirs in sorted(models.items()):
             name = PARTY_NAMES[index]
             if theirs.model is None:
-                return f"{name} holds no model (it was restarted); share the model again"
+                return NoModelError(f"{name} holds no model (it was restarted)")
             if theirs.digest != ours.digest:
-                return (
+                return RefusedError(
                     f"the parties hold different plans, server0 {ours.digest} and {name} {theirs.digest}; "
                     "share the model again"
                 )
             if theirs.model != ours.id:
-                return f"server0 and {name} hold shares of different uploads of the plan; share the model again"
-        return ""
+                return RefusedError(
+                    f"server0 and {name} hold shares of different uploads of the plan; share the model again"
+                )
+        return None
 
-    def wait_agreed(self, timeout: float) -> str:
+    def trouble(self) -> str:
+        """Why no query can be run now although the model is served, in words for its owner; empty: nothing is wrong."""
+        with self._changed:
+            away = dict(self._away)
+        if away:
+            return "; ".join(f"{PARTY_NAMES[index]} is away ({cause})" for index, cause in sorted(away.items()))
+        return next(filter(None, (lane.trouble for lane in self.lanes)), "")
+
+    def wait_agreed(self, timeout: float) -> RefusedError | None:
         """Give the followers' reports time to arrive; what `obstacle` says in the end."""
         with self._changed:
             self._changed.wait_for(lambda: self.complete and not self.obstacle(), timeout)
@@ -119,6 +130,7 @@ class Followers:
             self._lost(index, old, "it connected again")
         with self._changed:
             self._channels[index] = channel
+            self._away.pop(index, None)
             self._changed.notify_all()
         self._node.log.info("peer up", peer=PARTY_NAMES[index])
         cause, heartbeat = "closed", Heartbeat(channel, self._node.timeout)
@@ -149,7 +161,7 @@ class Followers:
                 self._changed.notify_all()
             serving = self._queue.current
             if serving and (obstacle := self.obstacle()):
-                self._queue.stop_serving(serving, obstacle)
+                self._queue.stop_serving(serving, str(obstacle), code_of(obstacle))
         elif isinstance(message, LaneFailed) and message.lane < len(self.lanes):
             self.lanes[message.lane].failed(index, message)
         else:
@@ -161,6 +173,7 @@ class Followers:
                 return
             del self._channels[index]
             self._models.pop(index, None)
+            self._away[index] = cause
             self._changed.notify_all()
         if not self._node.closing.is_set():
             self._node.log.warning("peer down", peer=PARTY_NAMES[index], cause=cause)

@@ -6,11 +6,34 @@ import time
 from typing import TypeVar
 
 from keras_private.config import PARTY_NAMES
-from keras_private.errors import FrameError, LinkError, LinkTimeoutError, PartyError, RefusedError
-from keras_private.party.messages import CONTROL_BYTES, FAILED, Error, Hello, Message, Welcome, decode, encode
+from keras_private.errors import (
+    ClusterError,
+    FrameError,
+    KerasPrivateError,
+    LinkError,
+    LinkTimeoutError,
+    NoModelError,
+    PartyError,
+    RefusedError,
+    TrustError,
+)
+from keras_private.party.messages import (
+    CONTROL_BYTES,
+    FAILED,
+    NO_MODEL,
+    REFUSED,
+    Error,
+    Hello,
+    Message,
+    Welcome,
+    decode,
+    encode,
+)
 from keras_private.party.network import Channel, Network
 
 M = TypeVar("M", bound=Message)
+
+_EXCEPTIONS: dict[str, type[ClusterError]] = {FAILED: PartyError, NO_MODEL: NoModelError, REFUSED: RefusedError}
 
 
 def call(network: Network, index: int, hello: Hello, timeout: float) -> Channel:
@@ -61,10 +84,14 @@ def expect(channel: Channel, answer: type[M], timeout: float, max_bytes: int = C
     return reply
 
 
-def error_of(channel: Channel, error: Error) -> RefusedError | PartyError:
+def error_of(channel: Channel, error: Error) -> ClusterError:
     """A party's error message as an exception that names the party."""
-    kind = PartyError if error.code == FAILED else RefusedError
-    return kind(f"{channel.peer.name}: {error.text}")
+    return _EXCEPTIONS.get(error.code, RefusedError)(f"{channel.peer.name}: {error.text}")
+
+
+def code_of(error: KerasPrivateError) -> str:
+    """The code under which a party sends an exception, so that `error_of` makes the same one of it."""
+    return next((code for code, kind in _EXCEPTIONS.items() if isinstance(error, kind)), REFUSED)
 
 
 def wait_for(network: Network, index: int, hello: Hello, timeout: float) -> Channel:
@@ -72,11 +99,14 @@ def wait_for(network: Network, index: int, hello: Hello, timeout: float) -> Chan
 
     Raises:
         LinkTimeoutError: it did not come up; holds the last cause.
+        TrustError, RefusedError: it is somebody else, or does not want us; at once.
     """
     deadline, pause = time.monotonic() + timeout, 0.05
     while True:
         try:
             return call(network, index, hello, min(5.0, timeout))
+        except TrustError:
+            raise
         except LinkError as error:
             if time.monotonic() + pause > deadline:
                 raise LinkTimeoutError(

@@ -58,6 +58,7 @@ class Lane:
         self._epoch = b""
         self._link: Link | None = None
         self._up = False
+        self._complaint = ""  # why it cannot be built, as it was logged last
         self._thread = threading.Thread(target=self._live, name=f"{node.name} lane {number}", daemon=True)
 
     @property
@@ -142,7 +143,7 @@ class Lane:
         except BaseException:
             link.close()
             raise
-        self._up = True
+        self._up, self._complaint = True, ""
         self._node.log.info("lane up", lane=self.number)
         return link, party
 
@@ -166,6 +167,19 @@ class Lane:
             link, self._link, self._up = self._link, None, False
         if link is not None:
             link.close()
+
+    def _log_failure(self, error: Exception, cause: str, *, was_up: bool, running: bool) -> None:
+        """A failed run is an error, a lane that cannot be built a warning, said once; one that breaks is built anew."""
+        log = self._node.log
+        if not isinstance(error, KerasPrivateError):  # a defect shows its traceback
+            log.error("lane failed", lane=self.number, cause=cause, exc_info=error)
+        elif running:
+            log.error("run failed", lane=self.number, cause=cause)
+        elif was_up or cause == self._complaint:
+            log.info("lane failed", lane=self.number, cause=cause)
+        else:
+            self._complaint = cause
+            log.warning("lane failed", lane=self.number, cause=cause)
 
     # Running
 
@@ -223,6 +237,8 @@ class LeaderLane(Lane):
         self._queue = queue
         self._followers = followers
         self._reports: dict[int, LaneFailed] = {}
+        self.trouble = ""
+        """Why the parties are not connected with each other; empty while they are, or are about to be."""
 
     def failed(self, index: int, report: LaneFailed) -> None:
         """A follower tore the lane down."""
@@ -262,7 +278,7 @@ class LeaderLane(Lane):
             batch: list[Request] = []
             try:
                 _, party = self._build(self._epoch)
-                up = True
+                up, self.trouble = True, ""
                 self._queue.lane_is(up=True)
                 backoff.reset()
                 while batch := self._queue.take(node.config.limits.max_batch, self._broken):
@@ -290,12 +306,15 @@ class LeaderLane(Lane):
         self._run(party, model, batch, lambda ids: self._queue.finish(ids, served=True))
 
     def _fail(self, error: Exception, batch: list[Request]) -> None:
+        was_up = self._up
         self._forget_link()  # first of all: the others must not go on waiting
         if self._node.closing.is_set():
             verdict = "server0 was stopped"
         else:
-            verdict = self._verdict(error)
-            _log_failure(self._node, self.number, error, verdict, running=bool(batch))
+            verdict = self._verdict(error, "the run" if batch else "the lane between the parties")
+            self._log_failure(error, verdict, was_up=was_up, running=bool(batch))
+            if not was_up:
+                self.trouble = verdict
         if batch:
             self._refuse([request.id for request in batch], verdict)
 
@@ -304,7 +323,7 @@ class LeaderLane(Lane):
             request.refuse(request.id, FAILED, text)
         self._followers.discard(ids, FAILED, text)
 
-    def _verdict(self, error: Exception) -> str:
+    def _verdict(self, error: Exception, what: str) -> str:
         """Who began it, and why. Who noticed first often blames somebody who had only noticed before him."""
         suspect, text = _suspect(error, self._node.index), _cause(error)
         deadline = time.monotonic() + _EVIDENCE_S
@@ -313,9 +332,9 @@ class LeaderLane(Lane):
             report = self._testimony(suspect, deadline) if suspect not in heard else None
             gone = [index for index in FOLLOWERS if not self._followers.is_here(index)]
             if gone:
-                return f"the run failed because {PARTY_NAMES[gone[0]]} is gone ({text})"
+                return f"{what} failed because {PARTY_NAMES[gone[0]]} is gone ({text})"
             if report is None:
-                return f"the run failed at {PARTY_NAMES[suspect]}: {text}"
+                return f"{what} failed at {PARTY_NAMES[suspect]}: {text}"
             heard.add(suspect)
             suspect, text = report.suspect % len(PARTY_NAMES), report.cause
 
@@ -397,7 +416,7 @@ class FollowerLane(Lane):
         node = self._node
         cause = _cause(error)
         if not (node.closing.is_set() or self._outdated(epoch)):
-            _log_failure(node, self.number, error, cause, running=bool(ids))
+            self._log_failure(error, cause, was_up=self._up, running=bool(ids))
             self._leader.send(LaneFailed(self.number, epoch, _suspect(error, node.index), cause[:2000]))
         self._forget_link()
         node.queue.wait_gone(ids, _SETTLE_S)
@@ -432,13 +451,3 @@ def _suspect(error: Exception, own: int) -> int:
 def _cause(error: Exception) -> str:
     """What others may hear of an error: a defect's own words could hold anything."""
     return str(error) if isinstance(error, KerasPrivateError) else f"{type(error).__name__}, see that party's log"
-
-
-def _log_failure(node: Node, lane: int, error: Exception, cause: str, *, running: bool) -> None:
-    """A failed run is an error; a lane that breaks between runs is built anew; a defect shows its traceback."""
-    if not isinstance(error, KerasPrivateError):
-        node.log.error("lane failed", lane=lane, cause=cause, exc_info=error)
-    elif running:
-        node.log.error("run failed", lane=lane, cause=cause)
-    else:
-        node.log.info("lane failed", lane=lane, cause=cause)

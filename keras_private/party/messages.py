@@ -34,6 +34,8 @@ REFUSED: Final = "refused"
 """Code of an error: a party said no (`RefusedError`)."""
 FAILED: Final = "failed"
 """Code of an error: a party could not (`PartyError`)."""
+NO_MODEL: Final = "no model"
+"""Code of an error to an owner: a party holds no model any more (`NoModelError`)."""
 
 _MAX_TEXT = 1 << 16
 _MAX_ITEMS = 1 << 16
@@ -134,7 +136,7 @@ class Welcome(Message):
 @_message("error")
 @dataclasses.dataclass(frozen=True, slots=True)
 class Error(Message):
-    """`code`: REFUSED or FAILED; `request`: the query it is about, if it is about one."""
+    """`code`: REFUSED, FAILED or NO_MODEL; `request`: the query it is about, if it is about one."""
 
     code: str
     text: str
@@ -242,9 +244,12 @@ class Serve(Message):
 @_message("progress")
 @dataclasses.dataclass(frozen=True, slots=True)
 class Progress(Message):
+    """How serving goes on. `trouble`: why no query can be run now, such as a party that is away; empty: nothing is."""
+
     served: int
     waiting: int
     done: bool
+    trouble: str
 
 
 @_message("stop")

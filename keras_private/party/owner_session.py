@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 from keras_private.errors import (
@@ -10,14 +11,15 @@ from keras_private.errors import (
     KerasPrivateError,
     LinkError,
     LinkTimeoutError,
+    NoModelError,
     PartyError,
     PlanError,
     RefusedError,
 )
 from keras_private.party.control import Followers
+from keras_private.party.dial import code_of
 from keras_private.party.messages import (
     CONTROL_BYTES,
-    REFUSED,
     Accepted,
     AskStatus,
     Error,
@@ -44,6 +46,8 @@ PIECE_BYTES = 4 << 20
 """Weights travel in pieces of at most this size."""
 _MESSAGE_BYTES = max(MAX_PLAN_BYTES, PIECE_BYTES) + CONTROL_BYTES
 _REPORTS_S = 2.0  # for what the followers report about their models to arrive
+_LOOK_UP_S = 0.5  # how often it is looked for trouble while a model is served
+_ENDLESS = 1 << 62
 _GATHER_S = 0.05  # progress is told at most this often: an owner that redraws a bar costs queries their processor
 _WARM_UP_S = 300.0  # compiling the kernels, on a slow machine, for the first time
 
@@ -110,7 +114,7 @@ class OwnerSession:
             raise
         except KerasPrivateError as error:
             node.log.warning("refused", peer=self._owner, request=message.kind, cause=str(error))
-            answer = Error(REFUSED, str(error))
+            answer = Error(code_of(error), str(error))
         self._channel.send(encode(answer))
 
     def _load(self, load: Load) -> Loaded:
@@ -168,27 +172,47 @@ class OwnerSession:
         if self._leading is None:
             raise RefusedError("the leader, server0, serves; ask it")
         queue, followers = self._leading
+        if self._node.shelf.model is None:
+            raise NoModelError("it holds no model (it was restarted)")
         if self._node.shelf.owned(serve.model, self._owner) is None:
-            held = "another model" if self._node.shelf.model else "no model"
-            raise RefusedError(f"server0 holds {held} by now; share this one again")
+            raise RefusedError("server0 holds another model by now; share this one again")
+        patience = min(_REPORTS_S, self._node.timeout)
+        if before := queue.current:  # perhaps an owner's whose end is not noticed yet
+            queue.wait_progress(before, _ENDLESS, patience)
         if queue.serving:
             raise RefusedError("the model is being served already")
-        if obstacle := followers.wait_agreed(min(_REPORTS_S, self._node.timeout)):
-            raise RefusedError(obstacle)
+        if obstacle := followers.wait_agreed(patience):
+            raise obstacle
         self._serving = serving = queue.start_serving(serve.num_requests)
         self._node.log.info("serving", owner=self._owner, requests=serve.num_requests)
-        threading.Thread(target=self._report, args=(queue, serving), name="server0 progress", daemon=True).start()
+        threading.Thread(
+            target=self._report, args=(queue, serving, followers), name="server0 progress", daemon=True
+        ).start()
 
-    def _report(self, queue: LeaderQueue, serving: Serving) -> None:
-        """Tell the owner how far serving has come, until it ends."""
-        served, done, because = -1, False, ""
+    def _report(self, queue: LeaderQueue, serving: Serving, followers: Followers) -> None:
+        """Tell the owner how far serving has come and what keeps it from going on, until it ends."""
+        log, trouble, done, because = self._node.log, followers.trouble(), False, ""
+        told = Progress(0, queue.waiting, False, trouble)
+        told_at = time.monotonic()
         try:
+            if trouble:
+                log.warning("serving stalled", cause=trouble)
+            self._channel.send(encode(told))
             while not done:
-                served, done, because = queue.wait_progress(serving, served, IDLE_S, _GATHER_S if served >= 0 else 0.0)
-                if not because:
-                    self._channel.send(encode(Progress(served, queue.waiting, done)))
+                served, done, because = queue.wait_progress(serving, told.served, _LOOK_UP_S, _GATHER_S)
+                if because:
+                    break
+                trouble = followers.trouble()
+                if trouble != told.trouble:
+                    log.warning("serving stalled", cause=trouble) if trouble else log.info("serving resumed")
+                now = Progress(served, queue.waiting, done, trouble)
+                if (now.served, now.done, now.trouble) != (told.served, told.done, told.trouble) or (
+                    time.monotonic() - told_at > IDLE_S
+                ):
+                    self._channel.send(encode(now))
+                    told, told_at = now, time.monotonic()
             if because:
-                self._channel.send(encode(Error(REFUSED, because)))
-            self._node.log.info("serving ended", served=served, cause=because or "done")
+                self._channel.send(encode(Error(serving.code, because)))
+            log.info("serving ended", served=serving.served, cause=because or "done")
         except LinkError:
             pass  # the session notices too, and pauses serving

@@ -66,6 +66,7 @@ class Serving:
     served: int = 0
     over: bool = False
     because: str = ""
+    code: str = REFUSED
     since: float = field(default_factory=time.monotonic)
 
 
@@ -270,11 +271,12 @@ class LeaderQueue(RequestQueue):
             self.changed.notify_all()
             return self._serving
 
-    def stop_serving(self, serving: Serving | None, because: str = "") -> bool:
+    def stop_serving(self, serving: Serving | None, because: str = "", code: str = REFUSED) -> bool:
         """Let no further run begin under this serving; requests that wait go on waiting.
 
         Args:
             because: what went wrong, if anything did.
+            code: under which the owner is told.
 
         Returns:
             whether it was going on until now.
@@ -282,7 +284,7 @@ class LeaderQueue(RequestQueue):
         with self._lock:
             if serving is None or self._serving is not serving:
                 return False
-            self._serving, serving.over, serving.because = None, True, because
+            self._serving, serving.over, serving.because, serving.code = None, True, because, code
             self._settled.notify_all()
             self._over.notify_all()
             return True
