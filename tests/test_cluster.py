@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,15 @@ import pytest
 
 from keras_private import managed
 from keras_private.cluster import TFECluster
-from keras_private.config import PARTY_NAMES
-from keras_private.errors import ConfigError, StartError, StateError
+from keras_private.config import PARTY_NAMES, ClusterConfig, TLSConfig
+from keras_private.errors import ConfigError, StartError, StateError, TrustError
+from keras_private.net.certificates import create_authority, issue, local_authority
+from keras_private.net.roles import Role
+from keras_private.party.dial import wait_for
+from keras_private.party.messages import VERSION, Hello
+from keras_private.party.network import TLSNetwork, credentials
 from keras_private.worker import TFEWorker
+from tests.conftest import LogLines
 
 
 def children() -> set[int]:
@@ -139,10 +146,6 @@ def test_a_port_that_is_taken(make_config: Any, index: int) -> None:
 
 
 def test_a_party_whose_certificate_is_missing(make_config: Any, tmp_path: Path) -> None:
-    from keras_private.config import TLSConfig
-    from keras_private.net.certificates import create_authority, issue
-    from keras_private.net.roles import Role
-
     config, before = make_config(), children()
     create_authority(tmp_path / "certs")
     for role in [*(Role("party", name) for name in config.parties), Role("owner", "owner")]:
@@ -207,6 +210,90 @@ def test_parties_of_others_get_their_command_and_are_waited_for(
             party.send_signal(signal.SIGINT)
         codes = [party.wait(10) for party in parties]
     assert codes == [0, 0, 0]
+
+
+@pytest.mark.parametrize("mistake", ["swapped hosts", "a foreign certificate", "an expired certificate", "no TLS"])
+def test_start_does_not_wait_where_waiting_is_no_use(
+    make_trio: Any, mistake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_trio().config
+    hosts = [party.host for party in config.parties.values()]
+    with socket.create_server(("127.0.0.1", 0)) as stranger, ThreadPoolExecutor() as pool:
+        if mistake == "swapped hosts":
+            hosts[0], hosts[1] = hosts[1], hosts[0]
+            words = r"it is party:server1, not party:server0; is the address right\?"
+        elif mistake == "a foreign certificate":
+            monkeypatch.setenv("KERAS_PRIVATE_HOME", str(tmp_path))
+            words = "its certificate is not from our authority"
+        elif mistake == "an expired certificate":
+            expired = issue(tmp_path, Role("owner", "owner"), days=-0.01, authority=local_authority())  # type: ignore[arg-type]
+            config = config.with_tls(TLSConfig(ca=expired.ca, cert=expired.cert, key=expired.key))
+            words = "it refused our certificate: expired"
+        else:
+            hosts[0] = f"localhost:{stranger.getsockname()[1]}"
+            pool.submit(lambda: stranger.accept()[0].sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n"))
+            words = "server0 at localhost:.*: it does not speak TLS"
+        parties = {name: {"host": host} for name, host in zip(PARTY_NAMES, hosts, strict=True)}
+        wrong = ClusterConfig.parse({"cluster": "test", "parties": parties})
+        wrong = wrong.with_tls(config.tls) if config.tls else wrong
+        monkeypatch.setattr("keras_private.cluster.wait_for", None)  # would be called to wait
+        with pytest.raises(StartError, match=f"server0 at localhost:.* is not usable: .*{words}"):
+            TFECluster.from_config(wrong).start()
+
+
+def test_waiting_for_a_party_ends_when_somebody_else_is_there(make_trio: Any) -> None:
+    config = make_trio().config
+    hosts = [party.host for party in config.parties.values()]
+    parties = {name: {"host": host} for name, host in zip(PARTY_NAMES, [hosts[1], hosts[0], hosts[2]], strict=True)}
+    owner = Role("owner", "owner")
+    network = TLSNetwork(ClusterConfig.parse({"cluster": "test", "parties": parties}), credentials(config, owner))
+    with pytest.raises(TrustError, match="it is party:server1, not party:server0"):
+        wait_for(network, 0, Hello("owner", VERSION, "test"), 3600)
+
+
+def test_only_the_commands_of_missing_parties_are_printed(make_trio: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    trio = make_trio()
+    with TFECluster.from_config(trio.config):
+        assert capsys.readouterr().out == ""
+    trio.servers[1].stop()
+    cluster = TFECluster.from_config(trio.config)
+    with pytest.raises(StartError, match=r"server1 at localhost:.* is not there"):
+        cluster.start(timeout=0.1)
+    assert (
+        capsys.readouterr().out == f"Run on the host of {cluster.workers[1].host}:  {cluster.workers[1].command(1)}\n"
+    )
+
+
+def test_a_party_that_dies_again_and_again(
+    make_config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, until: Any
+) -> None:
+    """It is started again after pauses that grow, up to a limit; `stop` ends that."""
+    log = LogLines()
+
+    def events(event: str) -> list[Any]:
+        return [fields for _, name, fields in log.lines if name == event]
+
+    monkeypatch.setattr(managed, "party_log", lambda *_: log)
+    monkeypatch.setattr(managed, "_FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(managed, "_LONGEST_PAUSE_S", 0.02)
+    before = children()
+    with TFECluster.from_config(make_config()) as cluster:
+        pid, others = cluster.pids["server1"], {cluster.pids["server0"], cluster.pids["server2"]}
+        python = tmp_path / "python"
+        python.write_text("#!/bin/sh\nexit 3\n")
+        python.chmod(0o755)
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "executable", str(python))
+            os.kill(pid, signal.SIGKILL)
+            until(lambda: len(events("party ended")) >= 4, "it was tried again")
+        ended = events("party ended")
+        assert [(event["code"], event["restart_s"]) for event in ended[:4]] == [(-9, 0.01), *[(3, 0.02)] * 3]
+        assert "server1 ended while starting, with exit code 3" in events("party not restarted")[0]["cause"]
+        until(lambda: events("party restarted"), "it runs again")
+        assert not psutil.pid_exists(pid)
+        assert {cluster.pids["server0"], cluster.pids["server2"]} == others
+        until(lambda: all(getattr(status, "lanes", 0) for status in cluster.status().values()), "the lane is up")
+    assert children() == before
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])

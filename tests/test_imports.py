@@ -12,13 +12,8 @@ PACKAGE = Path(__file__).parents[1] / "keras_private"
 
 # From the bottom up. A module may import what stands below its own layer, and its own layer.
 ORDER = (
-<<<<<<< HEAD
     *("errors", "extras", "config", "sharing", "net", "plan", "mpc", "logs", "party"),
-    *("worker", "owner", "cluster", "lowering", "progress", "hook", "cli"),
-=======
-    *("errors", "config", "sharing", "net", "plan", "mpc", "logs", "party"),
-    *("worker", "owner", "managed", "cluster", "lowering", "hook", "cli"),
->>>>>>> 2384681 (The owner is told what keeps queries from running; auto_managed parties are started again, and lost models shared again)
+    *("worker", "owner", "managed", "cluster", "lowering", "progress", "hook", "cli"),
 )
 ONLY = {"lowering": {"errors", "plan", "sharing"}}  # narrower than its place says
 EXCEPT = {"cluster": {"keras_private.lowering.tfe.load"}}  # for tfe_config, when it is asked for

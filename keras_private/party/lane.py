@@ -137,7 +137,7 @@ class Lane:
             self._link = link
         try:
             if self._node.closing.is_set() or self._outdated(epoch):  # an `interrupt` that came before there was a link
-                raise LinkError(f"{node.name}, opening lane {self.number}: called off")
+                raise _CalledOffError(f"{node.name}, opening lane {self.number}: called off")
             context = b"%s/%d/%s" % (node.config.cluster.encode(), self.number, epoch)
             party = Party(link, agree_masks(link, context))
         except BaseException:
@@ -156,7 +156,7 @@ class Lane:
                     del self._offers[peer]
                     return channel
                 if self._node.closing.is_set() or self._outdated(epoch):
-                    raise LinkError(f"{self._node.name} ← {name}, opening lane {self.number}: called off")
+                    raise _CalledOffError(f"{self._node.name} ← {name}, opening lane {self.number}: called off")
                 remaining = deadline - time.monotonic()
                 if remaining <= 0:
                     raise LinkTimeoutError(f"{self._node.name} ← {name}, opening lane {self.number}: it did not call")
@@ -328,6 +328,11 @@ class LeaderLane(Lane):
         suspect, text = _suspect(error, self._node.index), _cause(error)
         deadline = time.monotonic() + _EVIDENCE_S
         heard = {self._node.index}
+        if isinstance(error, _CalledOffError):  # we only reacted: whoever reported first knows more
+            with self._changed:
+                for index, first in list(self._reports.items())[:1]:
+                    heard.add(index)
+                    suspect, text = first.suspect % len(PARTY_NAMES), first.cause
         while True:
             report = self._testimony(suspect, deadline) if suspect not in heard else None
             gone = [index for index in FOLLOWERS if not self._followers.is_here(index)]
@@ -421,6 +426,10 @@ class FollowerLane(Lane):
         self._forget_link()
         node.queue.wait_gone(ids, _SETTLE_S)
         node.queue.refuse(ids, FAILED, cause)
+
+
+class _CalledOffError(LinkError):
+    """Building the lane makes no sense any more, because of what another party said or did."""
 
 
 class _RunFailedError(Exception):

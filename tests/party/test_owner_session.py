@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from keras_private.errors import RefusedError
+from keras_private.errors import LinkError, NoModelError, RefusedError
 from keras_private.net.roles import Role
 from keras_private.party.dial import call, expect
 from keras_private.party.messages import VERSION, Accepted, Hello, Load, Progress, Serve, encode
@@ -42,3 +42,61 @@ def test_one_upload_at_a_time(trio: Any, tiny: Any, until: Any) -> None:
     first.close()  # in the middle
     until(lambda: not trio.servers[0].node.shelf._upload.locked(), "the upload was given up")
     tiny.upload(trio).stop()
+
+
+def test_owner_and_log_are_told_of_a_follower_that_goes_and_comes(make_trio: Any, tiny: Any, until: Any) -> None:
+    trio = make_trio()
+    model, log = tiny.upload(trio), trio.logs[0]
+    session = owner(trio, "owner")
+    session.send(encode(Serve(model._id, None)))
+    until(lambda: expect(session, Progress, 10).trouble == "", "all is well")
+    trio.servers[2].stop()
+    trouble = until(lambda: expect(session, Progress, 10).trouble, "the owner is told")
+    assert trouble.startswith("server2 is away (server0 ← server2, control: ")
+    assert ("warning", "serving stalled", {"cause": trouble}) in log.lines
+    trio.servers[2] = trio.make(2)
+    trio.servers[2].start()
+    with pytest.raises(NoModelError, match=r"server0: server2 holds no model \(it was restarted\)"):
+        until(lambda: expect(session, Progress, 10) is None, "it holds no model")
+    session.close()
+    model.stop()
+
+
+def test_the_next_serving_may_begin_as_soon_as_the_last_owner_is_gone(trio: Any, tiny: Any) -> None:
+    """Even if the leader has not noticed yet that she is."""
+    model = tiny.upload(trio)
+    for _ in range(20):
+        session = owner(trio, "owner")
+        session.send(encode(Serve(model._id, None)))
+        expect(session, Progress, 10)
+        session.close()
+    model.stop()
+
+
+def test_a_lane_that_cannot_be_built_is_a_warning_said_once(
+    make_trio: Any, tiny: Any, until: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trio = make_trio()
+    log = trio.logs[0]
+    until(lambda: all(server.status().lanes for server in trio.servers), "the lane is up")
+    assert not [line for line in log.lines if line[:2] == ("warning", "lane failed")]
+    nobody = "server2 → server1 at localhost:1: nothing listens there"
+
+    def refuse(index: int, timeout: float) -> Any:
+        if index == 1:
+            raise LinkError(nobody)
+        return type(trio.servers[2].node.network).connect(trio.servers[2].node.network, index, timeout)
+
+    monkeypatch.setattr(trio.servers[2].node.network, "connect", refuse)
+    trio.servers[0]._lanes[0].interrupt()
+    until(lambda: len(log.causes("lane failed")) > 3, "it is tried again and again")
+    warned = [fields["cause"] for level, event, fields in log.lines if (level, event) == ("warning", "lane failed")]
+    assert warned == [f"the lane between the parties failed at server1: {nobody}"]
+    model = tiny.upload(trio)
+    session = owner(trio, "owner")
+    session.send(encode(Serve(model._id, None)))
+    assert expect(session, Progress, 10).trouble == warned[0]
+    monkeypatch.undo()
+    until(lambda: expect(session, Progress, 20).trouble == "", "the lane is up again")
+    session.close()
+    model.stop()
