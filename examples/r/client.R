@@ -20,7 +20,7 @@ labels <- py_to_r(mnist["labels"])
 client <- kp$TFEWorker()
 workers <- lapply(paste0("localhost:", ports), function(host) kp$TFEWorker(host = host))
 cluster <- do.call(kp$TFECluster, workers)
-client$connect_to_model(c(1, 28, 28, 1), c(1, 10), cluster)
+invisible(client$connect_to_model(c(1, 28, 28, 1), c(1, 10), cluster))
 
 for (i in 1:3) {
   logits <- client$query_model(images[i, , , , drop = FALSE])

@@ -27,9 +27,9 @@ bob <- kp$TFEWorker(host = hosts[2], auto_managed = TRUE)
 carol <- kp$TFEWorker(host = hosts[3], auto_managed = TRUE)
 
 cluster <- kp$TFECluster(alice, bob, carol)
-cluster$start()
+invisible(cluster$start()) # R prints what a call returns; this returns the cluster
 
-tryCatch({
+served <- tryCatch({
   model$share(cluster, input_range = c(0, 1))
   cat("Ready, serving three queries\n")
   model$serve(num_requests = 3L)
@@ -37,4 +37,4 @@ tryCatch({
   model$stop()
   cluster$stop()
 })
-cat("Served and stopped\n")
+cat(sprintf("Served %d queries and stopped\n", as.integer(served)))
