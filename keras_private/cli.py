@@ -7,7 +7,6 @@ keras-private status --config cluster.yaml
 
 from __future__ import annotations
 
-import datetime
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +15,7 @@ import typer
 
 import keras_private
 from keras_private.config import PARTY_NAMES, ClusterConfig
-from keras_private.errors import ConfigError, KerasPrivateError
+from keras_private.errors import KerasPrivateError
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -102,41 +101,20 @@ def status(
 ) -> None:
     """Say which parties are up, what they hold and do, and when their certificates expire.
 
-    Exit code 1 if a party is down.
+    Exit codes: 0 all are up and the model is served; 1 our own fault (cluster.yaml, certificate), nobody was asked or
+    nobody accepts us; 2 a wrong option; 3 a party cannot be asked; 4 the parties do not reach each other; 5 no model,
+    or different ones; 6 nobody serves the model.
     """
-    from keras_private.net.roles import Role
-    from keras_private.owner import ask_status
-    from keras_private.party.network import TLSNetwork, credentials
+    from keras_private.status import Verdict, ask, judge, line
 
     cluster = ClusterConfig.load(config)
-    network = TLSNetwork(cluster, credentials(cluster, Role("owner", owner)))
-    down = 0
-    for index, name in enumerate(PARTY_NAMES):
-        head = f"{name}  {cluster.party(index).host}"
-        try:
-            answer = ask_status(cluster, network, index)
-        except ConfigError:
-            raise  # our own certificates: nothing was asked
-        except KerasPrivateError as error:
-            down += 1
-            typer.echo(f"{head}  DOWN  {error}")
-            continue
-        model = f"model {answer.digest[:16]} of {answer.owner}" if answer.digest else "no model"
-        state = "serving, " if answer.serving else ""
-        typer.echo(
-            f"{head}  up  {model}  {state}served {answer.served}, waiting {answer.waiting}  "
-            f"peers {', '.join(answer.peers) or 'none'}, lanes {answer.lanes}  {_expiry(answer.expires)}"
-        )
-    raise typer.Exit(1 if down else 0)
-
-
-def _expiry(seconds: int | None) -> str:
-    if seconds is None:
-        return ""
-    when = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
-    left = (when - datetime.datetime.now(datetime.UTC)).days
-    warning = "  RENEW IT: keras-private certs" if left < 30 else ""
-    return f"certificate until {when:%Y-%m-%d} ({left} days){warning}"
+    answers = ask(cluster, owner)
+    for name, answer in answers.items():
+        typer.echo(line(name, cluster.parties[name].host, answer))
+    verdict, sentence = judge(answers)
+    if verdict is not Verdict.SERVING:
+        typer.echo(f"keras-private: {sentence}", err=True)
+    raise typer.Exit(verdict)
 
 
 def main() -> None:

@@ -103,6 +103,24 @@ def expires_at(cert: Path) -> datetime.datetime:
     return load_certificate(cert).not_valid_after_utc
 
 
+def check_dates(cert: Path) -> None:
+    """Makes sure that a certificate is valid now.
+
+    Raises:
+        ConfigError: it cannot be read, has expired or is not valid yet.
+    """
+    begins = load_certificate(cert).not_valid_before_utc
+    if begins > _now():
+        raise ConfigError(
+            f"our own certificate {cert} is not valid before {begins:%Y-%m-%d %H:%M} UTC; is the clock right?"
+        )
+    if days_left(cert) <= 0:
+        raise ConfigError(
+            f"our own certificate {cert} has expired ({expires_at(cert):%Y-%m-%d}); issue a new one with: "
+            "keras-private certs"
+        )
+
+
 def days_left(cert: Path) -> float:
     """Days until then; negative afterwards."""
     return (expires_at(cert) - _now()) / datetime.timedelta(days=1)

@@ -136,14 +136,15 @@ _VERIFY_CODES = {
     21: "its certificate is not from our authority",
     26: "its certificate is not meant for this use",
 }
+REFUSED_US = "it refused our certificate"
 _REASONS = {
     "PEER_DID_NOT_RETURN_A_CERTIFICATE": "it sent no certificate",
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": "it refused us: it wants a certificate",
-    "TLSV1_ALERT_UNKNOWN_CA": "it refused our certificate: not from its authority",
-    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "it refused our certificate: expired",
-    "SSLV3_ALERT_BAD_CERTIFICATE": "it refused our certificate",
-    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "it refused our certificate",
-    "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": "it refused our certificate: not meant for this use",
+    "TLSV1_ALERT_UNKNOWN_CA": f"{REFUSED_US}: not from its authority",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": f"{REFUSED_US}: expired",
+    "SSLV3_ALERT_BAD_CERTIFICATE": REFUSED_US,
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": REFUSED_US,
+    "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": f"{REFUSED_US}: not meant for this use",
     "TLSV1_ALERT_PROTOCOL_VERSION": "it does not speak TLS 1.3",
     "UNSUPPORTED_PROTOCOL": "it does not speak TLS 1.3",
     "HTTP_REQUEST": "it speaks HTTP, not TLS",

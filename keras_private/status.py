@@ -1,0 +1,115 @@
+"""How a cluster is, from what its parties say: one line each, and one verdict that an alarm can be built on."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from enum import IntEnum
+
+from keras_private.config import PARTY_NAMES, ClusterConfig
+from keras_private.errors import ClusterError, ConfigError, KerasPrivateError, LinkError, RefusedError
+from keras_private.net.certificates import WARNING_DAYS, check_dates
+from keras_private.net.roles import Role
+from keras_private.net.tls import REFUSED_US, TLSFiles, client_context, role_of
+from keras_private.owner import ask_status
+from keras_private.party.messages import Status
+from keras_private.party.network import TLSNetwork, credentials
+
+Answers = Mapping[str, Status | KerasPrivateError]
+"""What each party says about itself, or why it says nothing."""
+
+
+class Verdict(IntEnum):
+    """Exit codes of `keras-private status`; 2 is a wrong option. If several fit, the first one here is meant."""
+
+    SERVING = 0
+    OWN_FAULT = 1
+    DOWN = 3
+    APART = 4
+    NO_MODEL = 5
+    NOT_SERVED = 6
+
+
+def ask(config: ClusterConfig, owner: str) -> dict[str, Status | KerasPrivateError]:
+    """Ask all parties, as the owner of that name.
+
+    Raises:
+        ConfigError: this owner's own certificate files are missing, of no use or expired; nobody was asked.
+    """
+    role = Role("owner", owner)
+    files = credentials(config, role)
+    _check_own(files, role)
+    network = TLSNetwork(config, files)
+    answers: dict[str, Status | KerasPrivateError] = {}
+    for index, name in enumerate(PARTY_NAMES):
+        try:
+            answers[name] = ask_status(config, network, index)
+        except (LinkError, ClusterError) as error:
+            answers[name] = error
+    return answers
+
+
+def _check_own(files: TLSFiles, role: Role) -> None:
+    client_context(files)
+    if role_of(files.cert) != role:
+        raise ConfigError(
+            f"{files.cert} is the certificate of {role_of(files.cert)}; to ask for the status takes {role}'s"
+        )
+    check_dates(files.cert)
+
+
+def judge(answers: Answers) -> tuple[Verdict, str]:
+    """The verdict, and in a sentence what it rests on."""
+    errors = {name: answer for name, answer in answers.items() if isinstance(answer, KerasPrivateError)}
+    if len(errors) == len(answers) and all(_says_no(error) for error in errors.values()):
+        return (
+            Verdict.OWN_FAULT,
+            "every party refuses us: is this our cluster.yaml, and our certificate of its authority?",
+        )
+    if errors:
+        return Verdict.DOWN, f"{_names(errors)}: cannot be asked"
+    states = {name: answer for name, answer in answers.items() if isinstance(answer, Status)}
+    if apart := [name for name, state in states.items() if not state.lanes]:
+        return (
+            Verdict.APART,
+            f"{_names(apart)}: no lane; the parties do not reach each other (yet, right after a start)",
+        )
+    if empty := [name for name, state in states.items() if not state.digest]:
+        return Verdict.NO_MODEL, f"{_names(empty)}: no model; the owner must share it (again)"
+    if len({state.digest for state in states.values()}) > 1:
+        return Verdict.NO_MODEL, "the parties hold different models; the owner must share it again"
+    if not any(state.serving for state in states.values()):
+        return Verdict.NOT_SERVED, "nobody serves the model; queries wait until the owner does"
+    return Verdict.SERVING, "all parties are up, and the model is served"
+
+
+def _says_no(error: KerasPrivateError) -> bool:
+    return isinstance(error, RefusedError) or REFUSED_US in str(error)
+
+
+def _names(names: Mapping[str, object] | list[str]) -> str:
+    return ", ".join(names)
+
+
+def line(name: str, host: str, answer: Status | KerasPrivateError) -> str:
+    """One party's line."""
+    head = f"{name}  {host}"
+    if isinstance(answer, KerasPrivateError):
+        return f"{head}  DOWN  {answer}"
+    model = f"model {answer.digest[:16]} of {answer.owner}" if answer.digest else "no model"
+    state = "serving, " if answer.serving else ""
+    return (
+        f"{head}  up  {model}  {state}served {answer.served}, waiting {answer.waiting}  "
+        f"peers {', '.join(answer.peers) or 'none'}, lanes {answer.lanes}  {_expiry(answer.expires)}"
+    )
+
+
+def _expiry(seconds: int | None) -> str:
+    if seconds is None:
+        return ""
+    when = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+    left = when - datetime.datetime.now(datetime.UTC)
+    if left <= datetime.timedelta():
+        return f"certificate EXPIRED on {when:%Y-%m-%d}: keras-private certs"
+    warning = "  RENEW IT: keras-private certs" if left.days < WARNING_DAYS else ""
+    return f"certificate until {when:%Y-%m-%d} ({left.days} days){warning}"

@@ -1,0 +1,167 @@
+"""`keras-private status`: exit codes that an alarm can be built on, of real processes and for each kind of answer."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from keras_private.cli import app
+from keras_private.cluster import TFECluster
+from keras_private.config import PARTY_NAMES, ClusterConfig, TLSConfig
+from keras_private.errors import ConfigError, LinkError, RefusedError
+from keras_private.net.certificates import create_authority, issue
+from keras_private.net.roles import Role
+from keras_private.party.messages import Status
+from keras_private.status import Verdict, judge, line
+
+GOOD = Status("server0", "ab" * 32, "owner:owner", True, 3, 0, ("server1", "server2"), 1, None)
+ALL = {
+    "server0": GOOD,
+    "server1": replace(GOOD, party="server1", serving=False, peers=("server0",)),
+    "server2": replace(GOOD, party="server2", serving=False, peers=("server0",)),
+}
+GONE = LinkError("owner → server2 at localhost:1: nothing listens there; is that party started?")
+FOREIGN = LinkError("owner → server0 at localhost:1, greeting: it refused our certificate: not from its authority")
+OTHER = RefusedError("server0 belongs to cluster 'a', not 'b'; use its cluster.yaml")
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict", "words"),
+    [
+        ({}, Verdict.SERVING, "all parties are up"),
+        ({"server2": GONE}, Verdict.DOWN, "server2: cannot be asked"),
+        ({"server0": GONE, "server2": GONE}, Verdict.DOWN, "server0, server2: cannot be asked"),
+        ({"server0": FOREIGN}, Verdict.DOWN, "server0: cannot be asked"),
+        (dict.fromkeys(PARTY_NAMES, FOREIGN), Verdict.OWN_FAULT, "our certificate"),
+        (dict.fromkeys(PARTY_NAMES, OTHER), Verdict.OWN_FAULT, "our cluster.yaml"),
+        ({"server0": FOREIGN, "server1": GONE, "server2": OTHER}, Verdict.DOWN, "server1"),
+        ({"server1": replace(ALL["server1"], lanes=0)}, Verdict.APART, "server1: no lane"),
+        ({"server2": replace(ALL["server2"], digest="", owner="")}, Verdict.NO_MODEL, "server2: no model"),
+        ({"server2": replace(ALL["server2"], digest="cd" * 32)}, Verdict.NO_MODEL, "different models"),
+        ({"server0": replace(GOOD, serving=False)}, Verdict.NOT_SERVED, "nobody serves"),
+        ({"server0": replace(GOOD, serving=False, lanes=0), "server1": GONE}, Verdict.DOWN, "server1"),
+        ({"server0": replace(GOOD, serving=False, lanes=0, digest="")}, Verdict.APART, "server0"),
+    ],
+)
+def test_the_verdict(changes: dict[str, Any], verdict: Verdict, words: str) -> None:
+    found, sentence = judge(ALL | changes)
+    assert found is verdict
+    assert words in sentence
+
+
+def test_an_expired_party_is_shown_as_such() -> None:
+    assert "certificate EXPIRED on 2001-09-09" in line("server1", "localhost:1", replace(GOOD, expires=10**9))
+
+
+@pytest.fixture
+def folder(make_config: Any, tmp_path: Path) -> Path:
+    """A cluster.yaml with certificates, and nothing running."""
+    create_authority(tmp_path / "authority")
+    for role in [Role("party", name) for name in PARTY_NAMES] + [Role("owner", "owner"), Role("client", "client")]:
+        certify(tmp_path, role)
+    tls = TLSConfig(ca="{name}/ca.crt", cert="{name}/{name}.crt", key="{name}/{name}.key")  # type: ignore[arg-type]
+    (tmp_path / "cluster.yaml").write_text(make_config(timeout_s=5).with_tls(tls).to_json())
+    return tmp_path
+
+
+def certify(folder: Path, role: Role, days: float = 100, authority: str = "authority") -> None:
+    (folder / role.name).mkdir(exist_ok=True)
+    issue(folder / role.name, role, days=days, authority=folder / authority)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def cluster(folder: Path) -> Iterator[TFECluster]:
+    with TFECluster.from_config(ClusterConfig.load(folder / "cluster.yaml")) as cluster:
+        yield cluster
+
+
+def status(folder: Path, *more: str) -> tuple[int, str]:
+    """The command's exit code, and all that it says."""
+    done = CliRunner().invoke(app, ["status", "--config", str(folder / "cluster.yaml"), *more])
+    assert done.exception is None or isinstance(done.exception, SystemExit | ConfigError)  # the latter in one line
+    return done.exit_code, f"{done.output}{done.exception}"
+
+
+def test_from_a_start_to_serving_and_a_death(
+    folder: Path, cluster: TFECluster, tiny: Any, serving: Any, until: Any
+) -> None:
+    until(lambda: all(getattr(each, "lanes", 0) for each in cluster.status().values()), "the lane is up")
+    assert status(folder)[0] == Verdict.NO_MODEL
+    with serving(cluster, tiny):
+        assert status(folder)[0] == Verdict.SERVING
+    model = tiny.upload(cluster)
+    assert status(folder)[0] == Verdict.NOT_SERVED
+    model.stop()
+    pid = cluster.pids["server1"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        code, text = status(folder)
+        assert code == Verdict.DOWN
+        assert "keras-private: server1: cannot be asked" in text
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.slow
+def test_parties_that_do_not_reach_each_other(folder: Path, make_config: Any, until: Any) -> None:
+    """server2 looks for server0 at an address where nobody is: all three are up, and no lane is."""
+    config = ClusterConfig.load(folder / "cluster.yaml")
+    wrong = config.model_copy(update={"parties": config.parties | {"server0": make_config().parties["server0"]}})
+    (folder / "wrong.yaml").write_text(wrong.to_json())
+    processes = []
+    try:
+        for name in PARTY_NAMES:
+            path = folder / ("wrong.yaml" if name == "server2" else "cluster.yaml")
+            command = [sys.executable, "-m", "keras_private.cli", "party", "--config", str(path), "--name", name]
+            processes.append(subprocess.Popen(command, cwd=Path(__file__).parent.parent))
+        code, text = until(lambda: (found := status(folder))[0] != Verdict.DOWN and found, "all are up", 60)
+        assert code == Verdict.APART
+        assert "server0, server1, server2: no lane" in text
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.wait(15)
+
+
+def test_ones_own_fault_is_named(folder: Path, cluster: TFECluster, until: Any) -> None:
+    own = folder / "owner"
+
+    certify(folder, Role("owner", "owner"), days=-0.01)
+    code, text = status(folder)
+    assert code == Verdict.OWN_FAULT
+    assert "our own certificate" in text
+    assert "has expired" in text
+    assert "DOWN" not in text
+
+    create_authority(folder / "foreign")
+    trusted = (own / "ca.crt").read_bytes()
+    certify(folder, Role("owner", "owner"), authority="foreign")
+    (own / "ca.crt").write_bytes(trusted)
+    code, text = status(folder)
+    assert code == Verdict.OWN_FAULT
+    assert "every party refuses us" in text
+
+    (own / "owner.crt").write_bytes(b"half")
+    code, text = status(folder)
+    assert code == Verdict.OWN_FAULT
+    assert "owner.crt" in text
+
+    (own / "owner.key").unlink()
+    code, text = status(folder)
+    assert code == Verdict.OWN_FAULT
+    assert "owner.key" in text
+
+    code, text = status(folder, "--owner", "client")  # client:client's certificate
+    assert code == Verdict.OWN_FAULT
+    assert "is the certificate of client:client; to ask for the status takes owner:client's" in text
+    assert status(folder, "--nonsense")[0] == 2
