@@ -21,7 +21,6 @@ PRINTS = {  # what a reader must see, besides no error
     "three_operators": [
         r"owner:alice +certs/alice/",
         r"server1/certs/server1/server1\.key",
-        r"Run on the host of localhost:\d+: +keras-private party --config .*cluster.yaml --name server2",
         r"20 of 20 right",
         r"server1 .* up .* of owner:alice",
         r'"event": "run done"',
