@@ -39,9 +39,13 @@ def test_a_window_is_wrong_only_for_small_positive_values(
 ) -> None:
     seen = window(bits, drop, data.draw(st.sampled_from([1, 1000, 10**5])))
     x = data.draw(ring_arrays(bits=bits + 1))
-    negative = opened(three.run(sign, shares_of(x.view(np.uint64)), seen), x.size)
+    shares = shares_of(x.view(np.uint64))
+    negative = opened(three.run(sign, shares, seen), x.size)
     exact = (x.ravel() < 0) | (x.ravel() >= 2**seen.low)
     assert np.array_equal(negative[exact], (x.ravel() < 0)[exact])
+    low = np.uint64(2**seen.low - 1)  # which of the others are called negative, the pair's number decides
+    below = (shares[0].next & low) > (x.view(np.uint64) & low)
+    assert np.array_equal(negative, (x.ravel() < 0) | (~exact & below.ravel()))
     assert seen.low <= max(drop, 0)
     declared = cost.sign(x.size, seen)
     assert three.counted() == (declared.rounds, declared.sent)

@@ -1,0 +1,44 @@
+"""What docs/security.md says of inputs out of range, so that it stays true: they are an oracle for a net's derivatives.
+
+When parties check ranges privately, this test has to turn into one of their refusal.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from keras_private.plan.builder import PlanBuilder
+from keras_private.plan.optimise import optimise
+from keras_private.sharing import fixed
+from keras_private.sharing.share import reconstruct
+
+from .test_program import programs_of
+from .three import Three, shares_of
+
+INPUTS, HIDDEN, OUTPUTS = 20, 64, 10
+FAR = 42  # beyond every bit that the comparison looks at
+
+
+def test_rows_out_of_range_give_the_jacobian_at_a_chosen_point(memory_three: Three) -> None:
+    random = np.random.default_rng(0)
+    builder = PlanBuilder((INPUTS,), (-1.0, 1.0))
+    first = builder.weight(random.normal(size=(INPUTS, HIDDEN)) / np.sqrt(INPUTS), "first")
+    hidden = builder.op("relu", builder.op("matmul", builder.input, weights=[first], layer="first"), layer="relu")
+    second = builder.weight(random.normal(size=(HIDDEN, OUTPUTS)) / np.sqrt(HIDDEN), "second")
+    draft = optimise(builder.finish(builder.op("matmul", hidden, weights=[second], layer="second")))
+
+    point = random.uniform(-1, 1, INPUTS)
+    rows = np.tile(fixed.encode(point, draft.plan.input_frac), (INPUTS + 1, 1))
+    rows[range(INPUTS), range(INPUTS)] += np.uint64(1 << FAR)
+    answers = reconstruct(
+        memory_three.run(lambda party, program, x: program.protocol(party, x), programs_of(draft), shares_of(rows))
+    ).view(np.int64)
+    jacobian = (answers[:INPUTS] - answers[INPUTS]) / 2.0**FAR
+
+    # The weights as the parties hold them, through the units that are active at the point.
+    (first, second) = sorted(draft.plan.weights)
+    encoded = {name: np.round(np.ldexp(draft.values[name], w.frac)) for name, w in draft.plan.weights.items()}
+    a, b = (np.ldexp(encoded[name], -draft.plan.weights[name].frac) for name in (first, second))
+    active = point @ a > 0
+    assert 10 < active.sum() < HIDDEN - 10
+    assert np.abs(jacobian - a[:, active] @ b[active]).max() < 2.0**-39
