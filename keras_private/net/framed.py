@@ -29,7 +29,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from keras_private.errors import FrameError, LinkError, LinkTimeoutError, StateError
+from keras_private.errors import FrameError, LinkError, LinkTimeoutError, RefusedError, StateError
 from keras_private.net.frames import (
     HEADER_BYTES,
     MAX_MESSAGE_BYTES,
@@ -45,8 +45,15 @@ from keras_private.net.roles import Role
 from keras_private.net.tls import link_error
 
 SLOWEST_BYTES_PER_SECOND = 100_000
+FREE_BYTES = 1 << 16
+"""A message up to this size needs no room."""
+_ROOM_STEP = 1 << 20  # bytes for which room is asked at once
 _CHUNK = 1 << 18  # bytes given to OpenSSL at once; it cuts them into records of 16 kB
 _STEP = 1 << 16  # bytes taken from OpenSSL at once
+
+
+Room = Callable[[int], None]
+"""Asked before so many more bytes of a message are kept; raises RefusedError if there is no room for them."""
 
 
 class Detached(NamedTuple):
@@ -109,19 +116,23 @@ class Connection:
         """
         self.send_frame(FrameType.MESSAGE, buffers, self.timeout)
 
-    def receive(self, timeout: float | None = None, max_bytes: int = MAX_MESSAGE_BYTES) -> bytes:
+    def receive(
+        self, timeout: float | None = None, max_bytes: int = MAX_MESSAGE_BYTES, room: Room | None = None
+    ) -> bytes:
         """The next message.
 
         Args:
             timeout: seconds to wait until it begins; None waits `self.timeout`.
             max_bytes: the largest payload accepted; nothing is allocated for a larger one.
+            room: asked for room as the bytes of a large message come in; it may wait for it.
 
         Raises:
+            RefusedError: `room` said no. The rest of the message was thrown away; the connection stays usable.
             LinkTimeoutError: nothing came; the connection stays usable unless a part of a message did.
             FrameError: something else than a message came, or too much; the connection is closed.
             LinkError: the other side is gone, or the connection was closed.
         """
-        return self.receive_frame(FrameType.MESSAGE, max_bytes, self.timeout if timeout is None else timeout)
+        return self.receive_frame(FrameType.MESSAGE, max_bytes, self.timeout if timeout is None else timeout, room)
 
     # ---- the end
 
@@ -202,20 +213,23 @@ class Connection:
             # OpenSSL wants a write that did not fit to be repeated with the same bytes: the chunk stays until it went.
             view = view[self._attempt(self._sock.send, view[:_CHUNK], deadline, "→") :]
 
-    def receive_frame(self, kind: FrameType, max_bytes: int, timeout: float) -> bytes:
+    def receive_frame(self, kind: FrameType, max_bytes: int, timeout: float, room: Room | None = None) -> bytes:
         """`receive`, for frames of any type."""
         with self._using():
             header = bytearray(HEADER_BYTES)
             try:
-                payload = self._receive(header, kind, max_bytes, timeout)
+                payload = self._receive(header, kind, max_bytes, timeout, room)
                 self._received += 1
+            except RefusedError:  # the frame was read to its end all the same
+                self._received += 1
+                raise
             except BaseException:
                 if any(header):  # the frame has begun; no header starts with zeros alone
                     self.close("interrupted")
                 raise
             return payload
 
-    def _receive(self, header: bytearray, kind: FrameType, max_bytes: int, timeout: float) -> bytes:
+    def _receive(self, header: bytearray, kind: FrameType, max_bytes: int, timeout: float, room: Room | None) -> bytes:
         view = memoryview(header)
         got = self._attempt(self._sock.recv_into, view, time.monotonic() + timeout, "←", idle=True)
         self._read(view[got:], time.monotonic() + self.timeout)
@@ -227,9 +241,25 @@ class Connection:
         deadline = time.monotonic() + self.timeout + size / SLOWEST_BYTES_PER_SECOND
         # Memory grows with what has come, not with what a header claims. `getvalue` does not copy.
         payload, step = io.BytesIO(), memoryview(bytearray(min(size, _STEP)))
+        free = FREE_BYTES if room and size > FREE_BYTES else size
         while due := size - payload.tell():
+            if room and payload.tell() + len(step) > free and free < size:
+                more, asked = min(_ROOM_STEP, size - free), time.monotonic()
+                try:
+                    room(more)
+                except RefusedError:
+                    del payload
+                    self._skip(step, due, deadline + time.monotonic() - asked)
+                    raise
+                free += more
+                deadline += time.monotonic() - asked  # it was us who made it wait
             payload.write(step[: self._attempt(self._sock.recv_into, step[:due], deadline, "←")])
         return payload.getvalue()
+
+    def _skip(self, step: memoryview, due: int, deadline: float) -> None:
+        """Read to the end of the frame and keep nothing: who sends it will look for an answer only after that."""
+        while due:
+            due -= self._attempt(self._sock.recv_into, step[:due], deadline, "←")
 
     def _read(self, view: memoryview, deadline: float) -> None:
         while view:

@@ -31,7 +31,9 @@ from keras_private.sharing.share import Package, Share
 
 IDLE_S = 60.0
 _AT_ONCE = 1 << 14  # an answer up to this size fits into a socket that says it has room
-_OUTBOX_BYTES = 1 << 26  # answers that a client has not read yet; beyond that it is cut off
+_OUTBOX_BYTES = 1 << 18  # of everything but answers that a client has not read yet; beyond that it is cut off
+ROOM_S = 10.0
+"""How long a message may wait for room, at most."""
 
 
 class ClientSession:
@@ -49,10 +51,13 @@ class ClientSession:
         self._channel = channel
         self._admit = admit
         self._drop = drop
-        self._open: set[bytes] = set()
-        self._lock = threading.Lock()  # around the four fields below; never held while sending
-        self._outbox: deque[bytes] = deque()
-        self._waiting = 0  # bytes in the outbox, and of what its thread is sending
+        self._client = str(channel.peer)
+        self._receiving = 0  # bytes of our share of the memory that the message takes that is being received or read
+        self._patience = 0.0  # seconds that it may still wait for room
+        self._lock = threading.Lock()  # around the fields below; never held while sending
+        self._open: dict[bytes, int] = {}  # requests, and what each of them holds of the memory
+        self._outbox: deque[tuple[bytes, int]] = deque()  # messages, and what each of them holds of it
+        self._waiting = 0  # bytes in the outbox that hold none
         self._writing = False  # somebody sends; nobody else may, or they would wait for the connection
         self._gone = False
 
@@ -63,19 +68,39 @@ class ClientSession:
             FrameError: it sent something that no client sends.
             LinkError: the connection broke.
         """
+        limits = self._node.config.limits
         try:
             while True:
+                self._patience = min(ROOM_S, limits.timeout_s / 2)
                 try:
-                    data = self._channel.receive(IDLE_S, self._node.config.limits.request_bytes)
+                    data = self._channel.receive(IDLE_S, limits.request_bytes, self._make_room)
+                    message = decode(data)
+                    del data
+                    self._give_back(self._receiving // 2)
+                    self._handle(message)
+                    del message
                 except LinkTimeoutError:
                     if self._channel.closed:
                         raise
-                    continue
-                self._handle(decode(data))
+                except RefusedError as error:
+                    self._node.log.warning("refused", peer=self._client, request="message", cause=str(error))
+                    self._deliver(Error(REFUSED, str(error)))
+                finally:
+                    self._give_back(self._receiving)
         finally:
             self._forget()
             for id_ in list(self._open):
                 self._drop(id_)
+
+    def _make_room(self, nbytes: int) -> None:
+        """Room for more of a message, and for what will be decoded from it; waits for it for a while."""
+        self._patience -= self._node.memory.take(self._client, 2 * nbytes, max(0.0, self._patience))
+        self._receiving += 2 * nbytes
+
+    def _give_back(self, nbytes: int) -> None:
+        if nbytes:
+            self._receiving -= nbytes
+            self._node.memory.give_back(self._client, nbytes)
 
     def _handle(self, message: Message) -> None:
         if isinstance(message, Query):
@@ -88,6 +113,9 @@ class ClientSession:
                 self.refuse(message.request, REFUSED, str(error))
             except KerasPrivateError as error:
                 self.refuse(message.request, FAILED, str(error))
+            except BaseException:
+                self._left(self._settle(message.request))
+                raise
         elif isinstance(message, Cancel):
             if message.request in self._open:
                 self._drop(message.request)
@@ -116,54 +144,74 @@ class ClientSession:
             plan.input_range,
             plan.input_frac,
             plan.precision,
-            self._node.config.limits.max_batch,
+            model.room.query_rows,
         )
 
     def _query(self, query: Query) -> None:
-        model, most = self._model(), self._node.config.limits.max_batch
+        model = self._model()
+        most = model.room.query_rows
         if query.model != model.id:
             raise RefusedError("the model was replaced since this client connected; connect to it again")
         if not 1 <= query.rows <= most:
-            raise RefusedError(f"a batch has from 1 to {most} rows, not {query.rows}")
-        self._node.queue.check_room(16 * query.rows * math.prod(model.plan.input_shape))  # before seeds become shares
-        share = Package(query.mine, query.next).expand((query.rows, *model.plan.input_shape))
-        client = str(self._channel.peer)
-        request = Request(query.request, client, model.id, model.digest, query.rows, share, self.answer, self.refuse)
-        self._open.add(query.request)
-        self._admit(request)
+            reason = " (limits.memory_mb)" if most < self._node.config.limits.max_batch else ""
+            raise RefusedError(f"a batch has from 1 to {most} rows{reason}, not {query.rows}")
+        plan = model.plan
+        words = query.rows * (math.prod(plan.input_shape) + math.prod(plan.output_shape))
+        self._node.memory.take(self._client, 16 * words)  # before seeds become shares
+        with self._lock:
+            self._open[query.request] = 16 * words
+        share = Package(query.mine, query.next).expand((query.rows, *plan.input_shape))
+        self._admit(
+            Request(query.request, self._client, model.id, model.digest, query.rows, share, self.answer, self.refuse)
+        )
 
     # Called once a request, from whichever thread settles it
 
     def answer(self, id_: bytes, output: Share) -> None:
         """Send this party's share of a request's output."""
-        self._open.discard(id_)
-        self._deliver(Answer(id_, as_bytes(output.mine), as_bytes(output.next)))
+        held = self._settle(id_)
+        data = encode(Answer(id_, as_bytes(output.mine), as_bytes(output.next)))
+        keep = min(held, len(data))  # until it has left
+        if held > keep:
+            self._node.memory.give_back(self._client, held - keep)
+        self._put(data, keep)
 
     def refuse(self, id_: bytes, code: str, text: str) -> None:
         """Tell the client that there will be no output."""
-        self._open.discard(id_)
+        if held := self._settle(id_):
+            self._node.memory.give_back(self._client, held)
         self._deliver(Error(code, text, id_))
 
-    def _deliver(self, message: Message) -> None:
-        """Never waits: lanes and the leader's control call it, and a client need not read."""
-        data = encode(message)
+    def _settle(self, id_: bytes) -> int:
+        """What the request holds of the memory; it is the caller's to give back."""
         with self._lock:
-            if self._gone:
-                return
-            at_once = not self._writing and len(data) <= _AT_ONCE and _has_room(self._channel)
-            if not at_once:
-                self._outbox.append(data)
-                self._waiting += len(data)
+            return self._open.pop(id_, 0)
+
+    def _deliver(self, message: Message) -> None:
+        self._put(encode(message), 0)
+
+    def _put(self, data: bytes, held: int) -> None:
+        """Never waits: lanes and the leader's control call it, and a client need not read."""
+        with self._lock:
+            gone, at_once = self._gone, not self._writing and len(data) <= _AT_ONCE and _has_room(self._channel)
+            if not gone and not at_once:
+                self._outbox.append((data, held))
+                self._waiting += 0 if held else len(data)
             full, start = self._waiting > _OUTBOX_BYTES, not self._writing
-            self._writing = True
-        if full:
+            self._writing = self._writing or not gone
+        if gone:
+            self._left(held)
+        elif full:
             self._give_up()
-        elif at_once:
-            self._send(data)
-            with self._lock:
-                start = self._writing = bool(self._outbox)
-        if start and not full:
-            self._start_writer()
+            if at_once:
+                self._left(held)
+        else:
+            if at_once:
+                self._send(data, held)
+                with self._lock:
+                    start = self._writing = bool(self._outbox)
+            if start:
+                self._start_writer()
 
     def _start_writer(self) -> None:
         try:
@@ -177,16 +225,22 @@ class ClientSession:
                 if not self._outbox:
                     self._writing = False
                     return
-                data = self._outbox.popleft()
-            self._send(data)
+                data, held = self._outbox.popleft()
+            self._send(data, held)
             with self._lock:
-                self._waiting = max(0, self._waiting - len(data))
+                self._waiting = max(0, self._waiting - (0 if held else len(data)))
 
-    def _send(self, data: bytes) -> None:
+    def _send(self, data: bytes, held: int) -> None:
         try:
             self._channel.send(data)
         except LinkError:
             self._give_up()
+        finally:
+            self._left(held)
+
+    def _left(self, held: int) -> None:
+        if held:
+            self._node.memory.give_back(self._client, held)
 
     def _give_up(self) -> None:
         self._forget()
@@ -195,8 +249,10 @@ class ClientSession:
     def _forget(self) -> None:
         with self._lock:
             self._gone = True
+            held = sum(held for _, held in self._outbox)
             self._outbox.clear()
             self._waiting = 0
+        self._left(held)
 
 
 def _has_room(channel: Channel) -> bool:

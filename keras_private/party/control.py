@@ -16,6 +16,7 @@ from keras_private.config import PARTY_NAMES
 from keras_private.errors import FrameError, KerasPrivateError, LinkError, NoModelError, PartyError, RefusedError
 from keras_private.party.dial import call, code_of
 from keras_private.party.heartbeat import Heartbeat
+from keras_private.party.leader_queue import FOLLOWERS, LeaderQueue
 from keras_private.party.messages import (
     FAILED,
     Discard,
@@ -29,7 +30,7 @@ from keras_private.party.messages import (
 )
 from keras_private.party.network import Channel
 from keras_private.party.node import Backoff, Node
-from keras_private.party.queue import FOLLOWERS, LeaderQueue, Request
+from keras_private.party.queue import Request
 
 if TYPE_CHECKING:
     from keras_private.party.lane import FollowerLane, LeaderLane

@@ -27,17 +27,19 @@ from keras_private.errors import KerasPrivateError, LinkError, LinkTimeoutError,
 from keras_private.net.link import Link
 from keras_private.party.control import Followers, LeaderLine
 from keras_private.party.dial import call
+from keras_private.party.leader_queue import FOLLOWERS, LeaderQueue
 from keras_private.party.messages import FAILED, ID_BYTES, REFUSED, LaneFailed, OpenLane, Run, decode, encode
 from keras_private.party.models import HeldModel
 from keras_private.party.network import Channel
 from keras_private.party.node import Backoff, Node
-from keras_private.party.queue import FOLLOWERS, LeaderQueue, Request
+from keras_private.party.queue import Piece, Request
 from keras_private.sharing.share import Share
 
 if TYPE_CHECKING:
     from keras_private.mpc.party import Party
 
-Settle = Callable[[list[bytes]], list[Request]]
+Settle = Callable[[float], list[Request]]
+"""Takes what a run has finished out of the queue; called with the seconds that it took."""
 
 LANES = 1
 IDLE_S = 3600.0  # an idle follower looks up this often; whatever matters interrupts it
@@ -183,45 +185,42 @@ class Lane:
 
     # Running
 
-    def _run(self, party: Party, model: HeldModel, requests: list[Request], settle: Settle) -> None:
-        """Run a batch and answer it; `settle` takes the requests out of the queue and says which still wait."""
+    def _run(self, party: Party, model: HeldModel, pieces: list[Piece], settle: Settle) -> None:
+        """Run rows of requests and answer those that are over; `settle` says which of these still wait for it."""
         from keras_private.mpc.copies import compare_copies
         from keras_private.mpc.rounds import together
 
         link, log, started = party.link, self._node.log, time.perf_counter()
         link.stats.reset()
         link.phase = "running a query"
+        shares, rows = [piece.share for piece in pieces], sum(piece.rows for piece in pieces)
         try:
-            computing = model.program.protocol(party, _join(requests))
-            checking = compare_copies([request.share for request in requests])
-            output, honest = party.run(together(computing, checking))
+            computing = model.program.protocol(party, _join(shares))
+            output, honest = party.run(together(computing, compare_copies(shares)))
         except Exception:
             log.info("run stopped", lane=self.number, layer=party.layer)
             raise
         link.phase = "idle"
-        self._node.served += len(requests)
-        waiting = {request.id for request in settle([request.id for request in requests])}
-        self._answer(requests, output, honest, waiting)
+        _hand_out(pieces, output, honest)
+        seconds = time.perf_counter() - started
+        self._node.served += sum(piece.request.over for piece in pieces)
+        self._answer(settle(seconds))
         log.info(
             "run done",
             lane=self.number,
-            requests=len(requests),
-            rows=sum(request.rows for request in requests),
+            requests=len(pieces),
+            rows=rows,
             rounds=link.stats.rounds,
             bytes=link.stats.sent_bytes,
-            ms=round(1000 * (time.perf_counter() - started), 3),
+            ms=round(1000 * seconds, 3),
         )
 
-    def _answer(self, requests: list[Request], output: Share, honest: list[bool], waiting: set[bytes]) -> None:
-        """Give each client the rows that are its own. What goes wrong with one client is not another one's business."""
-        end = 0
-        for request, agree in zip(requests, honest, strict=True):
-            start, end = end, end + request.rows
-            if request.id not in waiting:
-                continue
+    def _answer(self, requests: list[Request]) -> None:
+        """Give each client its output. What goes wrong with one client is not another one's business."""
+        for request in requests:
             try:
-                if agree:
-                    request.answer(request.id, Share(output.mine[start:end], output.next[start:end]))
+                if request.honest:
+                    request.answer(request.id, request.output)
                 else:
                     self._node.log.warning("refused", peer=request.client, request="query", cause=_TWO_COPIES)
                     request.refuse(request.id, REFUSED, _TWO_COPIES)
@@ -275,17 +274,17 @@ class LeaderLane(Lane):
             for index in FOLLOWERS:
                 self._followers.send(index, OpenLane(self.number, self._epoch))
             up = False
-            batch: list[Request] = []
+            run: list[Piece] = []
             try:
                 _, party = self._build(self._epoch)
                 up, self.trouble = True, ""
                 self._queue.lane_is(up=True)
                 backoff.reset()
-                while batch := self._queue.take(node.config.limits.max_batch, self._broken):
-                    self._lead(party, batch)
-                    batch = []
+                while run := self._queue.take(self._room, self._broken):
+                    self._lead(party, run)
+                    run = []
             except Exception as error:  # noqa: BLE001  whatever it is, the lane's thread must live on
-                self._fail(error, batch)
+                self._fail(error, run)
             finally:
                 self._forget_link()
                 if up:
@@ -293,30 +292,41 @@ class LeaderLane(Lane):
                     node.log.warning("lane down", lane=self.number)
             backoff.wait()
 
-    def _lead(self, party: Party, batch: list[Request]) -> None:
-        ids = [request.id for request in batch]
+    def _room(self) -> int:
+        """Rows that the next run may have."""
         model = self._node.shelf.model
-        if model is None or model.id != batch[0].model:
+        return model.room.run_rows if model else 1  # without a model the run will be refused
+
+    def _lead(self, party: Party, run: list[Piece]) -> None:
+        ids = [piece.request.id for piece in run]
+        model = self._node.shelf.model
+        if model is None or model.id != run[0].request.model:
             self._refuse(ids, "the model was stopped or replaced; connect to it again")
             return
         party.link.phase = "announcing a run"
-        announcement = encode(Run(model.id, model.digest, tuple(ids)))
+        rows = tuple(piece.rows for piece in run)
+        announcement = encode(Run(model.id, model.digest, tuple(ids), rows))
         for index in FOLLOWERS:
             party.link.send_control(index, announcement)
-        self._run(party, model, batch, lambda ids: self._queue.finish(ids, served=True))
+        self._run(
+            party,
+            model,
+            run,
+            lambda seconds: self._queue.finish(ids, served=True, seconds=seconds, rows=sum(rows)),
+        )
 
-    def _fail(self, error: Exception, batch: list[Request]) -> None:
+    def _fail(self, error: Exception, run: list[Piece]) -> None:
         was_up = self._up
         self._forget_link()  # first of all: the others must not go on waiting
         if self._node.closing.is_set():
             verdict = "server0 was stopped"
         else:
-            verdict = self._verdict(error, "the run" if batch else "the lane between the parties")
-            self._log_failure(error, verdict, was_up=was_up, running=bool(batch))
+            verdict = self._verdict(error, "the run" if run else "the lane between the parties")
+            self._log_failure(error, verdict, was_up=was_up, running=bool(run))
             if not was_up:
                 self.trouble = verdict
-        if batch:
-            self._refuse([request.id for request in batch], verdict)
+        if run:
+            self._refuse([piece.request.id for piece in run], verdict)
 
     def _refuse(self, ids: list[bytes], text: str) -> None:
         for request in self._queue.finish(ids, served=False):
@@ -410,7 +420,8 @@ class FollowerLane(Lane):
             requests = node.queue.peek(run.requests)
             if len(requests) != len(run.requests):
                 raise PartyError(f"{node.name} was not sent {len(run.requests) - len(requests)} of the run's requests")
-            self._run(party, model, requests, node.queue.pick)
+            pieces = _pieces(node.name, requests, run.rows, model.room.run_rows)
+            self._run(party, model, pieces, lambda _: node.queue.pick([r.id for r in requests if r.over]))
         except Exception as error:
             raise _RunFailedError(run.requests, error) from error
 
@@ -441,14 +452,40 @@ class _RunFailedError(Exception):
         self.error = error
 
 
-def _join(requests: list[Request]) -> Share:
+def _join(shares: list[Share]) -> Share:
     """One batch from several, in order."""
-    if len(requests) == 1:
-        return requests[0].share
-    return Share(
-        np.concatenate([request.share.mine for request in requests]),
-        np.concatenate([request.share.next for request in requests]),
-    )
+    if len(shares) == 1:
+        return shares[0]
+    return Share(np.concatenate([share.mine for share in shares]), np.concatenate([share.next for share in shares]))
+
+
+def _hand_out(pieces: list[Piece], output: Share, honest: list[bool]) -> None:
+    """Give each request the rows of a run's output that are its own."""
+    end = 0
+    for piece, agree in zip(pieces, honest, strict=True):
+        start, end = end, end + piece.rows
+        part = Share(output.mine[start:end], output.next[start:end])
+        if piece.rows < piece.request.rows:  # it waits for the rest, and must not keep the others' rows so long
+            part = Share(part.mine.copy(), part.next.copy())
+        piece.request.collect(part, agree)
+
+
+def _pieces(name: str, requests: list[Request], rows: tuple[int, ...], room: int) -> list[Piece]:
+    """What the leader announced, if it can be.
+
+    Raises:
+        PartyError: a request has not so many rows left, or the run is larger than this party's limits allow.
+    """
+    if len(rows) != len(requests) or any(
+        not 1 <= count <= request.rows - request.done for request, count in zip(requests, rows, strict=True)
+    ):
+        raise PartyError(f"server0 announced a run of rows that {name} does not hold")
+    if sum(rows) > room:
+        raise PartyError(
+            f"server0 announced a run of {sum(rows)} rows, the limits of {name} allow {room}; limits.memory_mb and "
+            "limits.max_batch must be the same in all three parties' files"
+        )
+    return [Piece(request, count) for request, count in zip(requests, rows, strict=True)]
 
 
 def _suspect(error: Exception, own: int) -> int:

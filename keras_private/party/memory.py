@@ -11,6 +11,7 @@ from collections import deque
 
 from keras_private.config import PARTY_NAMES
 from keras_private.errors import FrameError, LinkError, LinkTimeoutError
+from keras_private.net.framed import FREE_BYTES, Room
 from keras_private.net.frames import Buffer, as_bytes
 from keras_private.net.link import Link
 from keras_private.net.memory import memory_links
@@ -164,7 +165,7 @@ class MemoryChannel:
             self._wire.messages[1 - self._side].append(message)
             self._wire.changed.notify_all()
 
-    def receive(self, timeout: float | None = None, max_bytes: int = 1 << 30) -> bytes:
+    def receive(self, timeout: float | None = None, max_bytes: int = 1 << 30, room: Room | None = None) -> bytes:
         inbox, seconds = self._wire.messages[self._side], self.timeout if timeout is None else timeout
         deadline = time.monotonic() + seconds
         with self._wire.changed:
@@ -177,6 +178,8 @@ class MemoryChannel:
         if len(message) > max_bytes:
             self.close("closed after a wrong frame")
             raise FrameError(self._describe(f"a payload of {len(message)} bytes is over the limit of {max_bytes}", "←"))
+        if room and len(message) > FREE_BYTES:
+            room(len(message))
         return message
 
     def close(self, reason: str = "closed by this side") -> None:

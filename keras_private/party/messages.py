@@ -359,11 +359,12 @@ class Ping(Message):
 @_message("run")
 @dataclasses.dataclass(frozen=True, slots=True)
 class Run(Message):
-    """The leader announces the next batch of a lane: these requests, in this order."""
+    """The leader announces the next run of a lane: the next so many `rows` of each of these requests, in this order."""
 
     model: Id
     digest: str
     requests: tuple[Id, ...]
+    rows: tuple[int, ...]
 
 
 # -- The wire ----------------------------------------------------------------------------------------------------------

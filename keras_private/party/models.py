@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from keras_private.config import Limits
 from keras_private.errors import InputError, PlanError, RefusedError
 from keras_private.party.messages import Load, Weight
+from keras_private.plan.memory import Room, room
 from keras_private.plan.plan import Plan
 from keras_private.plan.serialise import digest, parse
 from keras_private.sharing.share import Package, Share
@@ -28,6 +29,7 @@ class HeldModel:
     digest: str
     owner: str
     plan: Plan
+    room: Room
     program: Program = field(repr=False)
 
 
@@ -122,6 +124,7 @@ class Upload:
         if 16 * words > limits.model_bytes:
             size = f"{16 * words / 2**20:.1f} MB"
             raise PlanError(f"this model's shares take {size}, the limit is {limits.model_mb} MB (limits.model_mb)")
+        self._room = room(self._plan, limits)
         self._shares: dict[str, Share] = {}
         self._due = [(name, part) for name in self._plan.weights for part in ("mine", "next")]
         self.parts = len(self._due)
@@ -161,4 +164,4 @@ class Upload:
         from keras_private.mpc.program import Program  # numba comes with it: a party listens before it is there
 
         program = Program(self._plan, self._shares)
-        return HeldModel(self.id, digest(self._plan), self._owner, self._plan, program)
+        return HeldModel(self.id, digest(self._plan), self._owner, self._plan, self._room, program)

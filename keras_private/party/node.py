@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from keras_private import config
 from keras_private.config import PARTY_NAMES
 from keras_private.logs import Log
+from keras_private.party.budget import Budget
 from keras_private.party.messages import VERSION, Hello
 from keras_private.party.models import Shelf
 from keras_private.party.network import Network
@@ -22,6 +23,7 @@ class Node:
     """One party: who it is, what it holds, how it reaches the others.
 
     Attributes:
+        memory: what clients may occupy, in bytes: half of `limits.memory_mb`. The other half is for runs.
         closing: set once, when the server stops; every wait ends soon after.
         warm: set when the kernels are compiled; a model is loaded after that only.
     """
@@ -32,6 +34,7 @@ class Node:
     log: Log
     queue: RequestQueue
     shelf: Shelf
+    memory: Budget
     closing: threading.Event = field(default_factory=threading.Event)
     warm: threading.Event = field(default_factory=threading.Event)
     served: int = 0

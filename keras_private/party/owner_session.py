@@ -18,6 +18,7 @@ from keras_private.errors import (
 )
 from keras_private.party.control import Followers
 from keras_private.party.dial import code_of
+from keras_private.party.leader_queue import LeaderQueue, Serving
 from keras_private.party.messages import (
     CONTROL_BYTES,
     Accepted,
@@ -38,7 +39,6 @@ from keras_private.party.messages import (
 from keras_private.party.models import Upload
 from keras_private.party.network import Channel
 from keras_private.party.node import Node
-from keras_private.party.queue import LeaderQueue, Serving
 from keras_private.plan.serialise import MAX_BYTES as MAX_PLAN_BYTES
 
 IDLE_S = 60.0

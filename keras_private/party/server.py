@@ -21,11 +21,13 @@ from keras_private.config import PARTY_NAMES, ClusterConfig
 from keras_private.errors import FrameError, LinkError, RefusedError
 from keras_private.logs import Log, party_log
 from keras_private.net.roles import Role
+from keras_private.party.budget import Budget
 from keras_private.party.certificate import LOOK_S, CertificateWatch
 from keras_private.party.client_session import ClientSession
 from keras_private.party.control import Followers, LeaderLine
 from keras_private.party.entrance import HANDSHAKE_S, Entrance
 from keras_private.party.lane import LANES, FollowerLane, Lane, LeaderLane
+from keras_private.party.leader_queue import LeaderQueue
 from keras_private.party.messages import (
     CONTROL_BYTES,
     REFUSED,
@@ -41,11 +43,10 @@ from keras_private.party.models import HeldModel, Shelf
 from keras_private.party.network import Channel, Network
 from keras_private.party.node import Node
 from keras_private.party.owner_session import OwnerSession
-from keras_private.party.queue import LeaderQueue, Request, RequestQueue
+from keras_private.party.queue import Request, RequestQueue
 
 _EXPIRY_CHECK_S = 1.0
 _STOP_S = 1.0
-_QUEUE_MESSAGES = 16  # the queue's memory, in requests of the largest size
 
 
 class PartyServer:
@@ -69,14 +70,10 @@ class PartyServer:
         warm_up: Callable[[], None] | None = None,
     ) -> None:
         limits = config.limits
-        max_bytes = _QUEUE_MESSAGES * limits.request_bytes
-        queue = (
-            RequestQueue(limits.queue, max_bytes)
-            if index
-            else LeaderQueue(limits.queue, max_bytes, limits.timeout_s, self._discard)
-        )
+        queue = RequestQueue(limits.queue) if index else LeaderQueue(limits.queue, limits.timeout_s, self._discard)
+        memory = Budget(limits.memory_bytes // 2, "MB", 2**20)
         log = log or party_log(PARTY_NAMES[index])
-        self.node = Node(index, config, network, log, queue, Shelf(self._model_changed))
+        self.node = Node(index, config, network, log, queue, Shelf(self._model_changed), memory)
         self._certificate = certificate
         self._warm_up = warm_up or _compile_kernels
         self._entrance = Entrance(self.node, self._attend)

@@ -90,7 +90,7 @@ def test_nothing_is_accepted_that_no_plan_describes() -> None:
 def test_the_shelf() -> None:
     seen: list[Any] = []
     shelf = Shelf(seen.append)
-    alices, bobs = (HeldModel(bytes(16), "d", f"owner:{name}", None, None) for name in ("alice", "bob"))  # type: ignore[arg-type]
+    alices, bobs = (HeldModel(bytes(16), "d", f"owner:{name}", None, None, None) for name in ("alice", "bob"))  # type: ignore[arg-type]
     shelf.put(alices)
     for attempt in (
         lambda: shelf.put(bobs),

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from keras_private.errors import RefusedError
+from keras_private.party.leader_queue import LeaderQueue
 from keras_private.party.messages import FAILED, REFUSED, Hold
-from keras_private.party.queue import LeaderQueue, Request, RequestQueue
+from keras_private.party.queue import Request, RequestQueue
 from keras_private.sharing.share import Share
 
 MODEL, DIGEST = bytes(16), "d" * 64
@@ -23,7 +24,7 @@ class Desk:
     def __init__(self, limit: int = 100, timeout_s: float = 30.0) -> None:
         self.discarded: list[tuple[list[bytes], str, str]] = []
         self.refused: dict[bytes, tuple[str, str]] = {}
-        self.queue = LeaderQueue(limit, 1 << 20, timeout_s, lambda *what: self.discarded.append(what))
+        self.queue = LeaderQueue(limit, timeout_s, lambda *what: self.discarded.append(what))
         self.count = 0
 
     def request(self, rows: int = 1, model: bytes = MODEL, client: str = "client:bob") -> Request:
@@ -50,7 +51,13 @@ class Desk:
     def take(self, max_rows: int = 10) -> list[Request]:
         """What would run next; nothing if nothing would."""
         looked = iter([False])
-        return self.queue.take(max_rows, lambda: next(looked, True))
+        return [piece.request for piece in self.queue.take(lambda: max_rows, lambda: next(looked, True))]
+
+    def finish(self, requests: list[Request]) -> list[Request]:
+        """A run with all their rows went well."""
+        for request in requests:
+            request.done = request.rows
+        return self.queue.finish([request.id for request in requests], served=True)
 
 
 def hold_of(request: Request, **changes: Any) -> Hold:
@@ -65,7 +72,7 @@ def desk() -> Desk:
 
 @pytest.fixture(autouse=True)
 def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("keras_private.party.queue._LOOK_UP_S", 0.01)
+    monkeypatch.setattr("keras_private.party.leader_queue._LOOK_UP_S", 0.01)
 
 
 def test_order_of_arrival_and_rows(desk: Desk) -> None:
@@ -126,42 +133,42 @@ def test_the_budget(desk: Desk) -> None:
     assert desk.queue.wait_progress(serving, 0, 0.0) == (0, False, "")
     batch = desk.take()
     assert batch == requests[3:]
-    desk.queue.finish([request.id for request in batch], served=True)
+    desk.finish(batch)
     assert desk.queue.wait_progress(serving, 0, 0.0) == (2, False, "")
     last = [desk.add(), desk.add()][0]
     assert desk.take() == [last]
-    desk.queue.finish([last.id], served=True)
+    desk.finish([last])
     assert desk.queue.wait_progress(serving, 2, 0.0) == (3, True, "")
     assert not desk.queue.serving
 
 
-def test_full(desk: Desk) -> None:
+def test_full() -> None:
     desk = Desk(limit=2)
-    desk.add(), desk.add()
+    desk.add(client="client:a"), desk.add(client="client:b")
     with pytest.raises(RefusedError, match=r"full \(2 requests"):
-        desk.add()
+        desk.add(client="client:c")
     desk.queue.start_serving(None)
     batch = desk.take()
     with pytest.raises(RefusedError, match="full"):  # those that run still take their place
-        desk.add()
-    desk.queue.finish([request.id for request in batch], served=True)
-    desk.add()
+        desk.add(client="client:c")
+    desk.finish(batch)
+    desk.add(client="client:c")
 
 
-def test_full_of_bytes() -> None:
-    desk = Desk()
-    queue = RequestQueue(100, 1600)  # a row of two words takes 32 bytes
-    with pytest.raises(RefusedError, match="fewer rows"):  # also if nothing waits
-        queue.add(desk.request(rows=51))
-    queue.add(desk.request(rows=50))
-    with pytest.raises(RefusedError, match="no memory"):
-        queue.add(desk.request())
-    with pytest.raises(RefusedError, match="no memory"):
-        queue.check_room(1)
+def test_one_client_cannot_fill_the_queue() -> None:
+    queue, desk = RequestQueue(100), Desk()
+    for _ in range(50):
+        queue.add(desk.request(client="client:greedy"))
+    with pytest.raises(RefusedError, match=r"client:greedy has its share.*50 requests of 100"):
+        queue.add(desk.request(client="client:greedy"))
+    good = [desk.request(client="client:good") for _ in range(25)]
+    for request in good:
+        queue.add(request)
+    with pytest.raises(RefusedError, match="client:good has its share"):
+        queue.add(desk.request(client="client:good"))
+    queue.add(desk.request(client="client:third"))
     queue.refuse_all(FAILED, "gone")
-    queue.check_room(1600)
-    queue.add(desk.request())
-    assert queue.waiting == 1
+    assert queue.places.used == 0
 
 
 def test_an_id_twice(desk: Desk) -> None:
@@ -201,7 +208,7 @@ def test_drop(desk: Desk) -> None:
     assert desk.take() == [runs]
     desk.queue.drop(runs.id)  # too late
     assert runs.id not in desk.refused
-    assert desk.queue.finish([runs.id], served=True) == [runs]
+    assert desk.finish([runs]) == [runs]
     assert desk.queue.waiting == 0
 
 
@@ -250,7 +257,9 @@ def test_serving_ends_with_a_reason(desk: Desk) -> None:
 
 def test_take_wakes_up(desk: Desk) -> None:
     taken: list[list[Request]] = []
-    thread = threading.Thread(target=lambda: taken.append(desk.queue.take(10, lambda: False)))
+    thread = threading.Thread(
+        target=lambda: taken.append([piece.request for piece in desk.queue.take(lambda: 10, lambda: False)])
+    )
     thread.start()
     desk.queue.start_serving(None)
     request = desk.add()
@@ -280,7 +289,7 @@ def test_what_was_discarded_stays_discarded(desk: Desk, late: str) -> None:
 
 
 def test_only_so_much_is_remembered(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("keras_private.party.queue._REMEMBERED", 10)
+    monkeypatch.setattr("keras_private.party.leader_queue._REMEMBERED", 10)
     for number in range(30):
         desk.queue.drop(number.to_bytes(16, "big"))
     assert len(desk.queue._gone) == 10
@@ -304,7 +313,7 @@ def test_a_run_counts_where_it_began(desk: Desk) -> None:
     assert desk.take() == [request]
     desk.queue.stop_serving(first)
     second = desk.queue.start_serving(1)
-    desk.queue.finish([request.id], served=True)
+    desk.finish([request])
     assert desk.queue.wait_progress(second, 0, 0.0) == (0, False, "")
     another = desk.add()
     assert desk.take() == [another]
@@ -318,4 +327,4 @@ def test_what_runs_is_not_discarded(desk: Desk) -> None:
     assert desk.refused.keys() == {waits.id}
     assert [ids for ids, _, _ in desk.discarded] == [[waits.id]]
     assert desk.queue.ids_of_other_models(b"") == []
-    assert desk.queue.finish([runs.id], served=True) == [runs]
+    assert desk.finish([runs]) == [runs]

@@ -1,0 +1,326 @@
+"""The leader's queue: which party holds what, whether the model is being served, and what runs next.
+
+See `queue` for how the three queues work together, and `turns` for who comes first.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from keras_private.config import PARTY_NAMES
+from keras_private.errors import RefusedError
+from keras_private.party.messages import FAILED, REFUSED, Hold
+from keras_private.party.queue import Piece, Request, RequestQueue
+from keras_private.party.turns import Turns
+
+FOLLOWERS = (1, 2)
+MAX_REQUESTS = 2048  # of one run: their ids must fit into one announcement
+IMPATIENT_S = 2.0  # how long a request may be held by some parties only while a queue is crowded
+_LOOK_UP_S = 60.0
+_REMEMBERED = 4096  # discarded ids
+
+Discarder = Callable[[list[bytes], str, str], None]
+"""Tells the followers (request ids, code, text) and is called without any lock held."""
+
+
+@dataclass(slots=True, eq=False)
+class Serving:
+    """One owner's serving, from start to end. Whoever began it holds it, and so can end no other."""
+
+    budget: int | None
+    """Requests that may still be taken; None: any number."""
+    claimed: int = 0
+    """Of the budget, by runs that have not ended."""
+    served: int = 0
+    over: bool = False
+    because: str = ""
+    code: str = REFUSED
+    since: float = field(default_factory=time.monotonic)
+
+
+class LeaderQueue(RequestQueue):
+    """The leader's queue: knows which party holds what, and whether the model is being served.
+
+    Args:
+        discard: called with what the followers must forget.
+    """
+
+    def __init__(self, limit: int, timeout_s: float, discard: Discarder) -> None:
+        super().__init__(limit)
+        self._timeout = timeout_s
+        self._discard = discard
+        self._turns = Turns()
+        self._holds: dict[bytes, dict[int, tuple[Hold, float]]] = {}
+        self._gone: dict[bytes, tuple[str, str]] = {}  # discarded lately: a follower may hear of them only now
+        self._running: dict[bytes, Serving] = {}  # under which serving each run began
+        self._doomed: dict[bytes, tuple[str, str]] = {}  # discarded in the middle of a run: it is their last
+        self._serving: Serving | None = None
+        self._over = threading.Condition(self._lock)  # serving has ended
+        self._lanes_up = 0
+        self._lane_down_since = 0.0
+
+    # What the parties hold
+
+    def add(self, request: Request) -> None:
+        super().add(request)
+        self._judge(request.id)
+
+    def hold(self, index: int, hold: Hold) -> None:
+        """Follower `index` holds its package of a request."""
+        with self._lock:
+            self._holds.setdefault(hold.request, {})[index] = (hold, time.monotonic())
+        self._judge(hold.request)
+
+    def drop(self, id_: bytes) -> None:
+        """A client took a request back, at any of the parties."""
+        # If its last rows run already, it is too late: they run to their end, and the answer goes nowhere.
+        self.discard([id_], REFUSED, "the client took the request back")
+
+    def forget_party(self, index: int, text: str) -> None:
+        """A follower is gone and everything it held with it."""
+        with self._lock:
+            lost = [id_ for id_, holds in self._holds.items() if index in holds and id_ not in self._running]
+            lost += [id_ for id_ in self._requests if id_ not in self._running and id_ not in lost]
+            removed = self._forget(lost, FAILED, text)
+        self._tell(lost, removed, FAILED, text)
+
+    def ids_of_other_models(self, model: bytes) -> list[bytes]:
+        with self._lock:
+            return [id_ for id_ in super().ids_of_other_models(model) if id_ not in self._running]
+
+    def discard(self, ids: list[bytes], code: str, text: str) -> None:
+        """None of these will run, except for the rows that do already: tell our clients, and the followers."""
+        with self._lock:
+            self._doomed.update((id_, (code, text)) for id_ in ids if id_ in self._running)
+            ids = [id_ for id_ in ids if id_ not in self._running]
+            removed = self._forget(ids, code, text)
+        self._tell(ids, removed, code, text)
+
+    def _forget(self, ids: list[bytes], code: str, text: str) -> list[Request]:
+        """Remove and mark, under the lock under which they were found not to run: no lane can take them between."""
+        for id_ in ids:
+            self._holds.pop(id_, None)
+            self._gone[id_] = (code, text)
+        while len(self._gone) > _REMEMBERED:
+            del self._gone[next(iter(self._gone))]
+        return self._pick(ids)
+
+    def _tell(self, ids: list[bytes], removed: list[Request], code: str, text: str) -> None:
+        for request in removed:
+            request.refuse(request.id, code, text)
+        if ids:
+            self._discard(ids, code, text)
+
+    def _judge(self, id_: bytes) -> None:
+        """Wake the lanes if a request can run now; discard it if it never will."""
+        with self._lock:
+            request, holds = self._requests.get(id_), self._holds.get(id_, {})
+            code, text = self._gone.get(id_, (FAILED, ""))
+            if request is not None and not text:
+                found = (_contradiction(request, index, hold) for index, (hold, _) in holds.items())
+                text = next(filter(None, found), "")
+                if not text and self._complete(id_):
+                    self.changed.notify_all()
+        if text:
+            self.discard([id_], code, text)
+
+    # Serving
+
+    @property
+    def current(self) -> Serving | None:
+        """The serving that goes on now."""
+        return self._serving
+
+    @property
+    def serving(self) -> bool:
+        """Whether runs may begin."""
+        return self._serving is not None
+
+    def start_serving(self, total: int | None) -> Serving:
+        """Let runs happen: `total` requests, or any number. The result is what ends this serving, and no other.
+
+        Raises:
+            RefusedError: serving goes on already.
+        """
+        with self._lock:
+            if self._serving is not None:
+                raise RefusedError("the model is being served already")
+            self._serving = Serving(total)
+            self.changed.notify_all()
+            return self._serving
+
+    def stop_serving(self, serving: Serving | None, because: str = "", code: str = REFUSED) -> bool:
+        """Let no further run begin under this serving; requests that wait go on waiting.
+
+        Args:
+            because: what went wrong, if anything did.
+            code: under which the owner is told.
+
+        Returns:
+            whether it was going on until now.
+        """
+        with self._lock:
+            if serving is None or self._serving is not serving:
+                return False
+            self._serving, serving.over, serving.because, serving.code = None, True, because, code
+            self._settled.notify_all()
+            self._over.notify_all()
+            return True
+
+    def wait_progress(
+        self, serving: Serving, served: int, timeout: float, gather: float = 0.0
+    ) -> tuple[int, bool, str]:
+        """Wait until more than `served` requests were served, or this serving has ended.
+
+        Args:
+            gather: seconds to wait on for more of them, so that who follows is not told of every single one.
+
+        Returns:
+            how many were served, whether serving has ended, and what went wrong if something did.
+        """
+        with self._lock:
+            self._settled.wait_for(lambda: serving.served > served or serving.over, timeout)
+            self._over.wait_for(lambda: serving.over, gather)
+            return serving.served, serving.over, serving.because
+
+    def lane_is(self, up: bool) -> None:
+        """A lane came up or went down."""
+        with self._lock:
+            self._lanes_up += 1 if up else -1
+            self._lane_down_since = time.monotonic()
+
+    def take(self, max_rows: Callable[[], int], stop: Callable[[], bool]) -> list[Piece]:
+        """Wait for the next run: rows of requests that all three parties hold, `max_rows()` of them at most.
+
+        The requests stay in the queue, marked as running, until `finish`. Empty: `stop()` became true (notify
+        `changed` then).
+        """
+        with self._lock:
+            while not stop():
+                serving = self._serving
+                if serving and (run := self._next_run(serving, max_rows())):
+                    self._running.update((piece.request.id, serving) for piece in run)
+                    serving.claimed += len(run)
+                    return run
+                self.changed.wait(_LOOK_UP_S)
+            return []
+
+    def finish(self, ids: list[bytes], *, served: bool, seconds: float = 0.0, rows: int = 0) -> list[Request]:
+        """A run has ended. Remove those of its requests that have come to their end; return those that still wait for
+        their answer.
+
+        Args:
+            served: whether it went well; if not, all of them have come to their end.
+            seconds, rows: what it took and how large it was, if it went well.
+        """
+        doomed: list[tuple[bytes, tuple[str, str]]] = []
+        with self._lock:
+            if seconds:
+                self._turns.pace.note(rows, seconds)
+            over = []
+            for id_ in ids:
+                serving, request, fate = (
+                    self._running.pop(id_, None),  # perhaps an earlier one: it does not count in this one
+                    self._requests.get(id_),
+                    self._doomed.pop(id_, None),
+                )
+                if served and request is not None and not request.over:  # another run goes on with it
+                    if serving:
+                        serving.claimed -= 1
+                    if fate:
+                        doomed.append((id_, fate))
+                    continue
+                self._holds.pop(id_, None)
+                over.append(id_)
+                if serving:
+                    self._count(serving, served=served)
+            self.changed.notify_all()
+            self._settled.notify_all()
+            picked = self._pick(over)
+        for id_, (code, text) in doomed:
+            self.discard([id_], code, text)
+        return picked
+
+    def _count(self, serving: Serving, *, served: bool) -> None:
+        serving.claimed -= 1
+        if served:
+            serving.served += 1
+            if serving.budget is not None:
+                serving.budget -= 1
+                if serving.budget <= 0:
+                    self.stop_serving(serving)
+
+    def _next_run(self, serving: Serving, max_rows: int) -> list[Piece]:
+        allowed = len(self._requests) if serving.budget is None else serving.budget - serving.claimed
+        if allowed <= 0:
+            return []
+        waiting: dict[str, list[Request]] = {}
+        model = None
+        for request in self._requests.values():
+            if request.id in self._running or not self._complete(request.id):
+                continue
+            model = model or request.model
+            if request.model == model:
+                waiting.setdefault(request.client, []).append(request)
+        return self._turns.choose(waiting, max_rows, min(allowed, MAX_REQUESTS)) if waiting else []
+
+    def _complete(self, id_: bytes) -> bool:
+        return len(self._holds.get(id_, ())) == len(FOLLOWERS)
+
+    def expire(self) -> None:
+        """Discard what has been unable to run for too long.
+
+        What all three hold may wait as long as the model is not being served. What only some hold takes up places at
+        them for nothing: when a party's places get scarce, it has to go soon.
+        """
+        now = time.monotonic()
+        late: dict[str, list[bytes]] = {}
+        with self._lock:
+            serving, crowded = self._serving, self._crowded()
+            since = self._lane_down_since if self._lanes_up == 0 else 0.0
+            for id_ in {*self._requests, *self._holds} - self._running.keys():
+                request, holds = self._requests.get(id_), self._holds.get(id_, {})
+                first = min([request.arrived] if request else [at for _, at in holds.values()])
+                holders = [*([0] if request else []), *holds]
+                missing = [name for index, name in enumerate(PARTY_NAMES) if index not in holders]
+                if missing and crowded.intersection(holders) and now - first >= IMPATIENT_S:
+                    text = f"{' and '.join(missing)} did not receive it within {IMPATIENT_S:g} s, and places are scarce"
+                elif not serving or now - max(first, serving.since, since) < self._timeout:
+                    continue
+                elif missing:
+                    text = f"{' and '.join(missing)} did not receive the request within {self._timeout:g} s"
+                elif self._lanes_up:
+                    continue
+                else:
+                    text = f"the three parties were not connected with each other for {self._timeout:g} s"
+                late.setdefault(text, []).append(id_)
+            removed = {text: self._forget(ids, FAILED, text) for text, ids in late.items()}
+        for text, ids in late.items():
+            self._tell(ids, removed[text], FAILED, text)
+
+    def _crowded(self) -> set[int]:
+        """The parties whose places are more than half taken, as far as the leader knows."""
+        held = [0] * len(PARTY_NAMES)
+        for holds in self._holds.values():
+            for index in holds:
+                held[index] += 1
+        crowded = {index for index, count in enumerate(held) if 2 * count > self.places.total}
+        return crowded | {0} if self.places.crowded else crowded
+
+
+def _contradiction(request: Request, index: int, hold: Hold) -> str:
+    """Why a request cannot run although follower `index` holds it, or nothing."""
+    name = PARTY_NAMES[index]
+    if (request.client, request.rows) != (hold.client, hold.rows):
+        return f"server0 and {name} were sent different requests under one id; send the same one to all three"
+    if request.digest != hold.digest:
+        return (
+            f"no run: the parties hold different plans, server0 {request.digest} and {name} {hold.digest}; "
+            "the owner must share the model again"
+        )
+    if request.model != hold.model:
+        return f"no run: server0 and {name} hold shares of different uploads of the plan; the owner must share it again"
+    return ""

@@ -1,0 +1,96 @@
+"""What a run takes of a party's memory, as a function of its rows: an estimate from above, held against measurements.
+
+Theory of operation. While an op runs, a party holds the tensors that a later op still reads, the op's own operands
+and its output, each as two summands of 8 bytes a value; and what the op's protocol needs beside them. That is counted
+here per value of the op's output, from the protocols as they are written: arrays of words (masks, messages to and
+from two peers) and planes of bits, of which a comparison needs a few for every bit of its window. Everything grows in
+proportion to the rows, so one row says it all. The weights are counted where they are loaded (`limits.model_mb`).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from keras_private.config import Limits
+from keras_private.errors import PlanError
+from keras_private.plan.cost import INTERACTIVE, difference_bits, product_bits, window
+from keras_private.plan.ops import PRODUCTS
+from keras_private.plan.plan import Op, Plan
+
+_SHARE = 16  # bytes of a value: two summands
+_RESHARE = 48  # the product, the masked summand, two masks, what comes from two peers
+_TRUNCATION = 48
+_SELECT = 88  # the two transfers: masks, messages, the half, the results
+_LOCAL = 8  # one summand is made while the other is kept: some ops make a copy in between
+
+
+class Room(NamedTuple):
+    """Rows for which a party has memory."""
+
+    run_rows: int
+    """Of one run; a larger query takes several."""
+    query_rows: int
+    """Of one query."""
+
+
+def row_bytes(plan: Plan) -> int:
+    """Bytes that a run of an executable plan takes for each of its rows, its input and output included."""
+    last_use = {name: position for position, op in enumerate(plan.ops) for name in op.inputs}
+    sizes = {name: math.prod(tensor.shape) for name, tensor in plan.tensors.items()}
+    live = {plan.input}
+    peak = _SHARE * sizes[plan.input]
+    for position, op in enumerate(plan.ops):
+        live.add(op.output)
+        peak = max(peak, _SHARE * sum(sizes[name] for name in live) + _working_bytes(op, plan, sizes[op.output]))
+        live -= {name for name in op.inputs if last_use[name] == position and name != plan.output}
+    return peak + 2 * _SHARE * sizes[plan.output]  # refreshed, and encoded for the clients
+
+
+def room(plan: Plan, limits: Limits) -> Room:
+    """How many rows fit into `limits.memory_mb`: half of it is for runs, half for what clients send and are sent.
+
+    Raises:
+        PlanError: not even one row fits.
+    """
+    each = row_bytes(plan)
+    # A query's shares, and the message that they were in; of its half, a client that is alone may take half.
+    words = math.prod(plan.input_shape) + math.prod(plan.output_shape)
+    asked = _SHARE * words + 8 * math.prod(plan.input_shape)
+    run_rows = min(limits.max_batch, limits.memory_bytes // 2 // each)
+    query_rows = min(limits.max_batch, limits.memory_bytes // 4 // asked)
+    if min(run_rows, query_rows) < 1:
+        needed = -(-max(2 * each, 4 * asked) // 2**20)
+        raise PlanError(
+            f"not even one row of this model fits into a party's memory: limits.memory_mb is {limits.memory_mb}, "
+            f"it takes {needed} in cluster.yaml of all three parties"
+        )
+    return Room(run_rows, query_rows)
+
+
+def _working_bytes(op: Op, plan: Plan, count: int) -> int:
+    """What an op takes beside its operands and its output."""
+    if op.kind not in INTERACTIVE:
+        return _LOCAL * count
+    bits = plan.tensors[op.inputs[0]].bits
+    drop = int(op.attrs.get("truncate", op.attrs.get("bits", 0) if op.kind == "truncate" else 0) or 0)
+    if op.kind in PRODUCTS:
+        factors = 16 * count if op.kind == "mul" else 0
+        if op.attrs.get("relu"):
+            return _RESHARE * count + factors + _relu(count, product_bits(op), drop)
+        return (_RESHARE + (_SHARE + _TRUNCATION if drop else 0)) * count + factors
+    if op.kind == "truncate":
+        return _TRUNCATION * count
+    if op.kind == "relu":
+        return _relu(count, bits, drop)
+    # A tournament: all candidates, half of them twice (stacked), their differences and the maxima.
+    places = int(math.prod(op.attrs["pool"]))
+    compared = max(1, places // 2) * count
+    return 2 * _SHARE * places * count + _SHARE * 2 * compared + _relu(compared, difference_bits(op, plan), 0)
+
+
+def _relu(count: int, bits: int | None, drop: int) -> int:
+    seen = window(bits, drop, count)
+    # Planes: the window's bits, what is dealt and its masks, and the exchanged pairs of bits: sent, got, two masks.
+    planes = seen.size * seen.groups + 1 + 2 * seen.dealt + 4 * (2 * seen.groups)
+    return planes * -(-count // 64) * 8 + (_SELECT + _SHARE) * count + (_TRUNCATION + _SHARE if drop else 0) * count
