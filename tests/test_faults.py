@@ -327,7 +327,7 @@ def test_an_id_twice(trio: Any, tiny: Any) -> None:
 
 
 def test_the_queue_is_full(make_trio: Any, tiny: Any, until: Any) -> None:
-    trio = make_trio(queue=3)
+    trio = make_trio(queue=6)  # of which one client gets half
     model = tiny.upload(trio)
     with TFEWorker() as client:
         client.connect_to_model(tiny.input_shape, tiny.output_shape, trio)
@@ -335,7 +335,7 @@ def test_the_queue_is_full(make_trio: Any, tiny: Any, until: Any) -> None:
         for data in batches:
             client.query_model_async(data)
         until(lambda: trio.waiting() == [3, 3, 3], "three wait")
-        with pytest.raises(RefusedError, match=r"the queue is full \(3 requests wait already\); try again later"):
+        with pytest.raises(RefusedError, match=r"client:client has its share of the queue already \(3 requests of 6"):
             client.query_model(tiny.batch(1))
         model.serve(3)
         for data in batches:  # those that were there before are not disturbed

@@ -194,6 +194,7 @@ class Lane:
         link.stats.reset()
         link.phase = "running a query"
         shares, rows = [piece.share for piece in pieces], sum(piece.rows for piece in pieces)
+        self._node.run_bytes = max(self._node.run_bytes, rows * model.room.row_bytes)
         try:
             computing = model.program.protocol(party, _join(shares))
             output, honest = party.run(together(computing, compare_copies(shares)))

@@ -38,6 +38,8 @@ class Node:
     closing: threading.Event = field(default_factory=threading.Event)
     warm: threading.Event = field(default_factory=threading.Event)
     served: int = 0
+    run_bytes: int = 0
+    """The most that a run has taken since `take_memory_peak`, by estimate."""
 
     @property
     def name(self) -> str:
@@ -46,6 +48,11 @@ class Node:
     @property
     def timeout(self) -> float:
         return self.config.limits.timeout_s
+
+    def take_memory_peak(self) -> int:
+        """The most bytes that clients and runs took since the last call."""
+        runs, self.run_bytes = self.run_bytes, 0
+        return runs + self.memory.take_peak()
 
     def hello(self, purpose: str, lane: int = 0, epoch: bytes | None = None) -> Hello:
         return Hello(purpose, VERSION, self.config.cluster, lane, epoch)

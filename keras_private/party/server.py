@@ -26,6 +26,7 @@ from keras_private.party.certificate import LOOK_S, CertificateWatch
 from keras_private.party.client_session import ClientSession
 from keras_private.party.control import Followers, LeaderLine
 from keras_private.party.entrance import HANDSHAKE_S, Entrance
+from keras_private.party.heap import HeapWatch
 from keras_private.party.lane import LANES, FollowerLane, Lane, LeaderLane
 from keras_private.party.leader_queue import LeaderQueue
 from keras_private.party.messages import (
@@ -103,8 +104,7 @@ class PartyServer:
         self._spawn("warm-up", self._warm)
         if self._certificate:
             self._spawn("certificate", self._watch, self._certificate)
-        if self._followers:
-            self._spawn("expiry", self._expire)
+        self._spawn("upkeep", self._keep_up)
         for lane in self._lanes:
             lane.start()
         if self._leader:
@@ -129,7 +129,7 @@ class PartyServer:
             self._leader.join(_STOP_S)
         self._entrance.join()
         for thread in self._threads:
-            if thread.name.endswith("expiry"):
+            if thread.name.endswith("upkeep"):
                 thread.join(_STOP_S)
         self.node.log.info("stopped")
 
@@ -165,11 +165,14 @@ class PartyServer:
             self.node.log.error("warm-up failed", exc_info=error)
         self.node.warm.set()
 
-    def _expire(self) -> None:
-        queue = self.node.queue
-        pause = min(_EXPIRY_CHECK_S, self.node.timeout / 4)
-        while isinstance(queue, LeaderQueue) and not self.node.closing.wait(pause):
-            queue.expire()
+    def _keep_up(self) -> None:
+        node, queue = self.node, self.node.queue
+        pause = min(_EXPIRY_CHECK_S, node.timeout / 4)
+        heap = HeapWatch(node.take_memory_peak, lambda: node.memory.used)
+        while not node.closing.wait(pause):
+            heap.look()
+            if isinstance(queue, LeaderQueue):
+                queue.expire()
 
     def _watch(self, certificate: CertificateWatch) -> None:
         while True:

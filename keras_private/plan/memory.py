@@ -32,6 +32,8 @@ class Room(NamedTuple):
     """Of one run; a larger query takes several."""
     query_rows: int
     """Of one query."""
+    row_bytes: int
+    """What a run takes for each of its rows."""
 
 
 def row_bytes(plan: Plan) -> int:
@@ -65,7 +67,7 @@ def room(plan: Plan, limits: Limits) -> Room:
             f"not even one row of this model fits into a party's memory: limits.memory_mb is {limits.memory_mb}, "
             f"it takes {needed} in cluster.yaml of all three parties"
         )
-    return Room(run_rows, query_rows)
+    return Room(run_rows, query_rows, each)
 
 
 def _working_bytes(op: Op, plan: Plan, count: int) -> int:
@@ -83,10 +85,12 @@ def _working_bytes(op: Op, plan: Plan, count: int) -> int:
         return _TRUNCATION * count
     if op.kind == "relu":
         return _relu(count, bits, drop)
-    # A tournament: all candidates, half of them twice (stacked), their differences and the maxima.
+    # A tournament whose levels all live at once: the candidates, at every level what is compared, and the comparisons.
     places = int(math.prod(op.attrs["pool"]))
-    compared = max(1, places // 2) * count
-    return 2 * _SHARE * places * count + _SHARE * 2 * compared + _relu(compared, difference_bits(op, plan), 0)
+    compared = (places - 1) * count
+    words = _SHARE * (places * count + 4 * compared)
+    final = _relu(count, bits, 0) if op.attrs["relu"] else 0
+    return words + (_relu(compared, difference_bits(op, plan), 0) if compared else 0) + final
 
 
 def _relu(count: int, bits: int | None, drop: int) -> int:
