@@ -80,8 +80,8 @@ def serve(config: Path, model_file: Path, num_requests: int | None) -> None:
         with model.share(cluster, input_range=(0.0, 1.0)):
             how_many = "until Ctrl-C" if num_requests is None else f"{num_requests} queries"
             say(f"Ready, serving {how_many}. Ask with: python client.py")
-            model.serve(num_requests=num_requests)
-            say("All queries served.")
+            served = model.serve(num_requests=num_requests)  # Ctrl-C ends it, too
+            say("All queries served." if served == num_requests else f"{served} queries served.")
     say("Stopped; nothing is left running.")
 
 

@@ -6,21 +6,27 @@ model is kept here, outside of it, and disappears with it: Keras tracks and save
 
 from __future__ import annotations
 
+import hashlib
 import math
+import sys
 import threading
+import warnings
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from keras_private.errors import ConfigError, InputError, StateError
 from keras_private.extras import require
 from keras_private.lowering import AT_THE_CLIENT, draft_of
+from keras_private.net.frames import as_bytes
 from keras_private.owner import OwnedModel
 from keras_private.plan import summary as table
 from keras_private.plan.optimise import optimise
 from keras_private.plan.plan import Plan
-from keras_private.progress import progress_bar
+from keras_private.progress import serving_bar
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +35,15 @@ class _Shared:
 
     owned: OwnedModel
     plan: Plan
+    fingerprint: bytes
 
 
 _shared: weakref.WeakKeyDictionary[Any, _Shared] = weakref.WeakKeyDictionary()
 _lock = threading.Lock()
+_STALE = (
+    "the model's weights have changed since model.share(cluster); the parties go on serving those that were shared. "
+    "Share the model again to serve the new ones."
+)
 
 
 class KerasHook:
@@ -96,18 +107,26 @@ def share(
         raise ConfigError(f"share() takes a TFECluster, not {type(cluster).__name__}")
     if not cluster.started:
         raise StateError("the cluster is not running: call cluster.start() before model.share(cluster)")
-    precision = config.precision_fractional
+    precision, fingerprint = config.precision_fractional, _fingerprint(self)
     recorded = draft_of(self, input_range, precision=precision, final_activation=final_activation)
     draft = optimise(recorded, precision=precision)
     stop(self)
     owned = OwnedModel.upload(cluster, draft.plan, draft.values)
     with _lock:
-        _shared[self] = _Shared(owned, draft.plan)
+        _shared[self] = _Shared(owned, draft.plan, fingerprint)
     return self
 
 
-def serve(self: Any, num_requests: int | None = None) -> int:
-    """Answer queries until `num_requests` were served; None: until Ctrl-C. Shows a progress bar.
+def serve(self: Any, num_requests: int | None = None, verbose: int = 1, reshare: bool = True) -> int:
+    """Answer queries until `num_requests` were served; None: until Ctrl-C. Ctrl-C ends it either way.
+
+    What was shared is served. If the weights changed since (`fit`, `set_weights`), a warning says so.
+
+    Args:
+        num_requests: how many; None: without end.
+        verbose: 1: a progress bar, and a line when queries cannot be run, for instance because a party is away. 0: no
+            bar, and such a line goes to the logger `keras_private`.
+        reshare: if a party was restarted and holds no model any more, share the model again, as it was, and go on.
 
     Returns:
         How many were served.
@@ -115,11 +134,18 @@ def serve(self: Any, num_requests: int | None = None) -> int:
     Raises:
         StateError: the model has not been shared.
         InputError: num_requests is not a whole number of 1 or more.
+        ClusterError: as `OwnedModel.serve`.
     """
     total = _count(num_requests)
     shared = _shared_of(self, "serve()")
-    with progress_bar(total) as show:
-        return shared.owned.serve(total, show)
+    if shared.fingerprint != _fingerprint(self):
+        caller = sys._getframe(1)  # warn_explicit: told every time, not once for a line of the program
+        warnings.warn_explicit(_STALE, UserWarning, caller.f_code.co_filename, caller.f_lineno)
+    with serving_bar(total, quiet=not verbose) as bar:
+        try:
+            return shared.owned.serve(total, bar.show, reshare=reshare, on_trouble=bar.trouble)
+        except KeyboardInterrupt:
+            return shared.owned.served
 
 
 def stop(self: Any) -> None:
@@ -173,6 +199,16 @@ def _shared_of(model: Any, what: str) -> _Shared:
     if shared is None:
         raise StateError(f"the model is not shared: call model.share(cluster) before {what}")
     return shared
+
+
+def _fingerprint(model: Any) -> bytes:
+    """A hash of all the model's weights, those of models within it included."""
+    found = hashlib.blake2b(digest_size=16)
+    for weight in model.weights:
+        array = np.ascontiguousarray(weight.numpy())
+        found.update(f"{array.dtype} {array.shape} ".encode())
+        found.update(as_bytes(array))
+    return found.digest()
 
 
 def _count(number: Any) -> int | None:

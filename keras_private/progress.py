@@ -7,8 +7,9 @@ same: what cannot be written is dropped.
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -27,22 +28,44 @@ class _Screen:
         return getattr(sys.stderr, name)
 
 
-@contextlib.contextmanager
-def progress_bar(total: int | None) -> Iterator[Callable[[int], None]]:
-    """Show how many requests were served while the block runs.
+class ServingBar:
+    """How many requests were served, and a line above for whatever keeps serving from going on.
 
     Args:
-        total: how many there will be; None: no end is known.
+        bar: a `tqdm`.
+        quiet: no bar is drawn, and what would be a line goes to the log of this process (logger `keras_private`).
+    """
 
-    Returns:
-        What to call with the number served so far.
+    def __init__(self, bar: Any, screen: _Screen, *, quiet: bool) -> None:
+        self._bar = bar
+        self._screen = screen
+        self._quiet = quiet
+
+    def show(self, served: int) -> None:
+        """So many were served so far."""
+        self._bar.update(served - self._bar.n)
+
+    def trouble(self, text: str) -> None:
+        """No query can be run, for this reason; empty: that is over."""
+        line = f"serving is held up: {text}" if text else "serving goes on"
+        if self._quiet:
+            with contextlib.suppress(OSError, ValueError):  # logging itself writes to standard error in the end
+                logging.getLogger("keras_private").warning(line)
+        else:
+            self._bar.write(line, file=self._screen)
+
+
+@contextlib.contextmanager
+def serving_bar(total: int | None, *, quiet: bool = False) -> Iterator[ServingBar]:
+    """Show on standard error how serving goes on while the block runs.
+
+    Args:
+        total: how many requests there will be; None: no end is known.
+        quiet: see `ServingBar`.
     """
     from tqdm import tqdm
 
     shape = "served {n_fmt} of {total_fmt} |{bar}| {elapsed}" if total else "served {n_fmt}, {elapsed}"
-    with tqdm(total=total, bar_format=shape, file=_Screen()) as bar:
-
-        def show(served: int) -> None:
-            bar.update(served - bar.n)
-
-        yield show
+    screen = _Screen()
+    with tqdm(total=total, bar_format=shape, file=screen, disable=quiet) as bar:
+        yield ServingBar(bar, screen, quiet=quiet)

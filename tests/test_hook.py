@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
+import signal
 import threading
+import warnings
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -156,6 +159,91 @@ def test_ctrl_c_while_stopping_can_be_repeated(
     model.stop()
     with TFEWorker() as client, pytest.raises(RefusedError):
         client.connect_to_model((1, 4), (1, 3), cluster)
+
+
+@contextlib.contextmanager
+def ctrl_c_after(condition: Callable[[], Any], until: Any) -> Iterator[None]:
+    """Send this thread SIGINT, as Ctrl-C in a terminal or "interrupt" in a notebook does, once something is so."""
+    here = threading.get_ident()
+
+    def press() -> None:
+        until(condition, "it is time for Ctrl-C")
+        signal.pthread_kill(here, signal.SIGINT)
+
+    thread = threading.Thread(target=press)
+    thread.start()
+    yield
+    thread.join()
+
+
+@pytest.mark.parametrize("num_requests", [None, 5])
+def test_ctrl_c_ends_serving(keras: Any, cluster: TFECluster, until: Any, num_requests: Any) -> None:
+    model = functional(keras).share(cluster)
+    owned = hook_module._shared[model].owned
+    with TFEWorker() as client:
+        client.connect_to_model((1, 4), (1, 3), cluster)
+        for _ in range(2):  # the second Ctrl-C does the same, and nothing of the first is left
+            client.query_model_async(X)
+            owned.served = 0
+            with ctrl_c_after(lambda: owned.served == 1, until):
+                assert model.serve(num_requests) == 1
+            np.testing.assert_allclose(client.query_model_join(), np.asarray(model(X)), atol=1e-3)
+        client.query_model_async(X)
+        assert model.serve(1) == 1
+        client.query_model_join()
+    model.stop()
+    with TFEWorker() as client, pytest.raises(RefusedError):
+        client.connect_to_model((1, 4), (1, 3), cluster)
+
+
+def test_quiet(keras: Any, cluster: TFECluster, capsys: pytest.CaptureFixture[str]) -> None:
+    with functional(keras).share(cluster) as model, TFEWorker() as client:
+        client.connect_to_model((1, 4), (1, 3), cluster)
+        client.query_model_async(X)
+        capsys.readouterr()
+        assert model.serve(1, verbose=0) == 1
+        client.query_model_join()
+    assert capsys.readouterr() == ("", "")
+
+
+def nested(keras: Any) -> Any:
+    x = keras.Input((4,))
+    inner = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4), keras.layers.BatchNormalization()])
+    return keras.Model(x, keras.layers.Dense(3)(inner(x)))
+
+
+def change_inner(model: Any) -> None:
+    (inner,) = [layer for layer in model.layers if layer.weights and hasattr(layer, "layers")]
+    weights = inner.get_weights()
+    weights[-1] = weights[-1] + 0.5  # a moving variance
+    inner.set_weights(weights)
+
+
+def fit(model: Any) -> None:
+    model.compile("sgd", "mse")
+    model.fit(X, np.ones((2, 3)), epochs=1, verbose=0)
+
+
+@pytest.mark.parametrize("change", [change_inner, fit])
+def test_weights_that_changed_since_they_were_shared(keras: Any, cluster: TFECluster, change: Any) -> None:
+    """What was shared is served, and the owner is warned, every time; not after sharing again."""
+    model = nested(keras)
+    model.share(cluster)
+    before = np.asarray(model(X))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_allclose(predict(model, cluster), before, atol=1e-3)  # calling it changes nothing
+    change(model)
+    assert np.abs(np.asarray(model(X)) - before).max() > 0.01
+    for _ in range(2):
+        with pytest.warns(UserWarning, match=r"weights have changed since model\.share") as caught:
+            np.testing.assert_allclose(predict(model, cluster), before, atol=1e-3)
+        assert caught[0].filename == __file__
+    model.share(cluster)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        np.testing.assert_allclose(predict(model, cluster), np.asarray(model(X)), atol=1e-3)
+    model.stop()
 
 
 def test_sharing_again_replaces(keras: Any, cluster: TFECluster) -> None:

@@ -11,13 +11,14 @@ from typing import TextIO
 
 import pytest
 
-from keras_private.progress import progress_bar
+from keras_private.progress import serving_bar
 
 
 def count(total: int | None = 3) -> None:
-    with progress_bar(total) as show:
+    with serving_bar(total) as bar:
+        bar.trouble("server1 is away")
         for served in range(1, 4):
-            show(served)
+            bar.show(served)
 
 
 @pytest.mark.parametrize(("total", "last"), [(3, "served 3 of 3 |"), (None, "served 3, ")])
@@ -60,3 +61,24 @@ def test_it_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     closed.close()
     monkeypatch.setattr(sys, "stderr", closed)
     count()
+
+
+def test_lines_above_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", screen)
+    with serving_bar(None) as bar:
+        bar.trouble("server1 is away")
+        bar.trouble("")
+    lines = [line.rpartition("\r")[2] for line in screen.getvalue().split("\n")]
+    assert lines[:2] == ["serving is held up: server1 is away", "serving goes on"]
+
+
+def test_quiet(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", screen)
+    with serving_bar(3, quiet=True) as bar:
+        bar.show(1)
+        bar.trouble("server1 is away")
+        bar.show(3)
+    assert screen.getvalue() == ""
+    assert caplog.messages == ["serving is held up: server1 is away"]
