@@ -27,6 +27,7 @@ from keras_private.plan import attributes as at
 from keras_private.plan.plan import Op, Shape, Tensor, Weight
 
 MAX_ELEMENTS = 1 << 28  # of one tensor or weight
+MAX_PLACES = 1 << 18  # of a maximum's window
 MAX_FRAC = 62
 CONTRACT_BITS = 62  # every value before its truncation is smaller than 2^62 in magnitude
 LINEAR = frozenset({"matmul", "conv2d", "depthwise_conv2d"})
@@ -169,7 +170,12 @@ def _pool(op: Op, xs: Sequence[Shape], ws: Sequence[Shape]) -> Shape:
     pool, pads = op.attrs["pool"], op.attrs["pads"]
     if op.kind == "max_pool2d" and (max(pads[:2]) >= pool[0] or max(pads[2:]) >= pool[1]):
         raise PlanError(f"{describe(op)}: padding {pads} must be smaller than the pool {pool}")
-    return _windows(op, height, width, channels, pool, (1, 1), xs[0])
+    shape = _windows(op, height, width, channels, pool, (1, 1), xs[0])
+    if op.kind == "max_pool2d" and math.prod(pool) > MAX_PLACES:  # parties lay out a copy of the output for each place
+        raise PlanError(f"{describe(op)}: a pool of {pool} has more than {MAX_PLACES} places")
+    if math.prod(pool) * math.prod(shape) > MAX_ELEMENTS:
+        raise PlanError(f"{describe(op)}: all windows of {pool} together hold more than {MAX_ELEMENTS} values")
+    return shape
 
 
 def _reshape(op: Op, xs: Sequence[Shape], ws: Sequence[Shape]) -> Shape:

@@ -89,6 +89,22 @@ def test_limits() -> None:
         infer(op("pad", paddings=((0, MAX_ELEMENTS),)), [X], [], 16)
 
 
+@pytest.mark.parametrize(
+    ("kind", "size", "pool", "reason"),
+    [
+        ("max_pool2d", 2, 1 << 19, "places"),
+        ("max_pool2d", 1 << 15, 1 << 14, "all windows"),
+        ("sum_pool2d", 1 << 15, 1 << 14, "all windows"),
+    ],
+)
+def test_pools_are_limited_by_what_their_windows_hold(kind: str, size: int, pool: int, reason: str) -> None:
+    """Padding makes room for windows far larger than the image: no party shall lay them out."""
+    relu = {"relu": False} if kind == "max_pool2d" else {}
+    pooling = op(kind, pool=(1, pool), strides=(1, 1), pads=(0, 0, 0, pool - 1), **relu)
+    with pytest.raises(PlanError, match=reason):
+        infer(pooling, [Tensor((1, size, 1), 16)], [], 16)
+
+
 def test_window_count() -> None:
     assert window_count(28, 3, 1, 0, 0) == 26
     assert window_count(28, 3, 2, 1, 1) == 14
