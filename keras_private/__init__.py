@@ -3,6 +3,7 @@
     KerasHook      gives every Keras model share, serve, stop and private_summary      [owner]
     TFECluster     the three parties
     TFEWorker      one party's handle, or a client
+    check          what would be refused of a model, and what it would cost            [owner]
 
 Names are imported on first use (PEP 562), so that a client or a party never waits for TensorFlow.
 """
@@ -29,11 +30,12 @@ if TYPE_CHECKING:
     from keras_private.errors import StateError as StateError
     from keras_private.errors import UnsupportedModelError as UnsupportedModelError
     from keras_private.hook import KerasHook as KerasHook
+    from keras_private.inspection import check as check
     from keras_private.worker import TFEWorker as TFEWorker
 
     __version__: str
 
-_HOME = {"KerasHook": "hook", "TFECluster": "cluster", "TFEWorker": "worker"} | dict.fromkeys(
+_HOME = {"KerasHook": "hook", "TFECluster": "cluster", "check": "inspection", "TFEWorker": "worker"} | dict.fromkeys(
     (
         "ClusterError",
         "ConfigError",
@@ -72,6 +74,7 @@ __all__ = [
     "TFEWorker",
     "UnsupportedModelError",
     "__version__",
+    "check",
 ]
 
 

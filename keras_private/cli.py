@@ -1,5 +1,6 @@
-"""`keras-private …`: run a party, make certificates, ask how a cluster is.
+"""`keras-private …`: check a model, run a party, make certificates, ask how a cluster is.
 
+keras-private check model.keras --input-range 0 1
 keras-private party --config cluster.yaml --name server0
 keras-private certs --config cluster.yaml --folder certs --owner alice --client bob
 keras-private status --config cluster.yaml
@@ -47,6 +48,41 @@ def party(
     if name not in PARTY_NAMES:
         raise typer.BadParameter(f"{name!r} is none of {', '.join(PARTY_NAMES)}", param_hint="--name")
     raise typer.Exit(run(str(config), name))
+
+
+@app.command()
+def check(
+    model: Annotated[Path, typer.Argument(help="A model saved as .keras. Code that it may hold is not run.")],
+    input_range: Annotated[
+        tuple[float, float] | None, typer.Option(help="Lowest and highest value that inputs may hold.")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Rows of the query that costs are given for.")] = 1,
+    precision: Annotated[int, typer.Option(min=1, max=24, help="precision_fractional of cluster.yaml.")] = 16,
+    final_activation: Annotated[bool, typer.Option(help="Leave a last softmax or sigmoid to the client.")] = True,
+    keras: Annotated[str, typer.Option(help="What loads the model: keras or tf_keras.")] = "keras",
+    imports: Annotated[
+        list[str] | None, typer.Option("--import", help="Your module with layers and lowerings; it is run.")
+    ] = None,
+) -> None:
+    """Say what could not be shared of a model, or what a query of it would cost. Needs no cluster.
+
+    Exit code 1 if the model cannot be shared, or a lowering of your own does not do what its layer does.
+    """
+    import importlib
+    import os
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from keras_private.inspection import check, load
+
+    if keras not in ("keras", "tf_keras"):
+        raise typer.BadParameter(f"{keras!r} is neither keras nor tf_keras", param_hint="--keras")
+    sys.path.insert(0, os.getcwd())  # as `python -m` does, for --import
+    for name in imports or []:
+        importlib.import_module(name)
+    choice = "client" if final_activation else None
+    report = check(load(model, keras), input_range, batch=batch, precision=precision, final_activation=choice)
+    typer.echo(report, nl=False)
+    raise typer.Exit(0 if report.ok else 1)
 
 
 @app.command()

@@ -33,7 +33,14 @@ class ConfigError(KerasPrivateError, ValueError):
 
 
 class UnsupportedModelError(KerasPrivateError):
-    """The model holds layers or arguments that cannot be lowered; lists all of them."""
+    """The model holds layers or arguments that cannot be lowered; lists all of them.
+
+    problems: one line each, as in the message.
+    """
+
+    def __init__(self, message: str, problems: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.problems = problems
 
 
 class PlanError(KerasPrivateError, ValueError):

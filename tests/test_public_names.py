@@ -15,7 +15,7 @@ ERRORS = {name for name, value in vars(errors).items() if inspect.isclass(value)
 
 
 def test_every_name_is_there() -> None:
-    assert set(keras_private.__all__) == ERRORS | {"KerasHook", "TFECluster", "TFEWorker", "__version__"}
+    assert set(keras_private.__all__) == ERRORS | {"KerasHook", "TFECluster", "TFEWorker", "__version__", "check"}
     assert set(keras_private.__all__) <= set(dir(keras_private))
     for name in keras_private.__all__:
         assert getattr(keras_private, name) is not None

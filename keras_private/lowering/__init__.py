@@ -15,7 +15,7 @@ from keras_private.lowering import (  # noqa: F401  each registers its layers
     shape,
 )
 from keras_private.lowering.final import AT_THE_CLIENT
-from keras_private.lowering.model import draft_of, lower
+from keras_private.lowering.model import compare_lowerings, draft_of, lower
 from keras_private.lowering.registry import Refusal, array, lowers, pair, secret
 
-__all__ = ["AT_THE_CLIENT", "Refusal", "array", "draft_of", "lower", "lowers", "pair", "secret"]
+__all__ = ["AT_THE_CLIENT", "Refusal", "array", "compare_lowerings", "draft_of", "lower", "lowers", "pair", "secret"]

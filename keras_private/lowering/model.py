@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
 from keras_private.errors import PlanError
 from keras_private.lowering.final import AT_THE_CLIENT
+from keras_private.lowering.foreign import Comparison, compare, is_foreign, run_lowering
 from keras_private.lowering.graph import Call, Graph, shape_of, symbolic
+from keras_private.lowering.layout import sizes
 from keras_private.lowering.operation import lower_operation
 from keras_private.lowering.registry import find
 from keras_private.lowering.validate import validate
@@ -72,14 +74,43 @@ def _lowered(call: Call, prot: Any, values: Mapping[int, Any]) -> Any:
     lowering = find(call.layer)
     assert lowering is not None, "validated"  # noqa: S101
     given = [values[number] for number in call.inputs]
-    return lowering.function(prot, call.layer, given if call.many else given[0])
+    return run_lowering(lowering, prot, call, given if call.many else given[0])
 
 
-def _run(graph: Graph, prot: Any, x: Any) -> Any:
+def compare_lowerings(
+    model: Any, *, precision: int = 16, final_activation: str | None = AT_THE_CLIENT
+) -> list[Comparison]:
+    """Every layer of the model whose lowering is not ours, compared with that lowering on random inputs.
+
+    Raises:
+        UnsupportedModelError, PlanError: as `draft_of`.
+    """
+    graph = validate(model, final_activation)
+    from keras_private.lowering.protocol import PlanProtocol
+
+    (given,) = symbolic(model, "inputs")
+    found: dict[str, Comparison] = {}
+
+    def new(shape: Sequence[int]) -> Any:
+        return PlanProtocol(shape, precision=precision)
+
+    def seen(call: Call, xs: Sequence[Any]) -> None:
+        lowering = find(call.layer)
+        if lowering is not None and is_foreign(lowering) and call.name not in found:
+            found[call.name] = compare(lowering, call, [sizes(x) for x in xs], new)
+
+    prot = new([size for size in shape_of(given)[1:] if size is not None])
+    _run(graph, prot, prot.input, seen)
+    return list(found.values())
+
+
+def _run(graph: Graph, prot: Any, x: Any, seen: Callable[[Call, Sequence[Any]], None] | None = None) -> Any:
     values = {graph.inputs[0]: x}
     users = Counter(number for call in graph.calls for number in call.inputs)
     users.update(graph.outputs)
     for call in graph.calls:
+        if seen is not None:
+            seen(call, [values[number] for number in call.inputs])
         with prot.layer(call.name) if hasattr(prot, "layer") else nullcontext():
             values[call.outputs[0]] = _lowered(call, prot, values)
         users.subtract(call.inputs)

@@ -30,6 +30,7 @@ from keras_private.lowering.tensors import PlanConstant, PlanTensor, PlanWeight
 from keras_private.plan.builder import PlanBuilder
 from keras_private.plan.plan import Draft
 
+_NO_CALLS = frozenset({"finish", "layer"})
 _Protocol: Any = tfe.load().protocol.Protocol
 
 
@@ -49,6 +50,12 @@ class PlanProtocol(_Protocol):  # type: ignore[misc]  # untyped base
         self._layer = ""
         self.fixedpoint_config = SimpleNamespace(precision_fractional=precision, scaling_factor=2**precision)
         self.input = self._tensor(self._builder.input)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        there = sorted(each for each in vars(PlanProtocol) if not each.startswith("_") and each not in _NO_CALLS)
+        raise AttributeError(f"the protocol has no {name!r}; what it can do is {', '.join(there)}")
 
     def finish(self, output: PlanTensor, final_activation: str = "") -> Draft:
         """The plan that computes `output` from `input`; clients apply the final activation to what they decode."""

@@ -38,9 +38,10 @@ def validate(model: Any, final_activation: str | None = None) -> Graph:
     for call in graph.calls if graph else ():
         problems += [(call.name, _kind(call.layer), refusal) for refusal in _call_problems(call)]
     if problems or graph is None:
-        lines = list(_lines(problems))
+        lines = tuple(_lines(problems))
         many = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
-        raise UnsupportedModelError(f"model {model.name!r} cannot be shared, {many}:\n" + "\n".join(lines))
+        listed = "".join(f"\n  - {line}" for line in lines)
+        raise UnsupportedModelError(f"model {model.name!r} cannot be shared, {many}:{listed}", lines)
     return graph
 
 
@@ -52,7 +53,7 @@ def _lines(problems: Iterable[tuple[str, str, Refusal]]) -> Iterator[str]:
     for (kind, refusal), names in groups.items():
         shown, more = list(names)[:_NAMED], len(names) - _NAMED
         which = ", ".join(shown) + (f" and {more} more" if more > 0 else "")
-        yield f"  - {which} ({kind}): {refusal.why}; {refusal.instead}"
+        yield f"{which} ({kind}): {refusal.why}; {refusal.instead}"
 
 
 def _model_problems(model: Any, graph: Graph | None) -> Iterator[Refusal]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from pathlib import Path
 from typing import Any
@@ -136,3 +137,75 @@ def test_the_example() -> None:
     model = example.model()
     x = np.linspace(-3, 3, 8, dtype=np.float32).reshape(2, 4)
     np.testing.assert_allclose(evaluate(draft_of(model), x), np.asarray(model(x)), rtol=1e-5, atol=1e-5)
+
+
+# --- mistakes in a lowering of one's own
+
+
+def own(keras: Any, lowering: Any, shape: tuple[int, ...] = (4,)) -> Any:
+    """A model of one layer of one's own, which doubles, with this lowering."""
+
+    class Twice(keras.layers.Layer):  # type: ignore[misc]
+        def call(self, x: Any) -> Any:
+            return x * 2
+
+    lowers(Twice)(lowering)
+    x = keras.Input(shape)
+    return keras.Model(x, Twice(name="mine")(x))
+
+
+def lower_to_nothing(prot: Any, layer: Any, x: Any) -> Any:
+    prot.add(x, x)
+
+
+def lower_to_a_number(prot: Any, layer: Any, x: Any) -> Any:
+    return 2
+
+
+def lower_to_another_shape(prot: Any, layer: Any, x: Any) -> Any:
+    return prot.reshape(x, [-1, 2, 2])
+
+
+def lower_with_an_unknown_call(prot: Any, layer: Any, x: Any) -> Any:
+    return prot.softmax(x)
+
+
+def lower_with_a_bug(prot: Any, layer: Any, x: Any) -> Any:
+    return prot.add(x, layer.offset)
+
+
+def lower_by_a_product(prot: Any, layer: Any, x: Any) -> Any:
+    return prot.mul(x, x)
+
+
+@pytest.mark.parametrize("package", ["keras", "tf_keras"])
+@pytest.mark.parametrize(
+    ("lowering", "expected"),
+    [
+        (lower_to_nothing, "returned None; it must return the output"),
+        (lower_to_a_number, "returned int, not a tensor"),
+        (lower_to_another_shape, r"shape \('batch', 2, 2\), but the layer's output has shape \('batch', 4\)"),
+        (lower_with_an_unknown_call, "no 'softmax'; what it can do is add, .*, matmul, .*, relu"),
+        (lower_with_a_bug, "failed: AttributeError: .*offset"),
+        (lower_by_a_product, "cannot be multiplied"),
+    ],
+)
+def test_mistakes_are_told_with_the_names_of_lowering_and_layer(package: str, lowering: Any, expected: str) -> None:
+    model = own(importlib.import_module(package), lowering)
+    with pytest.raises(PlanError, match=expected) as caught:
+        draft_of(model)
+    assert "layer 'mine': its lowering" in str(caught.value)
+    assert f".{lowering.__name__} " in str(caught.value)
+
+
+@pytest.mark.parametrize("package", ["keras", "tf_keras"])
+def test_the_shape_is_checked_in_sequential_models_too(package: str) -> None:
+    keras = importlib.import_module(package)
+
+    class Pair(keras.layers.Layer):  # type: ignore[misc]
+        def call(self, x: Any) -> Any:
+            return x[:, :2]
+
+    lowers(Pair)(lambda prot, layer, x: x)
+    with pytest.raises(PlanError, match=r"layer 'pair'.*shape \('batch', 4\).*shape \('batch', 2\)"):
+        draft_of(keras.Sequential([keras.Input((4,)), Pair(name="pair"), keras.layers.Dense(2)]))
