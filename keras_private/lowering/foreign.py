@@ -106,14 +106,19 @@ def _parts(prot: Any, shapes: Sequence[tuple[int, ...]]) -> Iterator[Any]:
 
 def _expected(call: Call, given: Any) -> tuple[int, ...] | None:
     """The layer's output shape per sample, from the graph or from the layer; None if neither knows."""
-    shape = call.shape
-    if shape is None:
-        shapes = [(None, *sizes(x)) for x in given] if call.many else (None, *sizes(given))
+    shapes = [(None, *sizes(x)) for x in given] if call.many else (None, *sizes(given))
+    for ask in (
+        lambda: call.shape,
+        lambda: call.layer.output.shape,  # if it was called once
+        lambda: call.layer.compute_output_shape(shapes),
+    ):
         try:
-            shape = tuple(call.layer.compute_output_shape(shapes))
-        except Exception:  # noqa: BLE001  a layer of somebody's own need not know, and may say so in any way
-            return None
-    return None if None in shape[1:] else tuple(int(size) for size in shape[1:] if size is not None)
+            shape = ask()
+        except Exception:  # noqa: BLE001, S112  a layer of somebody's own need not know, and may say so in any way
+            continue
+        if shape is not None:
+            return None if None in tuple(shape)[1:] else tuple(int(size) for size in tuple(shape)[1:])
+    return None
 
 
 def _name(lowering: Lowering) -> str:

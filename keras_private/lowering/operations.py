@@ -286,11 +286,13 @@ def _check_item(op: Operation, x: Operand, key: Any) -> Iterator[Refusal]:
 
 @operates("GetItem", check=_check_item)
 def lower_item(prot: Any, op: Operation, x: Any, key: Any) -> Any:
+    del op
     parts = _slices(key, len(x.shape)) or []
     for axis, part in enumerate(parts[1:], 1):
         places = range(sizes(x)[axis - 1])
         x = keep(prot, x, axis, list(places[part]) if isinstance(part, slice) else [places[part]])
-    return prot.reshape(x, [-1, *_known(op.shape)])
+    left = [size for size, part in zip(sizes(x), parts[1:], strict=True) if isinstance(part, slice)]
+    return prot.reshape(x, [-1, *left])
 
 
 def _check_pad(op: Operation, x: Any, value: Any = None) -> Iterator[Refusal]:
