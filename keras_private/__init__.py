@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from keras_private.errors import KerasPrivateError as KerasPrivateError
     from keras_private.errors import LinkError as LinkError
     from keras_private.errors import LinkTimeoutError as LinkTimeoutError
+    from keras_private.errors import NoModelError as NoModelError
     from keras_private.errors import PartyError as PartyError
     from keras_private.errors import PlanError as PlanError
     from keras_private.errors import RefusedError as RefusedError
     from keras_private.errors import StartError as StartError
     from keras_private.errors import StateError as StateError
+    from keras_private.errors import TrustError as TrustError
     from keras_private.errors import UnsupportedModelError as UnsupportedModelError
     from keras_private.hook import KerasHook as KerasHook
     from keras_private.inspection import check as check
@@ -45,11 +47,13 @@ _HOME = {"KerasHook": "hook", "TFECluster": "cluster", "check": "inspection", "T
         "KerasPrivateError",
         "LinkError",
         "LinkTimeoutError",
+        "NoModelError",
         "PartyError",
         "PlanError",
         "RefusedError",
         "StartError",
         "StateError",
+        "TrustError",
         "UnsupportedModelError",
     ),
     "errors",
@@ -65,6 +69,7 @@ __all__ = [
     "KerasPrivateError",
     "LinkError",
     "LinkTimeoutError",
+    "NoModelError",
     "PartyError",
     "PlanError",
     "RefusedError",
@@ -72,6 +77,7 @@ __all__ = [
     "StateError",
     "TFECluster",
     "TFEWorker",
+    "TrustError",
     "UnsupportedModelError",
     "__version__",
     "check",
