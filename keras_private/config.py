@@ -25,6 +25,7 @@ PARTY_NAMES: Final = ("server0", "server1", "server2")
 REQUESTS_IN_MEMORY: Final = 12
 """The least `memory_mb`, in largest requests: a quarter is what a client may take that is alone (`party.budget`), and
 a request takes three times its message's size when it is read."""
+ALL_INTERFACES: Final = "::"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9_.-]+):(?P<port>[0-9]{1,5})")
@@ -97,9 +98,10 @@ class TLSConfig(_Section):
 
 
 class PartyConfig(_Section):
-    """Where a party listens, and whether `TFECluster.start` runs it as a local process."""
+    """Where a party is called, where it listens, and whether `TFECluster.start` runs it as a local process."""
 
     host: str
+    bind: str | None = None
     auto_managed: bool = False
 
     @field_validator("host")
@@ -108,10 +110,29 @@ class PartyConfig(_Section):
         parse_host(value)
         return value
 
+    @field_validator("bind")
+    @classmethod
+    def _bind(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_bind(value, 1)
+        return value
+
     @property
     def address(self) -> tuple[str, int]:
-        """(host name or IP address, port)."""
+        """(host name or IP address, port), as others call it."""
         return parse_host(self.host)
+
+    @property
+    def listen_address(self) -> tuple[str, int]:
+        """(IP address or localhost, port) where it listens; "::" is all interfaces, IPv4 and IPv6.
+
+        Nothing is looked up: what a host's own name resolves to there (behind NAT, in a container, or with Debian's
+        127.0.1.1 for it) says little about where others reach it.
+        """
+        name, port = self.address
+        if self.bind is not None:
+            return parse_bind(self.bind, port)
+        return (name, port) if self.is_loopback else (ALL_INTERFACES, port)
 
     @property
     def is_loopback(self) -> bool:
@@ -253,6 +274,30 @@ def parse_host(value: str) -> tuple[str, int]:
     if not 1 <= port <= 65535:
         raise ValueError(f"{value!r}: a port is a number from 1 to 65535")
     return match["name"].strip("[]"), port
+
+
+def parse_bind(value: str, port: int) -> tuple[str, int]:
+    """An IP address, alone or with a port ('10.0.0.5:4000', '[::]:4000'), as (address, port).
+
+    Args:
+        port: taken if `value` names none.
+
+    Raises:
+        ValueError: malformed.
+    """
+    text = value
+    try:
+        text, port = parse_host(value)
+    except ValueError:
+        if re.fullmatch(r"[^:]+:[0-9]+|\[.*\]:[0-9]+", value):  # a port, and it is the fault
+            raise
+    try:
+        return str(ipaddress.ip_address(text.strip("[]"))), port
+    except ValueError:
+        raise ValueError(
+            f"{value!r} is not an IP address of this host, with or without a port, as in '10.0.0.5', '0.0.0.0:4000' "
+            "or '[::]:4000'"
+        ) from None
 
 
 def _is_loopback(name: str) -> bool:

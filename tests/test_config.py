@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from keras_private.config import ClusterConfig, TLSConfig, parse_host
+from keras_private.config import ClusterConfig, PartyConfig, TLSConfig, parse_host
 from keras_private.errors import ConfigError
 
 GOOD = """
@@ -85,6 +85,10 @@ def test_certificate_paths_are_taken_from_the_files_folder(tmp_path: Path) -> No
             "{host: 10.0.0.5:4001}",
             ["tls", "server1", "keras-private certs"],
         ),
+        ("{host: localhost:4001", "{bind: here, host: localhost:4001", ["parties.server1.bind", "'here' is not an IP"]),
+        ("{host: localhost:4001", "{bind: 'a.org:1', host: localhost:4001", ["parties.server1.bind", "'0.0.0.0:4000'"]),
+        ("{host: localhost:4001", "{bind: '0.0.0.0:0', host: localhost:4001", ["parties.server1.bind", "1 to 65535"]),
+        ("{host: localhost:4001", "{bind: '[::]:x', host: localhost:4001", ["parties.server1.bind", "not an IP"]),
         ("localhost:4001", "10.0.0.5:4001", ["parties.server1.auto_managed", "not on this machine"]),
         ("queue: 256", "queue: 0", ["limits.queue", "0 is out of range"]),
         ("queue: 256", "queue: many", ["limits.queue", "'many' is not a whole number"]),
@@ -149,3 +153,25 @@ def test_not_three_workers() -> None:
 def test_ipv6() -> None:
     assert parse_host("[::1]:4000") == ("::1", 4000)
     assert ClusterConfig.of_hosts(["[::1]:1", "[::1]:2", "[::1]:3"]).is_loopback
+
+
+@pytest.mark.parametrize(
+    ("host", "bind", "listens"),
+    [
+        ("localhost:4000", None, ("localhost", 4000)),
+        ("127.0.0.1:4000", None, ("127.0.0.1", 4000)),
+        ("[::1]:4000", None, ("::1", 4000)),
+        ("10.0.0.5:4000", None, ("::", 4000)),
+        ("party0.example.org:4000", None, ("::", 4000)),  # whatever that name resolves to on its own host
+        ("party0.example.org:4000", "10.0.0.5", ("10.0.0.5", 4000)),
+        ("party0.example.org:4000", "10.0.0.5:5000", ("10.0.0.5", 5000)),
+        ("party0.example.org:4000", "0.0.0.0:5000", ("0.0.0.0", 5000)),
+        ("party0.example.org:4000", "::", ("::", 4000)),
+        ("party0.example.org:4000", "[::]:5000", ("::", 5000)),
+        ("party0.example.org:4000", "[2001:db8::1]", ("2001:db8::1", 4000)),
+        ("party0.example.org:4000", "127.0.0.1:5000", ("127.0.0.1", 5000)),  # behind a tunnel, say
+        ("localhost:4000", "0.0.0.0", ("0.0.0.0", 4000)),
+    ],
+)
+def test_where_a_party_listens(host: str, bind: str | None, listens: tuple[str, int]) -> None:
+    assert PartyConfig(host=host, bind=bind).listen_address == listens

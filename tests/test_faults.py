@@ -520,7 +520,7 @@ def quietly(call_: Any) -> None:
 def test_logs_and_status_hold_no_secret(make_trio: Any, tiny: Any, serving: Any) -> None:
     trio = make_trio()
     goes_on(trio, tiny, serving)
-    allowed = {"host", "peer", "cause", "lane", "requests", "rows", "rounds", "bytes", "ms"}
+    allowed = {"host", "bind", "peer", "cause", "lane", "requests", "rows", "rounds", "bytes", "ms"}
     allowed |= {"owner", "digest", "ops", "served"}
     for log in trio.logs:
         for _, event, fields in log.lines:

@@ -15,8 +15,9 @@ import threading
 import time
 from collections.abc import Callable
 
-from keras_private.config import parse_host
+from keras_private.config import ALL_INTERFACES, parse_host
 from keras_private.errors import ConfigError, LinkError, LinkTimeoutError, TrustError
+from keras_private.net.certificates import is_loopback
 from keras_private.net.framed import Connection
 from keras_private.net.frames import FrameType, printable
 from keras_private.net.identity import Identity
@@ -24,7 +25,7 @@ from keras_private.net.link import DEFAULT_TIMEOUT
 from keras_private.net.roles import Role
 from keras_private.net.tls import TLSFiles, client_context, link_error, peer_role, role_of
 
-__all__ = ["Address", "Connection", "Listener", "Pending", "connect", "format_address"]
+__all__ = ["Address", "Connection", "Listener", "Pending", "connect", "describe_listening", "format_address"]
 
 Address = tuple[str, int]
 
@@ -37,6 +38,14 @@ def format_address(address: Address) -> str:
     """Like "localhost:4000", or "[::1]:4000"."""
     host, port = address
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def describe_listening(address: Address) -> str:
+    """Like "127.0.0.1:4000 (this machine only)"."""
+    host = address[0]
+    if host in (ALL_INTERFACES, "0.0.0.0"):  # noqa: S104  it is being said, not done
+        return f"{format_address(address)} (all {'interfaces' if host == ALL_INTERFACES else 'IPv4 interfaces'})"
+    return format_address(address) + (" (this machine only)" if is_loopback(host) else "")
 
 
 def connect(
@@ -167,7 +176,7 @@ class Listener:
     """Accepts connections at an address. `accept` is for one thread, `close` for any.
 
     Attributes:
-        address: where it listens; with port 0 asked for, the port that it got.
+        address: where it listens, "::" for all interfaces; with port 0 asked for, the port that it got.
     """
 
     def __init__(self, address: str | Address, tls: TLSFiles | Identity) -> None:
@@ -233,8 +242,8 @@ class Listener:
                 raise OSError(errno.EBADF, "closed")
             # A caller may have changed its mind in the meantime.
             with contextlib.suppress(BlockingIOError, ConnectionAbortedError):
-                sock, address = self._sock.accept()
-                return sock, address[:2]
+                sock, (host, port, *_) = self._sock.accept()
+                return sock, (host.removeprefix("::ffff:"), port)  # as IPv4 callers show at an IPv6 socket
         return None
 
     def close(self) -> None:
@@ -263,6 +272,8 @@ def _parse(address: str | Address) -> Address:
 
 
 def _listen(host: str, port: int) -> socket.socket:
+    if host == ALL_INTERFACES:
+        return _listen_everywhere(port)
     # "localhost" may mean ::1 as well; callers try every address, so one is enough, and IPv4 is always there.
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, kind, protocol, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
@@ -275,6 +286,23 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError:
         sock.close()
         raise
+    return sock
+
+
+def _listen_everywhere(port: int) -> socket.socket:
+    if socket.has_dualstack_ipv6():
+        try:
+            sock = socket.create_server(
+                (ALL_INTERFACES, port), family=socket.AF_INET6, backlog=_BACKLOG, dualstack_ipv6=True
+            )
+        except OSError as error:
+            if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):  # IPv6 is switched off
+                raise
+        else:
+            sock.setblocking(False)
+            return sock
+    sock = socket.create_server(("", port), backlog=_BACKLOG)
+    sock.setblocking(False)
     return sock
 
 

@@ -50,7 +50,9 @@ def run(config: str, name: str) -> int:
         else:
             _say(f"{name}: {error}", sys.stderr)
         return 1
-    if managed:
+    if not managed:
+        _say(f"{name} listens at {server.listens_at}; others call it at {server.node.config.parties[name].host}")
+    else:
         _say("ready")
         threading.Thread(target=_watch_parent, args=(stop,), name="parent", daemon=True).start()
     stop.wait()

@@ -18,7 +18,8 @@ from collections.abc import Callable
 from typing import Final
 
 from keras_private.config import PARTY_NAMES
-from keras_private.errors import KerasPrivateError, LinkError, LinkTimeoutError
+from keras_private.errors import KerasPrivateError, LinkError, LinkTimeoutError, StateError
+from keras_private.net.connection import Address
 from keras_private.net.roles import Role
 from keras_private.party.network import Caller, Channel, Door
 from keras_private.party.node import Node
@@ -62,6 +63,13 @@ class Entrance:
             target=self._accept, args=(self._door,), name=f"{self._node.name} accept", daemon=True
         )
         self._accepting.start()
+
+    @property
+    def address(self) -> Address:
+        """Where it listens; after `open`."""
+        if self._door is None:
+            raise StateError(f"{self._node.name} does not listen yet")
+        return self._door.address
 
     def shut(self) -> None:
         """After `node.closing` was set: nobody else comes in."""

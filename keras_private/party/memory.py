@@ -101,6 +101,7 @@ class MemoryDoor:
     """A queue of callers."""
 
     def __init__(self) -> None:
+        self.address = ("this process", 0)
         self._callers: deque[MemoryCaller] = deque()
         self._changed = threading.Condition()
         self.closed = False

@@ -54,6 +54,8 @@ class Caller(Protocol):
 class Door(Protocol):
     """Where a party is called (`net.connection.Listener`)."""
 
+    @property
+    def address(self) -> Address: ...
     def accept(self, timeout: float = ...) -> Caller: ...
     def close(self) -> None: ...
 
@@ -83,7 +85,7 @@ class TLSNetwork:
         self._files = files
 
     def listen(self, index: int) -> Listener:
-        return Listener(self._config.party(index).address, self._files)
+        return Listener(self._config.party(index).listen_address, self._files)
 
     def connect(self, index: int, timeout: float) -> Connection:
         address, there = self._config.party(index).address, Role("party", PARTY_NAMES[index])

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from keras_private.config import PARTY_NAMES, ClusterConfig
 from keras_private.errors import FrameError, LinkError, RefusedError
 from keras_private.logs import Log, party_log
+from keras_private.net.connection import describe_listening
 from keras_private.net.roles import Role
 from keras_private.party.budget import Budget
 from keras_private.party.certificate import LOOK_S, CertificateWatch
@@ -109,7 +110,12 @@ class PartyServer:
             lane.start()
         if self._leader:
             self._leader.start()
-        self.node.log.info("listening", host=self.node.config.party(self.node.index).host)
+        self.node.log.info("listening", host=self.node.config.party(self.node.index).host, bind=self.listens_at)
+
+    @property
+    def listens_at(self) -> str:
+        """Where, in words; after `start`."""
+        return describe_listening(self._entrance.address)
 
     def stop(self) -> None:
         """End every connection and thread. Idempotent."""
