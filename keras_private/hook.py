@@ -141,11 +141,12 @@ def serve(self: Any, num_requests: int | None = None, verbose: int = 1, reshare:
     if shared.fingerprint != _fingerprint(self):
         caller = sys._getframe(1)  # warn_explicit: told every time, not once for a line of the program
         warnings.warn_explicit(_STALE, UserWarning, caller.f_code.co_filename, caller.f_lineno)
-    with serving_bar(total, quiet=not verbose) as bar:
-        try:
+    shared.owned.served = 0  # Ctrl-C may come before serving begins
+    try:
+        with serving_bar(total, quiet=not verbose) as bar:
             return shared.owned.serve(total, bar.show, reshare=reshare, on_trouble=bar.trouble)
-        except KeyboardInterrupt:
-            return shared.owned.served
+    except KeyboardInterrupt:
+        return shared.owned.served
 
 
 def stop(self: Any) -> None:
