@@ -54,8 +54,8 @@ class Report:
         return _SHARE_BYTES * sum(math.prod(weight.shape) for weight in self._plan.weights.values())
 
     @property
-    def seconds(self) -> dict[str, float]:
-        """Estimated time of a query by kind of network between the parties."""
+    def network_seconds(self) -> dict[str, float]:
+        """What a query waits for the network alone, by kind of network between the parties; computing comes on top."""
         return {network.name: summary.estimate(self._cost, network) for network in summary.NETWORKS}
 
     def __repr__(self) -> str:

@@ -45,7 +45,7 @@ def test_what_a_query_would_cost(keras: Any) -> None:
     declared = cost.total(report.plan, 3)
     assert (report.rounds, report.sent) == (declared.rounds, declared.sent)
     assert report.weight_bytes == 16 * sum(int(np.prod(weight.shape)) for weight in report.plan.weights.values())
-    assert set(report.seconds) == {"LAN", "WAN"}
+    assert set(report.network_seconds) == {"LAN", "WAN"}
     text = str(report)
     assert "batch of 3" in text
     assert f"{report.rounds}" in text

@@ -24,6 +24,8 @@ class NetworkSpeed(NamedTuple):
 
 NETWORKS = (NetworkSpeed("LAN", 0.1e-3, 1e9), NetworkSpeed("WAN", 40e-3, 10e6))
 
+_COMPUTING = "The parties' computing comes on top; for a large model on a fast network it is most of the time."
+
 _COLUMNS = (("Layer", 26), ("Operation", 28), ("Output shape", 17), ("Rounds", 6), ("Sent/party", 10), ("Bound", 6))
 _RIGHT = ("Rounds", "Sent/party", "Bound")
 
@@ -139,7 +141,7 @@ def _facts(plan: Plan, total: Cost) -> list[str]:
     )
     return [
         f"Secret weights: {weights:,} in {len(plan.weights)} arrays. Fixed point: {plan.precision} fractional bits.",
-        *textwrap.wrap(f"Network time: {waits}.", WIDTH),
+        *textwrap.wrap(f"Waiting for the network alone: {waits}. {_COMPUTING}", WIDTH),
         *_final_activation(plan),
     ]
 

@@ -72,6 +72,12 @@ def test_sizes(count: int, text: str) -> None:
     assert size(count) == text
 
 
+def test_computing_is_not_counted_and_it_says_so() -> None:
+    text = " ".join(private_summary(optimise(models.mnist()).plan).split())
+    assert "Waiting for the network alone: LAN" in text
+    assert "The parties' computing comes on top" in text
+
+
 def test_estimate_takes_the_busiest_party() -> None:
     lan, wan = NETWORKS
     cost = Cost(10, (1_000_000, 0, 500_000))
