@@ -81,7 +81,7 @@ def check(
         importlib.import_module(name)
     choice = "client" if final_activation else None
     report = check(load(model, keras), input_range, batch=batch, precision=precision, final_activation=choice)
-    typer.echo(report, nl=False)
+    typer.echo(report)
     raise typer.Exit(0 if report.ok else 1)
 
 

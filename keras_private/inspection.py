@@ -12,7 +12,7 @@ from keras_private.errors import ConfigError, KerasPrivateError, UnsupportedMode
 from keras_private.extras import require
 from keras_private.lowering import AT_THE_CLIENT, compare_lowerings, draft_of
 from keras_private.lowering.foreign import Comparison
-from keras_private.plan import cost, summary
+from keras_private.plan import cost, memory, summary
 from keras_private.plan.optimise import optimise
 from keras_private.plan.plan import Plan
 
@@ -54,6 +54,11 @@ class Report:
         return _SHARE_BYTES * sum(math.prod(weight.shape) for weight in self._plan.weights.values())
 
     @property
+    def run_bytes(self) -> int:
+        """Memory that each party needs besides for a run of `batch` rows, about."""
+        return self.batch * memory.row_bytes(self._plan)
+
+    @property
     def network_seconds(self) -> dict[str, float]:
         """What a query waits for the network alone, by kind of network between the parties; computing comes on top."""
         return {network.name: summary.estimate(self._cost, network) for network in summary.NETWORKS}
@@ -62,11 +67,12 @@ class Report:
         if self.plan is None:
             many = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
             lines = [f"model {self.model!r} cannot be shared, {many}:", *(f"  - {line}" for line in self.problems)]
-            return "\n".join([*lines, *map(str, self.lowerings)]) + "\n"
+            return "\n".join([*lines, *map(str, self.lowerings)])
         table = summary.private_summary(self.plan, batch=self.batch, title=self.model)
-        held = f"Memory of a party: {summary.size(self.weight_bytes)} for its shares of the weights."
+        held, run = summary.size(self.weight_bytes), summary.size(self.run_bytes)
+        held = f"Memory of a party: {held} for its shares of the weights, and about {run} while this query runs."
         lines = [held, *map(str, self.lowerings)]
-        return table + "".join(f"{line}\n" for line in lines)
+        return table + "\n".join(lines)
 
     @property
     def _plan(self) -> Plan:

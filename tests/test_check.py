@@ -15,6 +15,7 @@ from keras_private.cli import app
 from keras_private.errors import ConfigError, UnsupportedModelError
 from keras_private.lowering import lowers, secret
 from keras_private.plan import cost
+from keras_private.plan.memory import row_bytes
 
 from .lowering.cases import CASES, randomise
 
@@ -45,6 +46,7 @@ def test_what_a_query_would_cost(keras: Any) -> None:
     declared = cost.total(report.plan, 3)
     assert (report.rounds, report.sent) == (declared.rounds, declared.sent)
     assert report.weight_bytes == 16 * sum(int(np.prod(weight.shape)) for weight in report.plan.weights.values())
+    assert report.run_bytes == 3 * row_bytes(report.plan)
     assert set(report.network_seconds) == {"LAN", "WAN"}
     text = str(report)
     assert "batch of 3" in text
