@@ -23,9 +23,23 @@ Messages say what was wrong and what to do. They never hold a share, a key or a 
 
 from __future__ import annotations
 
+from typing import Self
+
 
 class KerasPrivateError(Exception):
-    """Base of every error this package raises on purpose."""
+    """Base of every error this package raises on purpose.
+
+    Attributes:
+        transient: whether asking again may help: a party went away, a queue is full. `query_model` has asked again
+            already, as often as its `retries` say.
+    """
+
+    transient = False
+
+    def again(self) -> Self:
+        """This error, and asking again may help."""
+        self.transient = True
+        return self
 
 
 class ConfigError(KerasPrivateError, ValueError):
@@ -76,7 +90,13 @@ class PartyError(ClusterError):
 
 
 class LinkError(KerasPrivateError):
-    """A connection failed; names both sides, the phase and the cause."""
+    """A connection failed; names both sides, the phase and the cause.
+
+    Attributes:
+        party: which party could not be reached, where a client connects to all three.
+    """
+
+    party = "a party"
 
 
 class LinkTimeoutError(LinkError, TimeoutError):

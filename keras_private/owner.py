@@ -55,8 +55,8 @@ from keras_private.sharing import fixed
 from keras_private.sharing.share import Part, split
 
 if TYPE_CHECKING:
+    from keras_private.client.target import Cluster
     from keras_private.config import ClusterConfig
-    from keras_private.worker import Cluster
 
 _PIECE = 4 << 20  # bytes of a weight in one message
 _LOAD_S = 330.0  # a party may have to compile its kernels first

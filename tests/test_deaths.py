@@ -271,7 +271,7 @@ def test_a_party_that_freezes(own_cluster: TFECluster, slow_tiny: Any, serving: 
         data = slow_tiny.batch(128)
         client.query_model(data)
         for _ in range(100):
-            client.query_model_async(data)
+            client.query_model_async(data, retries=0)
         client.query_model_join()
         os.kill(pid, signal.SIGSTOP)
         began = time.monotonic()

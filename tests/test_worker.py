@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from keras_private import worker
+from keras_private.client import checks, session
 from keras_private.errors import (
     ConfigError,
     InputError,
@@ -24,7 +24,8 @@ from keras_private.errors import (
     RefusedError,
     StateError,
 )
-from keras_private.party.messages import Answer
+from keras_private.party.messages import Answer, Description, encode
+from keras_private.sharing.share import split
 from keras_private.worker import TFEWorker
 
 
@@ -143,7 +144,7 @@ def test_any_batch_in_the_shapes_and_r_doubles(memory_cluster: Any, waiting_mode
 def test_several_queries_in_order(client: Any, tiny: Any, waiting_model: Any) -> None:
     batches = [tiny.batch(rows, seed=rows) for rows in (3, 1, 2)]
     for data in batches:
-        assert client.query_model_async(data) is None
+        client.query_model_async(data)
     waiting_model.serve(3)
     for data in batches:
         np.testing.assert_allclose(client.query_model_join(), tiny.expected(data), atol=1e-3)
@@ -180,14 +181,14 @@ def test_no_model_yet(trio: Any) -> None:
 
 
 def test_a_lying_party_is_noticed(client: Any, tiny: Any, waiting_model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = client._take_in
+    original = client._session._take_in
 
     def lie(index: int, message: Any) -> None:
         if index == 1 and isinstance(message, Answer):
             message = Answer(message.request, message.mine, bytes([message.next[0] ^ 1]) + message.next[1:])
         original(index, message)
 
-    monkeypatch.setattr(client, "_take_in", lie)
+    monkeypatch.setattr(client._session, "_take_in", lie)
     client.query_model_async(tiny.batch(1))
     waiting_model.serve(1)
     with pytest.raises(IntegrityError, match="server1 and server2"):
@@ -222,14 +223,14 @@ def test_the_same_query_twice_looks_different(
     client: Any, tiny: Any, waiting_model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[bytes] = []
-    original = worker._query
+    original = session._query
 
     def spy(*arguments: Any) -> Any:
         query = original(*arguments)
         sent.extend([bytes(query.mine), bytes(query.next)])
         return query
 
-    monkeypatch.setattr(worker, "_query", spy)
+    monkeypatch.setattr(session, "_query", spy)
     for _ in range(2):
         client.query_model_async(tiny.batch(4))
     waiting_model.serve(2)
@@ -247,26 +248,30 @@ def test_no_cluster_and_no_timeout() -> None:
             TFEWorker(timeout=wrong)  # type: ignore[arg-type]
 
 
+def described(width: int) -> Description:
+    return Description(bytes(16), "", "owner", (width,), (1,), None, 16, 16, "", 128)
+
+
 def test_the_largest_query_fits_the_limit() -> None:
-    model = worker.Description(bytes(16), "", (20_000,), (1,), None, 16, 16, 128)
-    worker._check_size(6, model, 1, 2**20)
-    packages = worker.split(np.zeros((6, 20_000), np.uint64))
-    pending = worker._Pending(bytes(16), 6, 0.0)
-    sizes = [len(worker.encode(worker._query(pending, model, package))) for package in packages]
-    assert max(sizes) <= 6 * 20_000 * 8 + worker._QUERY_OVERHEAD < 2**20
+    model = described(20_000)
+    checks.check_size(6, model, 1, 2**20)
+    packages = split(np.zeros((6, 20_000), np.uint64))
+    request = session.Request(bytes(16), 6)
+    sizes = [len(encode(session._query(request, model, package))) for package in packages]
+    assert max(sizes) <= 6 * 20_000 * 8 + checks.QUERY_OVERHEAD < 2**20
     with pytest.raises(InputError, match="7 rows is over the cluster's limit of 1 MB; ask at most 6 at once"):
-        worker._check_size(7, model, 1, 2**20)
+        checks.check_size(7, model, 1, 2**20)
     with pytest.raises(InputError, match=r"request_mb in cluster\.yaml must be raised"):
-        worker._check_size(1, worker.Description(bytes(16), "", (200_000,), (1,), None, 16, 16, 128), 1, 2**20)
+        checks.check_size(1, described(200_000), 1, 2**20)
 
 
 def test_nothing_over_the_limit_leaves(
     client: Any, tiny: Any, memory_cluster: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "_QUERY_OVERHEAD", memory_cluster.config.limits.request_bytes - 2 * 6 * 8)
+    monkeypatch.setattr(checks, "QUERY_OVERHEAD", memory_cluster.config.limits.request_bytes - 2 * 6 * 8)
     with pytest.raises(InputError, match="at most 2 at once"):
         client.query_model(tiny.batch(3))
-    assert not client._open
+    assert not client._session._open
     assert all(status.waiting == 0 for status in memory_cluster.status().values())
 
 
@@ -274,20 +279,21 @@ def test_nothing_over_the_limit_leaves(
 def test_ctrl_c_while_sending_takes_the_query_back(
     memory_cluster: Any, client: Any, tiny: Any, waiting_model: Any, until: Any, sent: int
 ) -> None:
-    index = worker._SEND_ORDER[sent]
+    index = session._SEND_ORDER[sent]
+    ours = client._session
     with pytest.MonkeyPatch.context() as patch:
-        original = worker._query
+        original = session._query
 
-        def interrupt(pending: Any, model: Any, package: Any) -> Any:
-            if len(pending.asked) > sent:
-                client._channels[index].close("interrupted")  # what a connection does in the middle of a frame
+        def interrupt(request: Any, model: Any, package: Any) -> Any:
+            if len(request.asked) > sent:
+                ours._channels[index].close("interrupted")  # what a connection does in the middle of a frame
                 raise KeyboardInterrupt
-            return original(pending, model, package)
+            return original(request, model, package)
 
-        patch.setattr(worker, "_query", interrupt)
+        patch.setattr(session, "_query", interrupt)
         with pytest.raises(KeyboardInterrupt):
             client.query_model(tiny.batch(1))
-    assert not client._open
+    assert not ours._open
     until(lambda: all(status.waiting == 0 for status in memory_cluster.status().values()), "the parties forget it")
     client.query_model_async(tiny.batch(2))  # connects anew
     waiting_model.serve(1)
@@ -302,9 +308,9 @@ def test_no_query_after_close(client: Any, tiny: Any) -> None:
 
 def test_an_answer_larger_than_the_query_is_not_taken(client: Any, tiny: Any) -> None:
     client.query_model_async(tiny.batch(128))
-    channel = client._channels[1]
+    channel = client._session._channels[1]
     channel._wire.messages[channel._side].append(bytes((1 << 20) + 16 * 128 * 3 + 1))
-    with pytest.raises(PartyError, match=r"server1 is gone.*over the limit of 1054720"):
+    with pytest.raises(PartyError, match=r"server1 sent what makes no sense.*over the limit of 1054720"):
         client.query_model_join()
 
 
@@ -313,7 +319,7 @@ def test_a_fork_connects_anew(process_cluster: Any, tiny: Any, serving: Any) -> 
     with serving(process_cluster, tiny), TFEWorker() as client:
         client.connect_to_model(tiny.input_shape, tiny.output_shape, process_cluster)
         client.query_model(data)
-        ours = list(client._channels)
+        ours = list(client._session._channels)
         reading, writing = os.pipe()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # this process has threads; the child uses none of them
@@ -340,5 +346,5 @@ def test_a_fork_connects_anew(process_cluster: Any, tiny: Any, serving: Any) -> 
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
             os.close(reading)
-        assert client._channels == ours
+        assert client._session._channels == ours
         np.testing.assert_allclose(client.query_model(data), tiny.expected(data), atol=1e-3)

@@ -64,6 +64,25 @@ class Detached(NamedTuple):
     received: int
 
 
+def wait_readable(connections: Sequence[Connection], seconds: float) -> list[Connection]:
+    """Those on which something has come, or which ended, once there is one; none after `seconds`.
+
+    What has come may be a part of a message: `receive` with a timeout of 0 says so.
+
+    Raises:
+        LinkError: one was closed by this side.
+    """
+    with contextlib.ExitStack() as stack:
+        for connection in connections:
+            stack.enter_context(connection._using())  # poll() must not see another file's number
+        if buffered := [connection for connection in connections if connection._buffered()]:
+            return buffered  # poll() knows nothing of what OpenSSL holds
+        poller, by_number = select.poll(), {connection.fileno(): connection for connection in connections}
+        for number in by_number:
+            poller.register(number, select.POLLIN)
+        return [by_number[number] for number, _ in poller.poll(1000 * max(0.0, seconds))]
+
+
 class Connection:
     """One established, authenticated connection.
 
@@ -266,6 +285,10 @@ class Connection:
             view = view[self._attempt(self._sock.recv_into, view, deadline, "←") :]
 
     # ---- one call into OpenSSL, and the waiting around it
+
+    def _buffered(self) -> bool:
+        with self._ssl:
+            return not self._closed and self._sock.pending() > 0
 
     @contextlib.contextmanager
     def _using(self) -> Iterator[None]:

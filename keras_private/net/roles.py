@@ -25,7 +25,7 @@ class Role:
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
             raise ConfigError(f"unknown role {self.kind!r}; a role is one of {', '.join(get_args(Kind))}")
-        if not _NAME.fullmatch(self.name):
+        if not (isinstance(self.name, str) and _NAME.fullmatch(self.name)):
             raise ConfigError(
                 f"{self.name!r} cannot name an owner, a client or a party; "
                 "use up to 50 letters, digits, '.', '_' or '-', beginning with a letter or digit"

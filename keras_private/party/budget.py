@@ -65,7 +65,7 @@ class Budget:
         started = time.monotonic()
         with self._freed:
             if not self._fits(client, amount) and not self._freed.wait_for(lambda: self._fits(client, amount), wait):
-                raise RefusedError(self._refusal(client, amount))
+                raise RefusedError(self._refusal(client, amount)).again()
             self._held[client] = self.held(client) + amount
             self._used += amount
             self._peak = max(self._peak, self._used)

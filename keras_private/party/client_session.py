@@ -8,10 +8,12 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from keras_private.errors import FrameError, InputError, KerasPrivateError, LinkError, LinkTimeoutError, RefusedError
+from keras_private.errors import FrameError, KerasPrivateError, LinkError, LinkTimeoutError, NoModelError, RefusedError
 from keras_private.net.frames import as_bytes
+from keras_private.net.roles import Role
+from keras_private.party import causes
+from keras_private.party.dial import code_of
 from keras_private.party.messages import (
-    FAILED,
     REFUSED,
     Answer,
     Cancel,
@@ -109,10 +111,8 @@ class ClientSession:
                 return
             try:
                 self._query(message)
-            except (RefusedError, InputError) as error:
-                self.refuse(message.request, REFUSED, str(error))
             except KerasPrivateError as error:
-                self.refuse(message.request, FAILED, str(error))
+                self.refuse(message.request, code_of(error), str(error))
             except BaseException:
                 self._left(self._settle(message.request))
                 raise
@@ -123,7 +123,7 @@ class ClientSession:
             try:
                 answer: Message = self._describe(self._model())
             except RefusedError as error:
-                answer = Error(REFUSED, str(error))
+                answer = Error(code_of(error), str(error))
             self._deliver(answer)
         else:
             raise FrameError(f"a client may not send a {message.kind} message")
@@ -131,7 +131,7 @@ class ClientSession:
     def _model(self) -> HeldModel:
         model = self._node.shelf.model
         if model is None:
-            raise RefusedError("holds no model; the owner must share it (again)")
+            raise NoModelError("holds no model; the owner must share it (again)")
         return model
 
     def _describe(self, model: HeldModel) -> Description:
@@ -139,11 +139,13 @@ class ClientSession:
         return Description(
             model.id,
             model.digest,
+            Role.parse(model.owner).name,
             plan.input_shape,
             plan.output_shape,
             plan.input_range,
             plan.input_frac,
             plan.precision,
+            plan.final_activation,
             model.room.query_rows,
         )
 
@@ -151,7 +153,8 @@ class ClientSession:
         model = self._model()
         most = model.room.query_rows
         if query.model != model.id:
-            raise RefusedError("the model was replaced since this client connected; connect to it again")
+            self.refuse(query.request, *causes.SHARED_AGAIN)
+            return
         if not 1 <= query.rows <= most:
             reason = " (limits.memory_mb)" if most < self._node.config.limits.max_batch else ""
             raise RefusedError(f"a batch has from 1 to {most} rows{reason}, not {query.rows}")

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 from keras_private.config import PARTY_NAMES
 from keras_private.errors import FrameError, KerasPrivateError, LinkError, NoModelError, PartyError, RefusedError
+from keras_private.party.causes import gone
 from keras_private.party.dial import call, code_of
 from keras_private.party.heartbeat import Heartbeat
 from keras_private.party.leader_queue import FOLLOWERS, LeaderQueue
 from keras_private.party.messages import (
-    FAILED,
     Discard,
     Drop,
     Hold,
@@ -180,7 +180,7 @@ class Followers:
             self._node.log.warning("peer down", peer=PARTY_NAMES[index], cause=cause)
         for lane in self.lanes:
             lane.interrupt()
-        self._queue.forget_party(index, f"{PARTY_NAMES[index]} is gone while the request waited: {cause}")
+        self._queue.forget_party(index)
 
 
 class LeaderLine:
@@ -228,12 +228,12 @@ class LeaderLine:
         self._found.wait(self._node.timeout)  # right after a start the parties are still looking for each other
         channel = self._channel
         if channel is None:
-            raise PartyError(f"the leader, server0, cannot be reached from {self._node.name}; try again later")
+            raise PartyError(gone(PARTY_NAMES[0])[1]).again()
         self._node.queue.add(request)
         try:
             channel.send(encode(Hold(request.id, request.client, request.model, request.digest, request.rows)))
-        except LinkError as error:
-            self._node.queue.refuse([request.id], FAILED, f"the leader, server0, is gone: {error}")
+        except LinkError:
+            self._node.queue.refuse([request.id], *gone(PARTY_NAMES[0]))
 
     def drop(self, id_: bytes) -> None:
         """A client does not want its request any more: the leader decides what becomes of it."""
@@ -276,7 +276,7 @@ class LeaderLine:
                 self._channel = None
                 for lane in self.lanes:
                     lane.open(None)
-                node.queue.refuse_all(FAILED, f"server0 is gone: {cause}")
+                node.queue.refuse_all(*gone(PARTY_NAMES[0]))
             if not node.closing.is_set():
                 node.log.warning("peer down", peer="server0", cause=cause)
             backoff.wait()

@@ -18,10 +18,14 @@ from keras_private.errors import (
     TrustError,
 )
 from keras_private.party.messages import (
+    BROKEN,
+    BUSY,
     CONTROL_BYTES,
     FAILED,
     NO_MODEL,
     REFUSED,
+    REPLACED,
+    STOPPED,
     Error,
     Hello,
     Message,
@@ -33,7 +37,7 @@ from keras_private.party.network import Channel, Network
 
 M = TypeVar("M", bound=Message)
 
-_EXCEPTIONS: dict[str, type[ClusterError]] = {FAILED: PartyError, NO_MODEL: NoModelError, REFUSED: RefusedError}
+_EXCEPTIONS: dict[str, type[ClusterError]] = {FAILED: PartyError, BROKEN: PartyError, NO_MODEL: NoModelError}
 
 
 def call(network: Network, index: int, hello: Hello, timeout: float) -> Channel:
@@ -85,13 +89,21 @@ def expect(channel: Channel, answer: type[M], timeout: float, max_bytes: int = C
 
 
 def error_of(channel: Channel, error: Error) -> ClusterError:
-    """A party's error message as an exception that names the party."""
-    return _EXCEPTIONS.get(error.code, RefusedError)(f"{channel.peer.name}: {error.text}")
+    """A party's error message as an exception that names the party, and says whether asking again may help."""
+    of_all = error.code in (BROKEN, STOPPED, REPLACED)  # the same sentence from whichever party says it first
+    text = error.text if of_all else f"{channel.peer.name}: {error.text}"
+    failure = _EXCEPTIONS.get(error.code, RefusedError)(text)
+    failure.transient = error.code in (BUSY, BROKEN, REPLACED, NO_MODEL)
+    return failure
 
 
 def code_of(error: KerasPrivateError) -> str:
     """The code under which a party sends an exception, so that `error_of` makes the same one of it."""
-    return next((code for code, kind in _EXCEPTIONS.items() if isinstance(error, kind)), REFUSED)
+    if isinstance(error, NoModelError):
+        return NO_MODEL
+    if isinstance(error, PartyError):
+        return BROKEN if error.transient else FAILED
+    return BUSY if error.transient else REFUSED
 
 
 def wait_for(network: Network, index: int, hello: Hello, timeout: float) -> Channel:

@@ -25,10 +25,11 @@ import numpy as np
 from keras_private.config import PARTY_NAMES
 from keras_private.errors import KerasPrivateError, LinkError, LinkTimeoutError, PartyError
 from keras_private.net.link import Link
+from keras_private.party.causes import SHARED_AGAIN, STOPPED, Cause, broken, gone
 from keras_private.party.control import Followers, LeaderLine
 from keras_private.party.dial import call
 from keras_private.party.leader_queue import FOLLOWERS, LeaderQueue
-from keras_private.party.messages import FAILED, ID_BYTES, REFUSED, LaneFailed, OpenLane, Run, decode, encode
+from keras_private.party.messages import ID_BYTES, REFUSED, LaneFailed, OpenLane, Run, decode, encode
 from keras_private.party.models import HeldModel
 from keras_private.party.network import Channel
 from keras_private.party.node import Backoff, Node
@@ -302,7 +303,7 @@ class LeaderLane(Lane):
         ids = [piece.request.id for piece in run]
         model = self._node.shelf.model
         if model is None or model.id != run[0].request.model:
-            self._refuse(ids, "the model was stopped or replaced; connect to it again")
+            self._refuse(ids, SHARED_AGAIN if model else STOPPED)
             return
         party.link.phase = "announcing a run"
         rows = tuple(piece.rows for piece in run)
@@ -320,22 +321,25 @@ class LeaderLane(Lane):
         was_up = self._up
         self._forget_link()  # first of all: the others must not go on waiting
         if self._node.closing.is_set():
-            verdict = "server0 was stopped"
+            verdict = gone(self._node.name)
         else:
-            verdict = self._verdict(error, "the run" if run else "the lane between the parties")
-            self._log_failure(error, verdict, was_up=was_up, running=bool(run))
+            verdict, detail = self._verdict(error, "the run" if run else "the lane between the parties")
+            self._log_failure(error, detail, was_up=was_up, running=bool(run))
             if not was_up:
-                self.trouble = verdict
+                self.trouble = detail
         if run:
             self._refuse([piece.request.id for piece in run], verdict)
 
-    def _refuse(self, ids: list[bytes], text: str) -> None:
+    def _refuse(self, ids: list[bytes], cause: Cause) -> None:
         for request in self._queue.finish(ids, served=False):
-            request.refuse(request.id, FAILED, text)
-        self._followers.discard(ids, FAILED, text)
+            request.refuse(request.id, *cause)
+        self._followers.discard(ids, *cause)
 
-    def _verdict(self, error: Exception, what: str) -> str:
-        """Who began it, and why. Who noticed first often blames somebody who had only noticed before him."""
+    def _verdict(self, error: Exception, what: str) -> tuple[Cause, str]:
+        """Who began it, and why: for clients, and for the log and the owner.
+
+        Who noticed first often blames somebody who had only noticed before him.
+        """
         suspect, text = _suspect(error, self._node.index), _cause(error)
         deadline = time.monotonic() + _EVIDENCE_S
         heard = {self._node.index}
@@ -346,11 +350,11 @@ class LeaderLane(Lane):
                     suspect, text = first.suspect % len(PARTY_NAMES), first.cause
         while True:
             report = self._testimony(suspect, deadline) if suspect not in heard else None
-            gone = [index for index in FOLLOWERS if not self._followers.is_here(index)]
-            if gone:
-                return f"{what} failed because {PARTY_NAMES[gone[0]]} is gone ({text})"
+            away = [PARTY_NAMES[index] for index in FOLLOWERS if not self._followers.is_here(index)]
+            if away:
+                return gone(away[0]), f"{what} failed because {away[0]} is gone ({text})"
             if report is None:
-                return f"{what} failed at {PARTY_NAMES[suspect]}: {text}"
+                return broken(PARTY_NAMES[suspect], text), f"{what} failed at {PARTY_NAMES[suspect]}: {text}"
             heard.add(suspect)
             suspect, text = report.suspect % len(PARTY_NAMES), report.cause
 
@@ -437,7 +441,7 @@ class FollowerLane(Lane):
             self._leader.send(LaneFailed(self.number, epoch, _suspect(error, node.index), cause[:2000]))
         self._forget_link()
         node.queue.wait_gone(ids, _SETTLE_S)
-        node.queue.refuse(ids, FAILED, cause)
+        node.queue.refuse(ids, *broken(node.name, cause))
 
 
 class _CalledOffError(LinkError):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from keras_private.config import PARTY_NAMES
 from keras_private.errors import RefusedError
+from keras_private.party.causes import Cause, apart, gone, never_came
 from keras_private.party.messages import FAILED, REFUSED, Hold
 from keras_private.party.queue import Piece, Request, RequestQueue
 from keras_private.party.turns import Turns
@@ -79,13 +80,13 @@ class LeaderQueue(RequestQueue):
         # If its last rows run already, it is too late: they run to their end, and the answer goes nowhere.
         self.discard([id_], REFUSED, "the client took the request back")
 
-    def forget_party(self, index: int, text: str) -> None:
+    def forget_party(self, index: int) -> None:
         """A follower is gone and everything it held with it."""
         with self._lock:
             lost = [id_ for id_, holds in self._holds.items() if index in holds and id_ not in self._running]
             lost += [id_ for id_ in self._requests if id_ not in self._running and id_ not in lost]
-            removed = self._forget(lost, FAILED, text)
-        self._tell(lost, removed, FAILED, text)
+            removed = self._forget(lost, *gone(PARTY_NAMES[index]))
+        self._tell(lost, removed, *gone(PARTY_NAMES[index]))
 
     def ids_of_other_models(self, model: bytes) -> list[bytes]:
         with self._lock:
@@ -277,7 +278,7 @@ class LeaderQueue(RequestQueue):
         them for nothing: when a party's places get scarce, it has to go soon.
         """
         now = time.monotonic()
-        late: dict[str, list[bytes]] = {}
+        late: dict[Cause, list[bytes]] = {}
         with self._lock:
             serving, crowded = self._serving, self._crowded()
             since = self._lane_down_since if self._lanes_up == 0 else 0.0
@@ -287,19 +288,19 @@ class LeaderQueue(RequestQueue):
                 holders = [*([0] if request else []), *holds]
                 missing = [name for index, name in enumerate(PARTY_NAMES) if index not in holders]
                 if missing and crowded.intersection(holders) and now - first >= IMPATIENT_S:
-                    text = f"{' and '.join(missing)} did not receive it within {IMPATIENT_S:g} s, and places are scarce"
+                    cause = never_came(missing, IMPATIENT_S, "and places are scarce")
                 elif not serving or now - max(first, serving.since, since) < self._timeout:
                     continue
                 elif missing:
-                    text = f"{' and '.join(missing)} did not receive the request within {self._timeout:g} s"
+                    cause = never_came(missing, self._timeout)
                 elif self._lanes_up:
                     continue
                 else:
-                    text = f"the three parties were not connected with each other for {self._timeout:g} s"
-                late.setdefault(text, []).append(id_)
-            removed = {text: self._forget(ids, FAILED, text) for text, ids in late.items()}
-        for text, ids in late.items():
-            self._tell(ids, removed[text], FAILED, text)
+                    cause = apart(self._timeout)
+                late.setdefault(cause, []).append(id_)
+            removed = {cause: self._forget(ids, *cause) for cause, ids in late.items()}
+        for cause, ids in late.items():
+            self._tell(ids, removed[cause], *cause)
 
     def _crowded(self) -> set[int]:
         """The parties whose places are more than half taken, as far as the leader knows."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 
 from keras_private.config import PARTY_NAMES
 from keras_private.errors import FrameError, LinkError, LinkTimeoutError
@@ -25,6 +26,7 @@ class MemoryNetwork:
     def __init__(self, role: Role, hub: _Hub | None = None) -> None:
         self._role = role
         self._hub = hub or _Hub()
+        self._changed = threading.Condition()  # of every connection made from here, so that `wait` can wait for several
 
     def as_role(self, role: Role) -> MemoryNetwork:
         """The same cluster as somebody else sees it."""
@@ -39,7 +41,7 @@ class MemoryNetwork:
         door = self._hub.doors.get(index)
         if door is None or door.closed:
             raise LinkError(f"{self._role.name} → {there.name}: it is not running; start the cluster")
-        ours, theirs = _pair(self._role, there, timeout)
+        ours, theirs = _pair(self._role, there, timeout, self._changed)
         answer = door.call(MemoryCaller(theirs))
         if not answer.wait(timeout):
             ours.close()
@@ -47,6 +49,13 @@ class MemoryNetwork:
         if answer.refusal:
             raise LinkError(f"{self._role.name} → {there.name}: it refused us: {answer.refusal}")
         return ours
+
+    def wait(self, channels: Sequence[Channel], seconds: float) -> list[int]:
+        def ready() -> list[int]:
+            return [index for index, channel in enumerate(channels) if getattr(channel, "ready", True)]
+
+        with self._changed:
+            return self._changed.wait_for(ready, seconds)
 
     def link(
         self,
@@ -135,8 +144,8 @@ class MemoryDoor:
 class _Wire:
     """Two queues of messages, one a direction, and who hung up."""
 
-    def __init__(self) -> None:
-        self.changed = threading.Condition()
+    def __init__(self, changed: threading.Condition) -> None:
+        self.changed = changed
         self.messages: tuple[deque[bytes], deque[bytes]] = (deque(), deque())
         self.closed = ["", ""]
 
@@ -155,6 +164,11 @@ class MemoryChannel:
     @property
     def closed(self) -> bool:
         return bool(self._wire.closed[self._side])
+
+    @property
+    def ready(self) -> bool:
+        """Whether `receive` would return or raise at once."""
+        return bool(self._wire.messages[self._side]) or any(self._wire.closed)
 
     def fileno(self) -> int:
         return -1
@@ -200,6 +214,8 @@ class MemoryChannel:
         return f"{self.local.name} {arrow} {self.peer.name}, {self.phase}: {cause}"
 
 
-def _pair(caller: Role, called: Role, timeout: float) -> tuple[MemoryChannel, MemoryChannel]:
-    wire = _Wire()
+def _pair(
+    caller: Role, called: Role, timeout: float, changed: threading.Condition
+) -> tuple[MemoryChannel, MemoryChannel]:
+    wire = _Wire(changed)
     return MemoryChannel(wire, 0, caller, called, timeout), MemoryChannel(wire, 1, called, caller, timeout)

@@ -30,12 +30,21 @@ ID_BYTES: Final = 16
 CONTROL_BYTES: Final = 1 << 20
 """Largest message that carries no shares."""
 
+# Codes of an error. Those who are told REFUSED, BUSY, STOPPED or REPLACED raise a `RefusedError`, else a `PartyError`.
 REFUSED: Final = "refused"
-"""Code of an error: a party said no (`RefusedError`)."""
+"""The party that says so does not take it, for good."""
+BUSY: Final = "busy"
+"""The party that says so does not take it now; asking again may help."""
+STOPPED: Final = "stopped"
+"""The model was taken away by its owner."""
+REPLACED: Final = "replaced"
+"""The owner shared again; asking again may help, after a new `Describe`."""
 FAILED: Final = "failed"
-"""Code of an error: a party could not (`PartyError`)."""
+"""The party that says so could not do it."""
+BROKEN: Final = "broken"
+"""A party or a connection among them went away; the text names it. Asking again may help."""
 NO_MODEL: Final = "no model"
-"""Code of an error to an owner: a party holds no model any more (`NoModelError`)."""
+"""The party that says so holds no model, perhaps not any more (`NoModelError`); asking again may help."""
 
 _MAX_TEXT = 1 << 16
 _MAX_ITEMS = 1 << 16
@@ -136,7 +145,7 @@ class Welcome(Message):
 @_message("error")
 @dataclasses.dataclass(frozen=True, slots=True)
 class Error(Message):
-    """`code`: REFUSED, FAILED or NO_MODEL; `request`: the query it is about, if it is about one."""
+    """`code`: see above; `request`: the query it is about, if it is about one."""
 
     code: str
     text: str
@@ -155,17 +164,19 @@ class Describe(Message):
 @_message("description")
 @dataclasses.dataclass(frozen=True, slots=True)
 class Description(Message):
-    """All that a client is told about a model. Shapes are per sample. Inputs have `input_frac` fractional bits, outputs
-    `precision`.
+    """All that a client is told about a model. Shapes are per sample; `owner` is the name in their certificate. Inputs
+    have `input_frac` fractional bits, outputs `precision`.
     """
 
     model: Id
     digest: str
+    owner: str
     input_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
     input_range: tuple[float, ...] | None
     input_frac: int
     precision: int
+    final_activation: str
     max_batch: int
 
 

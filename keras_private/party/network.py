@@ -7,14 +7,14 @@ threads of one process: its connections carry the same messages to the same hand
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from keras_private.config import PARTY_NAMES, ClusterConfig
 from keras_private.errors import LinkError
 from keras_private.net.certificates import local_credentials
 from keras_private.net.connection import Address, Listener, connect
-from keras_private.net.framed import Connection, Room
+from keras_private.net.framed import Connection, Room, wait_readable
 from keras_private.net.frames import Buffer
 from keras_private.net.identity import Identity
 from keras_private.net.link import Link
@@ -73,6 +73,13 @@ class Network(Protocol):
             LinkError: it is not there, or does not want us; names both sides.
         """
 
+    def wait(self, channels: Sequence[Channel], seconds: float) -> list[int]:
+        """Which of these connections of this network have something to receive, or ended; none after `seconds`.
+
+        Raises:
+            LinkError: one was closed by this side.
+        """
+
     def link(self, index: int, lane: int, epoch: bytes, neighbours: tuple[Channel, Channel], timeout: float) -> Link:
         """Party `index`'s end of a lane, from its established connections to (next, prev)."""
 
@@ -90,6 +97,11 @@ class TLSNetwork:
     def connect(self, index: int, timeout: float) -> Connection:
         address, there = self._config.party(index).address, Role("party", PARTY_NAMES[index])
         return connect(address, self._files, expect=there, timeout=timeout)
+
+    def wait(self, channels: Sequence[Channel], seconds: float) -> list[int]:
+        connections = [channel for channel in channels if isinstance(channel, Connection)]
+        ready = wait_readable(connections, seconds)
+        return [index for index, channel in enumerate(channels) if channel in ready]
 
     def link(
         self,

@@ -22,6 +22,7 @@ from keras_private.errors import FrameError, LinkError, RefusedError
 from keras_private.logs import Log, party_log
 from keras_private.net.connection import describe_listening
 from keras_private.net.roles import Role
+from keras_private.party import causes
 from keras_private.party.budget import Budget
 from keras_private.party.certificate import LOOK_S, CertificateWatch
 from keras_private.party.client_session import ClientSession
@@ -190,10 +191,9 @@ class PartyServer:
                 return
 
     def _model_changed(self, model: HeldModel | None) -> None:
-        what = "stopped by its owner" if model is None else "replaced by its owner"
         ids = self.node.queue.ids_of_other_models(model.id if model else b"")
         if isinstance(self.node.queue, LeaderQueue):
-            self.node.queue.discard(ids, REFUSED, f"the model was {what}")
+            self.node.queue.discard(ids, *(causes.STOPPED if model is None else causes.SHARED_AGAIN))
         if self._leader:
             self._leader.report_model()
 

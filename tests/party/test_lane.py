@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from keras_private import worker
+from keras_private.client import session
 from keras_private.errors import LinkError, PartyError, RefusedError
 from keras_private.mpc import masks
 from keras_private.party.lane import _suspect
@@ -85,7 +85,7 @@ def test_a_client_with_two_copies_of_a_share_is_refused(
     with serving(trio, tiny):
         epochs = [server._lanes[0]._epoch for server in trio.servers]
         with monkeypatch.context() as patched:
-            patched.setattr(worker, "split", two_faced)
+            patched.setattr(session, "split", two_faced)
             with pytest.raises(RefusedError, match="different copies of the same share"):
                 query(trio, tiny)
         query(trio, tiny)

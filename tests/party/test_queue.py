@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from keras_private.errors import RefusedError
+from keras_private.party.causes import gone
 from keras_private.party.leader_queue import LeaderQueue
 from keras_private.party.messages import FAILED, REFUSED, Hold
 from keras_private.party.queue import Request, RequestQueue
@@ -218,8 +219,8 @@ def test_a_follower_is_gone(desk: Desk) -> None:
     assert desk.take() == [runs]
     waits, alone = desk.add(), desk.request()
     desk.queue.hold(1, hold_of(alone))
-    desk.queue.forget_party(1, "server1 is gone")
-    assert desk.refused == {waits.id: (FAILED, "server1 is gone")}  # what runs is the lane's to answer
+    desk.queue.forget_party(1)
+    assert desk.refused == {waits.id: gone("server1")}  # what runs is the lane's to answer
     assert set(desk.discarded[0][0]) == {waits.id, alone.id}
     assert not desk.queue._holds.keys() - {runs.id}
 

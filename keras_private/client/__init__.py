@@ -1,0 +1,10 @@
+"""The client: checks and shares its data, asks the three parties, puts their answers together. Needs no TensorFlow.
+
+checks.py    what may be sent at all
+session.py   the connections to the three parties, and the requests on their way over them
+answer.py    three shares of an output, as the numbers that they mean
+target.py    which model is meant: shapes, owner, plan
+query.py     one question, and how often it may be asked again
+ticket.py    queries that somebody will ask for later
+client.py    `Client`: connects and queries
+"""

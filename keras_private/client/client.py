@@ -1,0 +1,297 @@
+"""`Client`: connects to a model, queries it, and asks again where that may help.
+
+Theory of operation. A client has one session, shared by all its threads, and replaces it when it is lost; one thread
+connects, the others wait for it. A query that somebody waits for is sent, read and, where that may help, sent again by
+that thread; those of `query_model_async` are looked after by `Tickets`.
+
+The lock is never held while anything is waited for, so `close` from another thread returns at once.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import threading
+import time
+from collections.abc import Iterable
+from concurrent.futures import CancelledError, Future
+from dataclasses import replace
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from keras_private.client.checks import check_data, check_size, count_of, seconds_of, shape_of
+from keras_private.client.query import Query
+from keras_private.client.session import Request, Session
+from keras_private.client.target import Cluster, Target, closed
+from keras_private.client.ticket import Ticket, Tickets
+from keras_private.errors import (
+    ConfigError,
+    FrameError,
+    InputError,
+    KerasPrivateError,
+    LinkError,
+    PartyError,
+    StateError,
+    TrustError,
+)
+from keras_private.net.roles import Role
+from keras_private.party.causes import gone
+
+QUERY_TIMEOUT_S = 600.0
+"""How long a query waits for its answer unless told otherwise. It may be asked before the model is served."""
+RETRIES = 2
+"""How often a query is asked again, unless told otherwise, where that may help."""
+
+
+class Client:
+    """A client that queries a served model. Thread-safe: several threads may query at once, each gets its own answers.
+
+    Args:
+        name: who this client is. It chooses the certificate: the files that `{name}` in cluster.yaml's `tls` stands
+            for; without `tls`, this user's own development certificate of that name. Parties count connections and
+            waiting queries by this name; clients that leave it at "client" are counted one by one.
+        timeout: seconds that a query may wait for its answer.
+
+    Raises:
+        ConfigError: the name is not one.
+        InputError: the timeout is not one.
+    """
+
+    def __init__(self, name: str = "client", timeout: float = QUERY_TIMEOUT_S) -> None:
+        self._role = Role("client", name)
+        self._timeout = seconds_of(timeout)
+        self._target: Target | None = None
+        self._start_anew()
+
+    def _start_anew(self) -> None:
+        self._process = os.getpid()
+        self._lock = threading.Lock()  # around target and session; never held while something is waited for
+        self._session: Session | None = None
+        self._connecting = threading.Lock()  # held by the one thread that connects; around the next field
+        self._failed: tuple[float, KerasPrivateError] | None = None  # when connecting failed last, and why
+        self._tickets = Tickets(self._send)
+
+    def _here(self) -> None:
+        """In the child of a fork all begins anew: a lock may be held for ever there, the connections are another's.
+
+        They are left alone, neither used nor closed; the child's next query connects by itself.
+        """
+        if self._process != os.getpid():
+            self._start_anew()
+
+    # The connection
+
+    def connect_to_model(
+        self,
+        input_shape: Iterable[float],
+        output_shape: Iterable[float],
+        cluster: Cluster,
+        *,
+        owner: str | None = None,
+        digest: str | None = None,
+    ) -> Self:
+        """Connect to the model that the cluster's parties hold, and make sure that it is the one meant.
+
+        If a party or a connection is lost later, or the owner shares the same model again, the next query connects by
+        itself, to the same plan of the same owner only.
+
+        Args:
+            input_shape, output_shape: of the model, with a batch axis first, whatever its size.
+            cluster: a `TFECluster`; it need not have been started from here.
+            owner: whose model it must be: the name in the owner's certificate; None takes anybody's.
+            digest: which plan it must be: the SHA-256 in hex that `share` prints; None takes any. Weights are not part
+                of it: who may change them is decided by `owner`.
+
+        Raises:
+            ConfigError: `cluster` is none, or there are no usable certificates.
+            InputError: the shapes are not shapes, or not the model's; owner or digest is not one. Names both.
+            RefusedError: the model is another owner's or another plan; the parties hold no model, or not the same, or
+                do not let this client in.
+            LinkError: a party cannot be reached.
+        """
+        if not hasattr(cluster, "network"):
+            raise ConfigError(
+                f"connect_to_model() takes a TFECluster, not {type(cluster).__name__}; "
+                "TFECluster.from_yaml makes one from a file"
+            )
+        shapes = (shape_of(input_shape, "input_shape"), shape_of(output_shape, "output_shape"))
+        if owner is not None and not isinstance(owner, str):
+            raise InputError(f"owner is the name in the owner's certificate, a text, not {owner!r}")
+        if digest is not None and not (isinstance(digest, str) and _is_digest(digest)):
+            raise InputError(f"digest is 64 hexadecimal digits, as share() prints them, not {digest!r}")
+        self.close()
+        target = Target(cluster, *shapes, owner, digest and digest.lower())
+        session = target.open(self._role, cluster.config.limits.timeout_s)
+        with self._lock:
+            previous, self._session = self._session, session
+            self._target = replace(target, owner=session.model.owner, digest=session.model.digest)
+        if previous is not None:  # another thread was as quick
+            previous.close(closed())
+        return self
+
+    @property
+    def owner(self) -> str | None:
+        """The name of the owner whose model this client is connected to."""
+        return self._target.owner if self._target else None
+
+    @property
+    def digest(self) -> str | None:
+        """The SHA-256, in hex, of the plan that this client is connected to."""
+        return self._target.digest if self._target else None
+
+    def close(self) -> None:
+        """Leave the parties; queries on their way end with a StateError. To query again, connect again.
+
+        From any thread, and waits for nobody. Idempotent.
+        """
+        self._here()
+        with self._lock:
+            session, self._session = self._session, None
+            target, self._target = self._target, None
+        if target is not None:
+            target.closed.set()
+        if session is not None:
+            session.close(closed())
+        self._tickets.close(closed())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(<{'connected' if self._session else 'not connected'}>)"
+
+    def _connected(self, deadline: float) -> tuple[Target, Session]:
+        """The session; a new one if there is none that can be used."""
+        began = time.monotonic()
+        target, session = self._look()
+        if session is not None:
+            return target, session
+        with self._connecting:  # one thread connects, and the others take what it got
+            target, session = self._look()
+            if session is not None:
+                return target, session
+            if self._session is not None:
+                self._session.leave()
+            if self._failed and self._failed[0] >= began:
+                raise copy.copy(self._failed[1])
+            seconds = min(target.cluster.config.limits.timeout_s, max(0.1, deadline - time.monotonic()))
+            try:
+                session = target.open(self._role, seconds)
+            except KerasPrivateError as error:
+                failure = error
+                if isinstance(error, LinkError) and not isinstance(error, TrustError | FrameError):
+                    failure = PartyError(gone(error.party)[1]).again()  # it was there before, and may come back
+                self._failed = time.monotonic(), failure
+                raise failure from error
+            with self._lock:
+                if self._target is target:
+                    self._session = session
+                    return target, session
+        session.close(closed())
+        raise closed()
+
+    def _look(self) -> tuple[Target, Session | None]:
+        with self._lock:
+            if self._target is None:
+                raise StateError("this client is not connected; call connect_to_model first")
+            session = self._session
+            return self._target, session if session and session.usable else None
+
+    # Queries
+
+    def query_model(
+        self, data: ArrayLike, timeout: float | None = None, *, retries: float = RETRIES
+    ) -> NDArray[np.float32]:
+        """The model's prediction for a batch, in private.
+
+        Args:
+            data: real numbers, shape (batch, *input shape), any dtype and memory order, 1 to max_batch rows.
+            timeout: seconds to wait for the answer; None: this client's own.
+            retries: how often to ask again, with new shares, if a party or connection is lost, a queue is full, or the
+                owner shares the same model again. Never after wrong input, a refusal for good, or a time-out.
+
+        Returns:
+            float32, shape (batch, *output shape), like `model.predict`.
+
+        Raises:
+            InputError: wrong shape, dtype, range or size, or not finite; nothing was sent.
+            RefusedError: a party refused: queue full, no model.
+            PartyError: a party failed or went away; names it.
+            IntegrityError: the parties' shares of the answer disagree.
+            LinkError: a party cannot be reached, or there was no answer in time.
+            StateError: not connected, or closed meanwhile.
+        """
+        self._here()
+        query = self._query(data, timeout, retries)
+        while True:
+            try:
+                session, request = self._send(query)
+                return session.result(request, query.deadline)
+            except KerasPrivateError as error:
+                self._pause(query.pause_after(error))
+
+    def query_model_async(self, data: ArrayLike, timeout: float | None = None, *, retries: float = RETRIES) -> Ticket:
+        """Send a query and return a ticket for its answer, a `concurrent.futures.Future`. Raises as `query_model`.
+
+        `ticket.result()` or `query_model_join(ticket)` waits for the answer; in an event loop
+        `await asyncio.wrap_future(ticket)` does; `ticket.cancel()` takes the query back.
+        """
+        self._here()
+        ticket = self._tickets.new(self._query(data, timeout, retries))
+        while True:
+            try:
+                ticket.attempt = self._send(ticket.query)
+                break
+            except KerasPrivateError as error:
+                self._pause(ticket.query.pause_after(error))
+        self._tickets.add(ticket)
+        return ticket
+
+    def query_model_join(self, ticket: Future[NDArray[np.float32]] | None = None) -> NDArray[np.float32]:
+        """The answer to a query of `query_model_async`. Raises as `query_model`.
+
+        Args:
+            ticket: what `query_model_async` returned; None: the oldest query that nobody has asked for yet. That is
+                refused if another thread has sent one: its answer is not this thread's.
+
+        Raises:
+            StateError: no query is on its way, or those of several threads are; or this one was taken back.
+        """
+        self._here()
+        if ticket is None:
+            ticket = self._tickets.oldest()
+        elif not isinstance(ticket, Future):
+            raise InputError(f"query_model_join() takes what query_model_async() returned, not {type(ticket).__name__}")
+        try:
+            return ticket.result()
+        except CancelledError:
+            raise StateError("this query was taken back") from None
+
+    def _query(self, data: ArrayLike, timeout: float | None, retries: float) -> Query:
+        seconds = self._timeout if timeout is None else seconds_of(timeout)
+        return Query(data, time.monotonic() + seconds, count_of(retries, "retries"))
+
+    def _send(self, query: Query) -> tuple[Session, Request]:
+        target, session = self._connected(query.deadline)
+        model, limits = session.model, target.cluster.config.limits
+        values = check_data(query.data, model)
+        check_size(len(values), model, limits.request_mb, limits.request_bytes)
+        return session, session.send(values)
+
+    def _pause(self, seconds: float) -> None:
+        with self._lock:
+            target = self._target
+        if target is None or target.closed.wait(seconds):
+            raise closed()
+
+
+def _is_digest(text: str) -> bool:
+    return len(text) == 64 and not set(text.lower()) - set("0123456789abcdef")

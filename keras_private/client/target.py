@@ -1,0 +1,75 @@
+"""Which model a client is to be connected to: of what shapes, whose, which plan, and in which cluster."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from keras_private.client.checks import show
+from keras_private.client.session import Session
+from keras_private.config import ClusterConfig
+from keras_private.errors import InputError, KerasPrivateError, RefusedError, StateError
+from keras_private.net.roles import Role
+from keras_private.party.messages import Description
+from keras_private.party.network import Network
+
+
+class Cluster(Protocol):
+    """What a client needs to know of a cluster (`TFECluster`)."""
+
+    @property
+    def config(self) -> ClusterConfig: ...
+    @property
+    def owner(self) -> Role: ...
+    def network(self, role: Role) -> Network: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Target:
+    """The model that is meant. `closed` is set when it is not meant any more, which ends every pause."""
+
+    cluster: Cluster
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    owner: str | None
+    """The name of the owner whose model it must be; None: anybody's."""
+    digest: str | None
+    """Which plan it must be; None: any."""
+    closed: threading.Event = field(default_factory=threading.Event)
+
+    def open(self, role: Role, seconds: float) -> Session:
+        """A session with this model. Raises as `Client.connect_to_model`."""
+        session = Session.open(self.cluster.network(role), self.cluster.config, seconds)
+        try:
+            self._check(session.model)
+        except KerasPrivateError:
+            session.close(closed())
+            raise
+        return session
+
+    def _check(self, model: Description) -> None:
+        for what, ours, theirs in (
+            ("input", self.input_shape, model.input_shape),
+            ("output", self.output_shape, model.output_shape),
+        ):
+            if ours != theirs:
+                raise InputError(
+                    f"the {what} shape given is {show(ours)}, the served model's is {show(theirs)}; "
+                    "is this the right cluster and model?"
+                )
+        if self.owner not in (None, model.owner):
+            raise RefusedError(
+                f"the model belongs to owner {model.owner!r}, and {self.owner!r}'s is wanted; ask that owner, or "
+                "call connect_to_model again if the other one is right"
+            )
+        if self.digest not in (None, model.digest):
+            raise RefusedError(
+                f"the parties hold plan {model.digest}, and {self.digest} is wanted; ask the owner for the digest that "
+                "share() printed, or call connect_to_model again if the other model is right"
+            )
+
+
+def closed() -> StateError:
+    """Why a query ends whose client was closed."""
+    return StateError("this client was closed while a query was waiting")
