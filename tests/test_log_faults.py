@@ -53,7 +53,7 @@ def start(make_config: Any, tmp_path: Path, until: Any) -> Start:
                 yield cluster, processes
                 for process in processes:
                     process.send_signal(signal.SIGTERM)
-                assert [process.wait(15) for process in processes] == [0, 0, 0]
+                assert [process.wait(60) for process in processes] == [0, 0, 0]
         finally:
             for process in processes:
                 process.kill()
