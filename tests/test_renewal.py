@@ -93,5 +93,5 @@ def test_a_certificate_ends_and_is_renewed_while_the_party_runs(
     finally:
         for process in processes:
             process.send_signal(signal.SIGTERM)
-        codes = [process.wait(15) for process in processes]
+        codes = [process.wait(60) for process in processes]
     assert codes == [0, 0, 0]
