@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from keras_private.errors import NoModelError as NoModelError
     from keras_private.errors import PartyError as PartyError
     from keras_private.errors import PlanError as PlanError
+    from keras_private.errors import PrecisionWarning as PrecisionWarning
     from keras_private.errors import RefusedError as RefusedError
     from keras_private.errors import StartError as StartError
     from keras_private.errors import StateError as StateError
@@ -50,6 +51,7 @@ _HOME = {"KerasHook": "hook", "TFECluster": "cluster", "check": "inspection", "T
         "NoModelError",
         "PartyError",
         "PlanError",
+        "PrecisionWarning",
         "RefusedError",
         "StartError",
         "StateError",
@@ -72,6 +74,7 @@ __all__ = [
     "NoModelError",
     "PartyError",
     "PlanError",
+    "PrecisionWarning",
     "RefusedError",
     "StartError",
     "StateError",

@@ -61,6 +61,10 @@ class PlanError(KerasPrivateError, ValueError):
     """A plan does not parse, does not add up, or exceeds a limit."""
 
 
+class PrecisionWarning(UserWarning):
+    """Private answers are expected to differ from plain ones by more than they should; nothing is refused."""
+
+
 class StateError(KerasPrivateError, RuntimeError):
     """A call came before the one it depends on."""
 

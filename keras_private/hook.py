@@ -18,15 +18,17 @@ from typing import Any
 
 import numpy as np
 
-from keras_private.errors import ConfigError, InputError, StateError
+from keras_private.errors import ConfigError, InputError, PlanError, PrecisionWarning, StateError
 from keras_private.extras import require
 from keras_private.lowering import AT_THE_CLIENT, draft_of
 from keras_private.net.frames import as_bytes
 from keras_private.owner import OwnedModel
 from keras_private.plan import summary as table
 from keras_private.plan.optimise import optimise
-from keras_private.plan.plan import Plan
+from keras_private.plan.plan import Accuracy, Draft, Plan
 from keras_private.progress import serving_bar
+
+TOLERANCE = 1e-2  # of the outputs' range: an error that a plot of the answers would show
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class _Shared:
     owned: OwnedModel
     plan: Plan
     fingerprint: bytes
+    accuracy: Accuracy | None
 
 
 _shared: weakref.WeakKeyDictionary[Any, _Shared] = weakref.WeakKeyDictionary()
@@ -81,6 +84,7 @@ def share(
     cluster: Any,
     input_range: Sequence[float] | None = None,
     final_activation: str | None = AT_THE_CLIENT,
+    tolerance: float | None = None,
 ) -> Any:
     """Send every party of a started cluster its shares of this model. Sharing again replaces what was shared.
 
@@ -92,14 +96,18 @@ def share(
             and the client library applies it to what it decoded. Clients then see the logits, from which they could
             work out no less and a little more than from probabilities. None: such a model is refused.
 
+        tolerance: largest error to accept of an answer, as a part of the outputs' range (before a final activation).
+            The error is measured on random inputs before anything is sent. None: 0.01, and more than that is a warning.
+
     Returns:
         The model. `with model.share(cluster): …` stops it at the end.
 
     Raises:
         ConfigError: `cluster` is no TFECluster, or final_activation none of the two.
+        InputError: tolerance is not a number above 0.
         StateError: the cluster has not been started.
         UnsupportedModelError: lists everything in the model that cannot be lowered.
-        PlanError: the range makes no sense, or the model exceeds a limit.
+        PlanError: the range makes no sense, the model exceeds a limit, or its error the `tolerance` that was given.
         ClusterError: the parties could not take the model.
     """
     config = getattr(cluster, "config", None)
@@ -107,13 +115,15 @@ def share(
         raise ConfigError(f"share() takes a TFECluster, not {type(cluster).__name__}")
     if not cluster.started:
         raise StateError("the cluster is not running: call cluster.start() before model.share(cluster)")
+    _check_tolerance(tolerance)
     precision, fingerprint = config.precision_fractional, _fingerprint(self)
     recorded = draft_of(self, input_range, precision=precision, final_activation=final_activation)
     draft = optimise(recorded, precision=precision)
+    _check_accuracy(draft, tolerance)
     stop(self)
     owned = OwnedModel.upload(cluster, draft.plan, draft.values)
     with _lock:
-        _shared[self] = _Shared(owned, draft.plan, fingerprint)
+        _shared[self] = _Shared(owned, draft.plan, fingerprint, draft.accuracy)
     return self
 
 
@@ -166,13 +176,13 @@ def stop(self: Any) -> None:
 
 
 def private_summary(self: Any, print_fn: Callable[[str], Any] | None = None) -> None:
-    """Print what the parties compute: per layer the op, output shape, rounds, bytes and bound.
+    """Print what the parties compute: per layer the op, output shape, rounds, bytes and bound; and the error to expect.
 
     Raises:
         StateError: the model has not been shared.
     """
-    plan = _shared_of(self, "private_summary()").plan
-    (print_fn or print)(table.private_summary(plan, title=self.name))
+    shared = _shared_of(self, "private_summary()")
+    (print_fn or print)(table.private_summary(shared.plan, title=self.name, accuracy=shared.accuracy))
 
 
 def _enter(self: Any) -> Any:
@@ -210,6 +220,28 @@ def _fingerprint(model: Any) -> bytes:
         found.update(f"{array.dtype} {array.shape} ".encode())
         found.update(as_bytes(array))
     return found.digest()
+
+
+def _check_tolerance(tolerance: Any) -> None:
+    if tolerance is None:
+        return
+    if isinstance(tolerance, bool) or not isinstance(tolerance, int | float) or not tolerance > 0:
+        raise InputError(f"tolerance must be a number above 0, a part of the outputs' range, not {tolerance!r}")
+
+
+def _check_accuracy(draft: Draft, tolerance: float | None) -> None:
+    """Say that answers will be too inexact: an error if the caller named the limit, else a warning."""
+    accuracy, limit = draft.accuracy, TOLERANCE if tolerance is None else tolerance
+    if accuracy is None or accuracy.relative <= limit:
+        return
+    text = (
+        f"private answers are expected to be off by up to {accuracy.error:.2g}, where the model's outputs lie within "
+        f"{accuracy.span:.2g} of each other: more than tolerance={limit:g} of that. Raise precision_fractional (now "
+        f"{draft.plan.precision}), declare a narrower input_range, or scale inputs and outputs to about 1"
+    )
+    if tolerance is not None:
+        raise PlanError(text)
+    warnings.warn(text, PrecisionWarning, stacklevel=3)
 
 
 def _count(number: Any) -> int | None:

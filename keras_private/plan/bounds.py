@@ -29,6 +29,7 @@ from keras_private.plan.plan import Op, Shape
 Array = NDArray[np.float64]
 
 _ROUNDING = 1e-9  # relative, far above what float64 sums of millions of terms lose
+_ABSURD = 900  # bits that nothing sensible reaches, and float64 can still be multiplied with
 TRUNCATION_UNITS = 2  # a truncation errs by less than this many units of its result, the sign of such a value included
 
 
@@ -113,7 +114,10 @@ def bits(interval: Interval | None, frac: int) -> int | None:
 
 
 def needed_bits(interval: Interval, frac: int) -> int:
-    raw = math.ldexp(interval.size, frac) + 1.0
+    size = interval.size
+    if not size < 2.0**_ABSURD:  # NaN too
+        return _ABSURD + frac
+    raw = math.ldexp(size, frac) + 1.0
     return max(1, math.floor(math.log2(raw)) + 1)
 
 

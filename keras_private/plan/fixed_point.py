@@ -1,14 +1,15 @@
 """From real numbers to fixed point: fractional bits for every tensor and weight, and as few truncations as possible.
 
-Theory of operation. One pass in execution order. A secret product needs an input with `precision` = f fractional bits
-and makes one with f + (those of the weight). The truncation back to f is fused into the product, or, where what follows
-is local (sums, pooling, reshapes), put off until a ReLU takes it along for free or a consumer insists. So at most one
-truncation is paid for per linear layer.
+Theory of operation. One pass in execution order. A secret product of an input with p fractional bits and a weight
+with q makes a value with p + q. The truncation back to what such a value keeps is fused into the product, or, where
+what follows is local (sums, pooling, reshapes), put off until a ReLU takes it along for free or a consumer insists.
+So at most one truncation is paid for per linear layer. How many bits each value keeps and each weight gets is decided
+in `fractions.py`.
 
-Fractional bits of a weight: so many that its largest element has about f + 4 significant bits (1/255 folded into a
-kernel must not cost accuracy), between f and f + 12, and only while the product is proven to stay below 2^61. Without a
-proof the largest element gets f significant bits: then the product is as safe as if it were weighted by numbers up to
-one, and the sum of the inputs' magnitudes may reach 2^(62-2f), the range contract.
+Columns of very different scale meet in the first product: one weight is large, another tiny but for large inputs, and
+the range of the inputs leaves no room for bits that would do for both. Then what the weight loses in rounding becomes
+a weight of its own, W = W' + R: x·R is truncated to the fractional bits of x·W' and added before the layer's
+truncation. One more product, and only where it is needed.
 
 Where both sides of an addition have different fractional bits, the coarser is shifted left, which is local and exact,
 if its bound allows or it has none (then the range contract is about the sum); otherwise the finer is truncated.
@@ -29,25 +30,25 @@ from keras_private.plan import bounds
 from keras_private.plan.attributes import constant, constant_array
 from keras_private.plan.bounds import Interval
 from keras_private.plan.builder import fresh_name
+from keras_private.plan.fractions import EXTRA_BITS, FREE_DROPS, LOCAL, SAFE_BITS, Fractions
 from keras_private.plan.ops import CONTRACT_BITS, LINEAR, PRODUCTS, describe, infer
 from keras_private.plan.plan import Draft, Op, Plan, Shape, Tensor, Weight
+from keras_private.plan.simulate import rounded
 
 Array = NDArray[np.float64]
 
-SAFE_BITS = 61  # one below the contract: room for one more addition
-GUARD_BITS = 4  # significant bits of a layer's largest weight beyond the precision
-EXTRA_BITS = 12  # a weight's fractional bits beyond the precision, at most
 
-
-def fixed_point(draft: Draft, precision: int = 16) -> Draft:
+def fixed_point(draft: Draft, fractions: Fractions, *, exact: bool = False) -> Draft:
     """The executable plan of a recorded one in NHWC.
+
+    Args:
+        exact: a weight of the inputs whose rounding shows in a unit of the result gets a second part, even if every
+            channel has some significant bits.
 
     Raises:
         PlanError: a weight or a proven value does not fit; the message names the layer and what to do.
     """
-    if not 1 <= precision <= 24:
-        raise PlanError(f"precision_fractional must be 1 to 24, not {precision}")
-    writer = _Writer(draft, precision)
+    writer = _Writer(draft, fractions, exact)
     for op in draft.plan.ops:
         writer.write(op)
     return writer.finish()
@@ -60,27 +61,34 @@ class _Value:
     name: str
     tensor: Tensor
     interval: Interval | None
+    recorded: str  # the recorded tensor that it is, or is on the way to
+
+    @property
+    def frac(self) -> int:
+        return self.tensor.frac
 
 
 class _Writer:
-    def __init__(self, draft: Draft, precision: int) -> None:
+    def __init__(self, draft: Draft, fractions: Fractions, exact: bool) -> None:
         self.draft = draft
-        self.precision = precision
+        self.fractions = fractions
+        self.precision = fractions.precision
+        self.exact = exact
         plan = draft.plan
         self.users: dict[str, list[Op]] = {}
         for op in plan.ops:
             for name in op.inputs:
                 self.users.setdefault(name, []).append(op)
         self.products = {op.output for op in plan.ops if op.kind in PRODUCTS}
-        interval = bounds.of_input(plan.input_shape, plan.input_range, precision)
-        tensor = Tensor(plan.input_shape, precision, bounds.bits(interval, precision))
+        frac = fractions.target(plan.input)
+        interval = bounds.of_input(plan.input_shape, plan.input_range, frac)
+        tensor = Tensor(plan.input_shape, frac, bounds.bits(interval, frac))
         if interval is not None and tensor.bits is None:
-            raise PlanError(
-                f"input_range {plan.input_range} does not fit {precision} fractional bits; narrow the range"
-            )
-        self.input = _Value("input", tensor, interval)
+            raise PlanError(f"input_range {plan.input_range} does not fit {frac} fractional bits; narrow the range")
+        self.input = _Value("input", tensor, interval, plan.input)
+        self.raw = {plan.input}  # recorded tensors that hold inputs, at most moved, scaled and shifted
         self.values: dict[str, _Value] = {plan.input: self.input}  # by recorded name
-        self.precise: dict[str, _Value] = {}  # by executable name: the same value with frac = precision
+        self.settled_: dict[str, _Value] = {}  # by executable name: the same value truncated
         self.tensors: dict[str, Tensor] = {"input": tensor}
         self.weights: dict[str, Array] = {}
         self.fracs: dict[str, int] = {}
@@ -89,7 +97,7 @@ class _Writer:
 
     def finish(self) -> Draft:
         plan = self.draft.plan
-        output = self.at_precision(self.values[plan.output], self.ops[-1].layer if self.ops else "")
+        output = self.truncated(self.values[plan.output], self.precision, self.ops[-1].layer if self.ops else "")
         weights = {name: Weight(value.shape, self.fracs[name]) for name, value in self.weights.items()}
         ops, final = tuple(self.ops), plan.final_activation
         done = Plan(self.precision, "input", output.name, plan.input_range, self.tensors, weights, ops, final)
@@ -101,15 +109,17 @@ class _Writer:
         if op.output in self.fused:
             return
         xs = [self.values[name] for name in op.inputs]
+        if len(xs) == 1 and xs[0].recorded in self.raw and op.kind in LOCAL | {"scale"}:
+            self.raw.add(op.output)
         if op.kind in PRODUCTS:
-            self.values[op.output] = self.product(op, self.at_precision(xs[0], op.layer))
+            self.values[op.output] = self.product(op, self.settled(xs[0], op.layer))
         elif op.kind == "scale":
             self.values[op.output] = self.scale(op, xs[0])
         elif op.kind == "relu":
-            drop = xs[0].tensor.frac - self.precision
+            drop = max(0, xs[0].frac - self.fractions.target(op.output))
             self.values[op.output] = self.emit(op, [xs[0]], truncate=drop)
         elif op.kind == "max_pool2d":
-            self.values[op.output] = self.emit(op, [self.at_precision(xs[0], op.layer)])
+            self.values[op.output] = self.emit(op, [self.settled(xs[0], op.layer)])
         elif op.kind in ("add", "sub", "concat"):
             self.values[op.output] = self.join(op, xs)
         else:
@@ -117,43 +127,58 @@ class _Writer:
 
     def product(self, op: Op, x: _Value) -> _Value:
         """A linear op or mul, with its truncation and a ReLU that follows."""
-        relu = self.only_relu(op) if op.kind in LINEAR else None
         weight = self.draft.values[op.weights[0]]
-        frac = self.weight_frac(op, x, weight)
-        names = [self.encode(op, op.weights[0], frac)]
+        frac = self.fractions.weight(op, x.frac, self.carried(op.output), op.inputs[0] in self.raw)
+        more = self.more(op, x, frac)
+        relu = self.only_relu(op) if op.kind in LINEAR and not more else None
+        main = rounded(weight, frac) if more else weight
+        names = [self.encode(op, op.weights[0], frac, main)]
         if len(op.weights) == 2:
-            names.append(self.encode(op, op.weights[1], x.tensor.frac + frac))
-        later = relu is None and self.puts_off(op.output)
-        attrs: dict[str, Any] = {"truncate": 0 if later else frac}
+            names.append(self.encode(op, op.weights[1], x.frac + frac, self.draft.values[op.weights[1]]))
+        later = bool(more) or (relu is None and self.puts_off(op.output))
+        attrs: dict[str, Any] = {"truncate": 0 if later else max(0, x.frac + frac - self.fractions.target(op.output))}
         if op.kind in LINEAR:
             attrs["relu"] = relu is not None
         result = self.emit(op, [x], names, **attrs)
+        if more:
+            names = [self.encode(op, op.weights[0], frac + more, weight - main)]
+            rest = self.emit(op, [x], names, **{**attrs, "truncate": more})
+            return self.emit(Op("add", (), (), op.output, {}, op.layer), [result, rest])
         if relu is not None:
             self.fused.add(relu.output)
-            self.values[relu.output] = result
+            self.values[relu.output] = replace(result, recorded=relu.output)
         return result
 
-    def weight_frac(self, op: Op, x: _Value, weight: Array) -> int:
-        """Fractional bits of the op's weight; see the theory above."""
-        largest = float(np.max(np.abs(weight)))
-        small = 0 if largest == 0 else math.floor(-math.log2(largest))
-        product = bounds.propagate(op, [x.interval], [self.draft.values[name] for name in op.weights])
+    def more(self, op: Op, x: _Value, frac: int) -> int:
+        """Fractional bits that a second part of the inputs' weight has beyond the `frac` of the first; 0: no need."""
+        if op.inputs[0] not in self.raw:
+            return 0
+        wanted = self.fractions.every_row(op, x.interval)
+        if x.interval is not None:
+            wide = self.fractions.exact(op, x.interval)
+            wanted = wide if self.exact else min(wanted, wide)
+        weight = self.draft.values[op.weights[0]]
+        rest = weight - rounded(weight, frac)
+        if wanted <= frac or not np.any(rest):
+            return 0
+        product = bounds.propagate(op, [x.interval], [rest])
         if product is None:
-            return self.precision + min(max(small, 0), EXTRA_BITS)
-        room = SAFE_BITS - bounds.needed_bits(product, x.tensor.frac + self.precision)
-        return self.precision + max(0, min(small + GUARD_BITS if largest else 0, EXTRA_BITS, room))
+            return FREE_DROPS[0]
+        more = FREE_DROPS[0] if wanted <= frac + FREE_DROPS[0] else FREE_DROPS[1]
+        return max(0, min(more, SAFE_BITS - bounds.needed_bits(product, x.frac + frac)))
 
     def scale(self, op: Op, x: _Value) -> _Value:
         """A public factor that met no linear op: an integer and a shift."""
         factor = constant_array(op.attrs["factor"]).astype(np.float64)
-        shift = _shift(factor, self.precision)
+        working = self.fractions.working
+        shift = _shift(factor, working)
         scaled = bounds.propagate(op, [x.interval], [])
-        raw = x.tensor.frac + shift
-        if raw > 2 * self.precision and (scaled is None or bounds.needed_bits(scaled, raw) > SAFE_BITS):
-            x = self.at_precision(x, op.layer)
-            raw = x.tensor.frac + shift
-            if raw > 2 * self.precision and (scaled is None or bounds.needed_bits(scaled, raw) > SAFE_BITS):
-                shift = self.precision
+        raw = x.frac + shift
+        if raw > 2 * working and (scaled is None or bounds.needed_bits(scaled, raw) > SAFE_BITS):
+            x = self.settled(x, op.layer)
+            raw = x.frac + shift
+            if raw > 2 * working and (scaled is None or bounds.needed_bits(scaled, raw) > SAFE_BITS):
+                shift = working
         multiplier = np.rint(np.ldexp(factor, shift))
         if np.any(np.abs(multiplier) >= 2.0 ** (SAFE_BITS - 1)):
             raise PlanError(f"{describe(op)}: a factor is too large for {self.precision} fractional bits")
@@ -163,12 +188,12 @@ class _Writer:
     def join(self, op: Op, xs: Sequence[_Value]) -> _Value:
         """add, sub, concat: both sides must have the same fractional bits and rank."""
         if op.weights:
-            if xs[0].tensor.frac > self.precision and not self.fits(op, xs):
-                xs = [self.at_precision(xs[0], op.layer)]
-            return self.emit(op, xs, [self.encode(op, op.weights[0], xs[0].tensor.frac)])
+            if xs[0].frac > self.kept(xs[0]) and not self.fits(op, xs):
+                xs = [self.settled(xs[0], op.layer)]
+            return self.emit(op, xs, [self.encode(op, op.weights[0], xs[0].frac, self.draft.values[op.weights[0]])])
         xs = self.level(op, xs)
-        if xs[0].tensor.frac > self.precision and not self.fits(op, xs):
-            xs = [self.at_precision(x, op.layer) for x in xs]
+        if xs[0].frac > self.kept(xs[0]) and not self.fits(op, xs):
+            xs = [self.settled(x, op.layer) for x in xs]
         if op.kind != "concat":
             rank = max(len(x.tensor.shape) for x in xs)
             xs = [self.grown(x, rank, op.layer) for x in xs]
@@ -176,13 +201,13 @@ class _Writer:
 
     def level(self, op: Op, xs: Sequence[_Value]) -> list[_Value]:
         """The same values with equal fractional bits: the most any has, or, where that does not fit, the fewest."""
-        finest, coarsest = max(x.tensor.frac for x in xs), min(x.tensor.frac for x in xs)
+        finest, coarsest = max(x.frac for x in xs), min(x.frac for x in xs)
 
         def may_shift(x: _Value) -> bool:
-            if x.tensor.frac == finest:
+            if x.frac == finest:
                 return True
             if x.interval is None:
-                return finest <= 2 * self.precision + EXTRA_BITS
+                return self.fractions.may_carry(x.recorded, finest)
             return bounds.needed_bits(x.interval, finest) <= SAFE_BITS
 
         if all(map(may_shift, xs)):
@@ -191,11 +216,25 @@ class _Writer:
 
     def local(self, op: Op, x: _Value) -> _Value:
         widens = op.kind == "gather" and not self.narrows(op)
-        if x.tensor.frac > self.precision and (widens or not self.fits(op, [x])):
-            x = self.at_precision(x, op.layer)
+        if x.frac > self.kept(x) and (widens or not self.fits(op, [x])):
+            x = self.settled(x, op.layer)
         return self.emit(op, [x])
 
     # --- decisions
+
+    def kept(self, x: _Value) -> int:
+        """Fractional bits that `x` keeps when it is truncated."""
+        return self.fractions.target(x.recorded)
+
+    def carried(self, tensor: str) -> list[str]:
+        """The recorded tensors that a product becomes before its truncation, and those it is joined with on the way."""
+        found = [tensor]
+        if self.puts_off(tensor):
+            for name in found:  # grows meanwhile
+                for user in self.users.get(name, []):
+                    if user.kind in LOCAL:
+                        found += [other for other in (*user.inputs, user.output) if other not in found]
+        return found
 
     def only_relu(self, op: Op) -> Op | None:
         """The ReLU that is the only user of `op`'s output."""
@@ -231,22 +270,23 @@ class _Writer:
         result = bounds.propagate(op, [x.interval for x in xs], weights)
         if result is None:
             return True
-        return bounds.needed_bits(result, xs[0].tensor.frac) <= SAFE_BITS
+        return bounds.needed_bits(result, xs[0].frac) <= SAFE_BITS
 
     # --- what emits
 
-    def at_precision(self, x: _Value, layer: str) -> _Value:
-        if x.name not in self.precise:
-            self.precise[x.name] = self.truncated(x, self.precision, layer)
-        return self.precise[x.name]
+    def settled(self, x: _Value, layer: str) -> _Value:
+        """`x` with no more fractional bits than such a value keeps."""
+        if x.name not in self.settled_:
+            self.settled_[x.name] = self.truncated(x, self.kept(x), layer)
+        return self.settled_[x.name]
 
     def truncated(self, x: _Value, frac: int, layer: str) -> _Value:
-        if x.tensor.frac == frac:
+        if x.frac <= frac:
             return x
-        return self.emit(Op("truncate", (), (), "", {}, layer), [x], bits=x.tensor.frac - frac)
+        return self.emit(Op("truncate", (), (), "", {}, layer), [x], bits=x.frac - frac)
 
     def shifted(self, x: _Value, frac: int, layer: str) -> _Value:
-        up = frac - x.tensor.frac
+        up = frac - x.frac
         return x if up == 0 else self.emit(Op("scale_int", (), (), "", {}, layer), [x], multiplier=1 << up, bits=up)
 
     def grown(self, x: _Value, rank: int, layer: str) -> _Value:
@@ -256,9 +296,8 @@ class _Writer:
             return x
         return self.emit(Op("reshape", (), (), "", {}, layer), [x], shape=(1,) * missing + x.tensor.shape)
 
-    def encode(self, op: Op, name: str, frac: int) -> str:
-        """A weight of the executable plan."""
-        value = self.draft.values[name]
+    def encode(self, op: Op, name: str, frac: int, value: Array) -> str:
+        """A weight of the executable plan, named after a recorded one."""
         if value.size and float(np.max(np.abs(value))) >= 2.0 ** (CONTRACT_BITS - frac):
             raise PlanError(
                 f"{describe(op)}: weight {name!r} is too large for {self.precision} fractional bits; "
@@ -276,7 +315,7 @@ class _Writer:
         op = Op(like.kind, tuple(x.name for x in xs), tuple(weights), output, {**kept, **attrs}, like.layer)
         shapes = [Weight(self.weights[name].shape, self.fracs[name]) for name in weights]
         tensor = infer(op, [x.tensor for x in xs], shapes, self.precision)
-        encoded = [_rounded(self.weights[name], self.fracs[name]) for name in weights]
+        encoded = [rounded(self.weights[name], self.fracs[name]) for name in weights]
         product = bounds.propagate(op, [x.interval for x in xs], encoded)
         raw_frac = tensor.frac + int(op.attrs.get("truncate", 0))
         product = self.checked(op, product, raw_frac)
@@ -286,7 +325,7 @@ class _Writer:
         tensor = replace(tensor, bits=bounds.bits(interval, tensor.frac))
         self.ops.append(op)
         self.tensors[output] = tensor
-        return _Value(output, tensor, interval)
+        return _Value(output, tensor, interval, like.output or xs[0].recorded)
 
     def checked(self, op: Op, product: Interval | None, frac: int) -> Interval | None:
         """Drop a bound that proves nothing; refuse one that proves an overflow."""
@@ -310,8 +349,3 @@ def _shift(factor: Array, precision: int) -> int:
             return shift
     smallest = float(np.min(np.abs(factor[factor != 0])))
     return precision + min(max(math.floor(-math.log2(smallest)), 0), EXTRA_BITS)
-
-
-def _rounded(value: Array, frac: int) -> Array:
-    result: Array = np.ldexp(np.rint(np.ldexp(value, frac)), -frac)
-    return result

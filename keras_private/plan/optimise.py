@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
+import numpy as np
+
+from keras_private.errors import PlanError
+from keras_private.plan import samples
 from keras_private.plan.fixed_point import fixed_point
+from keras_private.plan.fractions import Fractions
+from keras_private.plan.measure import Measured, measure, work
 from keras_private.plan.passes.fold import fold
 from keras_private.plan.passes.identities import identities
 from keras_private.plan.passes.layout import layout
 from keras_private.plan.passes.max_pooling import max_pooling
 from keras_private.plan.passes.pooling import average_pooling
 from keras_private.plan.plan import Draft
+from keras_private.plan.serialise import MAX_PRECISION
+from keras_private.plan.simulate import accuracy
+from keras_private.plan.summary import unproven
 
 PASSES: tuple[Callable[[Draft], Draft], ...] = (layout, identities, fold, max_pooling, average_pooling)
 _ROUNDS = 8  # one pass may open the way for another; two rounds are usual
+
+# What is tried in turn until the measured error is small, as a part of the outputs' range: further bits for values
+# between layers, and whether the inputs' weights must be exact.
+_TRIALS = ((0, False), (0, True), (5, True), (9, True))
+_GOAL = 5e-4
+_WORTH = 1.5  # a trial must make the error smaller by this, for what it may cost
+
+_FEWEST, _MOST = 2, 8  # sample inputs
+_WORK = 200_000_000  # multiplications that the samples may take
 
 
 def simplify(draft: Draft) -> Draft:
@@ -27,17 +46,48 @@ def simplify(draft: Draft) -> Draft:
     return draft
 
 
-def optimise(draft: Draft, *, precision: int = 16) -> Draft:
+def optimise(draft: Draft, *, precision: float = 16) -> Draft:
     """The executable plan of a recorded one: rewritten, bounded, in fixed point.
 
     Args:
         draft: recorded, with the weights in plain; not changed.
-        precision: fractional bits of every value between layers, 1 to 24.
+        precision: fractional bits of every value between layers at least, a whole number from 1 to 24.
 
     Returns:
-        The executable draft. Its weights are still real numbers, to be encoded with `plan.weights[name].frac` bits.
+        The executable draft, with the error to expect of its answers. Its weights are still real numbers, to be encoded
+        with `plan.weights[name].frac` bits.
 
     Raises:
         PlanError: the weights or the declared range do not fit; the message names the layer and what to do.
     """
-    return fixed_point(simplify(draft), precision)
+    bits = _whole(precision)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite afterwards is refused by name
+        simple = simplify(draft)
+        measured = measure(simple, samples.inputs(draft, max(_FEWEST, min(_MOST, _WORK // (1 + work(simple))))))
+        best = _trial(simple, bits, measured, *_TRIALS[0])
+        error = accuracy(best, measured)
+        for trial in _TRIALS[1:]:
+            if error.relative <= _GOAL or simple.plan.input_range is None:
+                break
+            try:
+                done = _trial(simple, bits, measured, *trial)
+                smaller = error if done.plan == best.plan else accuracy(done, measured)
+            except PlanError:  # no room for more; the first one had enough
+                break
+            if smaller.error * _WORTH < error.error and (unproven(best.plan) or not unproven(done.plan)):
+                best, error = done, smaller
+    return replace(best, accuracy=error)
+
+
+def _trial(draft: Draft, precision: int, measured: Measured, extra: int, exact: bool) -> Draft:
+    return fixed_point(draft, Fractions(draft, precision, extra, measured), exact=exact)
+
+
+def _whole(precision: float) -> int:
+    try:
+        bits = int(precision)
+    except (TypeError, ValueError, OverflowError):
+        bits = 0
+    if isinstance(precision, bool) or bits != precision or not 1 <= bits <= MAX_PRECISION:
+        raise PlanError(f"precision_fractional must be a whole number from 1 to {MAX_PRECISION}, not {precision!r}")
+    return bits

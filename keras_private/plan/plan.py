@@ -12,6 +12,7 @@ Ops are in execution order and every tensor is assigned once. The kinds and thei
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -93,12 +94,33 @@ class Plan:
         return self.tensors[self.output].shape
 
 
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """How far private answers are off, as measured at the owner (`simulate.py`); no bound.
+
+    error: largest difference to expect of any output value. span: from the lowest to the highest output value seen.
+    count: inputs that it was measured on.
+    """
+
+    error: float
+    span: float
+    count: int
+
+    @property
+    def relative(self) -> float:
+        """The error as a part of the outputs' range."""
+        if not self.error:
+            return 0.0
+        return self.error / self.span if self.span else math.inf
+
+
 @dataclass(repr=False)
 class Draft:
     """A plan with its weights in plain numbers (float64). The owner's alone: it never leaves the owner's process."""
 
     plan: Plan
     values: dict[str, NDArray[np.float64]]
+    accuracy: Accuracy | None = None  # of an executable draft
 
     def __repr__(self) -> str:
         return f"Draft({len(self.plan.ops)} ops, {len(self.values)} weights hidden)"

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from keras_private.plan.cost import Cost, costs
 from keras_private.plan.ops import CONTRACT_BITS, PRODUCTS
-from keras_private.plan.plan import Op, Plan, Shape
+from keras_private.plan.plan import Accuracy, Op, Plan, Shape
 
 WIDTH = 100
 
@@ -30,13 +30,14 @@ _COLUMNS = (("Layer", 26), ("Operation", 28), ("Output shape", 17), ("Rounds", 6
 _RIGHT = ("Rounds", "Sent/party", "Bound")
 
 
-def private_summary(plan: Plan, *, batch: int = 1, title: str = "") -> str:
+def private_summary(plan: Plan, *, batch: int = 1, title: str = "", accuracy: Accuracy | None = None) -> str:
     """The table, as plain text of at most 100 columns.
 
     Args:
         plan: executable.
         batch: images per query that rounds and bytes are given for.
         title: the model's name.
+        accuracy: as `optimise` measured it.
 
     Rounds are those of the parties among themselves. Bytes are what the busiest party sends, without frame headers and
     TLS. A bound 2^k says that all values of the output are proven smaller than 2^k in magnitude.
@@ -64,7 +65,7 @@ def private_summary(plan: Plan, *, batch: int = 1, title: str = "") -> str:
     table += [_row(row) for row in rows]
     table += [_rule("├", "┼", "┤"), _row(last), _rule("└", "┴", "┘")]
     heading = [f"Private plan of {title}"] if title else []
-    return "\n".join([*heading, *table, *_facts(plan, total), *_unproven(plan)]) + "\n"
+    return "\n".join([*heading, *table, *_facts(plan, total), *_unproven(plan), *_expected(accuracy)]) + "\n"
 
 
 def estimate(cost: Cost, network: NetworkSpeed) -> float:
@@ -172,5 +173,16 @@ def _unproven(plan: Plan) -> list[str]:
     text = (
         f"Ranges: not proven for {names}: {cause}. Results are right as long as every value before a truncation stays "
         f"below 2^{limit} in magnitude, and wrong without notice beyond."
+    )
+    return textwrap.wrap(text, WIDTH)
+
+
+def _expected(accuracy: Accuracy | None) -> list[str]:
+    if accuracy is None:
+        return []
+    part = f", {accuracy.relative:.2g} of the range they lie in" if accuracy.span else ""
+    text = (
+        f"Largest error expected of an output: {accuracy.error:.2g}{part}. That is measured, on {accuracy.count} "
+        "random inputs, by rounding where the parties round; it is no bound."
     )
     return textwrap.wrap(text, WIDTH)

@@ -17,7 +17,7 @@ def run(draft: Draft, x: np.ndarray) -> dict[str, np.ndarray]:
     weights = {
         name: fixed.encode(value, plan.weights[name].frac).view(np.int64) for name, value in draft.values.items()
     }
-    raw = {plan.input: fixed.encode(x, plan.precision).view(np.int64)}
+    raw = {plan.input: fixed.encode(x, plan.input_frac).view(np.int64)}
     for op in plan.ops:
         result = _apply(op, [raw[name] for name in op.inputs], [weights[name] for name in op.weights])
         raw[f"{op.output} product"] = result

@@ -1,0 +1,182 @@
+"""How many fractional bits each value and each weight of a plan gets.
+
+Theory of operation. A raw value has 62 bits to fill. Where a value ends between layers it keeps `precision` bits
+behind the point, more if the model amplifies what is lost there (`extra`, found by trial in `optimise.py`), and more
+again if it is small: bits follow the values, so that a layer of tiny activations is as exact as any.
+
+A weight gets
+
+    at least    `precision` bits, and where its largest element is small as many as give that one some 20 significant;
+    and then    as many as the truncation behind it drops for the same message: 16 or 32 bits in all;
+    and more    if the rounding of the weights would still show in a unit of the result;
+    at most     what leaves the product, and all that is added up before its truncation, below 2^61.
+
+What the product may reach is proven where an input range was declared. Worst cases grow by a factor of ten a layer,
+and where the proof leaves no room for the least, the sizes measured on sample inputs decide, with a margin of a
+thousand. Without an input range that would be a guess about inputs too; the largest element then gets f significant
+bits, so that the product is as safe as if it were weighted by numbers up to one, and the sum of the inputs'
+magnitudes may reach 2^(62-2f): the range contract.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_private.plan import bounds
+from keras_private.plan.bounds import Interval
+from keras_private.plan.measure import Measured, fan_in
+from keras_private.plan.ops import CONTRACT_BITS
+from keras_private.plan.plan import Draft, Op
+
+Array = NDArray[np.float64]
+
+SAFE_BITS = 61  # one below the contract: room for one more addition
+GUARD_BITS = 4  # significant bits of a layer's largest weight beyond the precision
+EXTRA_BITS = 12  # a weight's fractional bits beyond the precision, for the sake of its largest element alone
+TINY_BITS = 24  # a value's fractional bits beyond the precision, at most, because it is small
+INPUT_BITS = 40  # of an input that has more fractional bits than the precision
+MARGIN_BITS = 10  # values may exceed the measured ones by so much where nothing is proven
+ROW_BITS = 13  # significant bits that every input channel's weights shall have
+FREE_DROPS = (16, 32)  # a truncation's messages have words of 2, 4 or 8 bytes
+LOCAL = frozenset({"sum_pool2d", "reshape", "transpose", "pad", "concat", "gather", "add", "sub"})
+MAX_PRODUCT = 60  # fractional bits of a product
+_ROUNDED = 1.01  # what rounding adds to a proven size
+_UNRANGED_INPUT = 2.0**15  # reckoned with when channels are compared, in the middle of the contract's 2^30
+
+
+class Fractions:
+    """Decides for one draft.
+
+    Args:
+        draft: recorded.
+        precision: fractional bits of the output, and of other values at least.
+        extra: further bits for every value between layers.
+        measured: of the same draft.
+    """
+
+    def __init__(self, draft: Draft, precision: int, extra: int, measured: Measured) -> None:
+        self.draft = draft
+        self.precision = precision
+        self.working = precision + extra
+        self.sizes = measured.sizes
+        self.ranged = draft.plan.input_range is not None
+        self.proven = _proven_sizes(draft)
+        self._targets = self._decide()
+
+    def target(self, tensor: str) -> int:
+        """Fractional bits that a recorded tensor has when it has been truncated."""
+        return self._targets[tensor]
+
+    def _decide(self) -> dict[str, int]:
+        """Every recorded tensor's target, from the last to the first: none is finer than the sums that it goes into."""
+        plan = self.draft.plan
+        users: dict[str, list[Op]] = {}
+        for op in plan.ops:
+            for name in op.inputs:
+                users.setdefault(name, []).append(op)
+        found: dict[str, int] = {}
+        for name in (*(op.output for op in reversed(plan.ops)), plan.input):
+            size = self.sizes[name]
+            tiny = -math.frexp(size)[1] if size else 0
+            found[name] = self.working + min(max(tiny, 0), TINY_BITS)
+            if name != plan.output and all(user.kind in LOCAL for user in users[name]):
+                found[name] = min(found[name], max(found[user.output] for user in users[name]))
+        found[plan.output] = self.precision
+        room = INPUT_BITS - math.frexp(self.proven[plan.input])[1] if plan.input in self.proven else 0
+        found[plan.input] = max(self.precision, min(found[plan.input], room))
+        return found
+
+    def weight(self, op: Op, frac: int, until: list[str], of_input: bool) -> int:
+        """Fractional bits of the weight of a product.
+
+        Args:
+            frac: those of the input.
+            until: recorded tensors that the product becomes before it is truncated, and those it meets; itself first.
+            of_input: whether it is a product of inputs, whose weight can get a second part for what it lacks.
+        """
+        weight = self.draft.values[op.weights[0]]
+        least = self.precision if of_input else self.working
+        small = _small(weight)
+        if not np.any(weight):
+            return least
+        if not self.ranged:
+            return least + min(max(small, 0), TINY_BITS)
+        target = self.target(op.output)
+        wanted = least + min(max(small + GUARD_BITS, 0), EXTRA_BITS)
+        reach = self.sizes[op.inputs[0]] * math.sqrt(fan_in(op, weight))
+        wanted = max(wanted, target + math.frexp(reach)[1] - 2)
+        drop = frac + wanted - target
+        wanted += next((free - drop for free in FREE_DROPS if drop <= free), 0)
+        room = self._room(until, least + frac) - frac
+        return max(min(wanted, room), least)
+
+    def exact(self, op: Op, interval: Interval) -> int:
+        """Fractional bits of the weight that would leave no trace in a unit of the result, for inputs in `interval`."""
+        largest = np.maximum(np.abs(interval.low), np.abs(interval.high))
+        if op.kind == "matmul":
+            reach = float(np.max(np.sqrt(np.sum(largest * largest, axis=-1))))
+        else:
+            reach = float(np.max(largest)) * math.sqrt(fan_in(op, self.draft.values[op.weights[0]]))
+        return self.target(op.output) + math.frexp(reach)[1] - 1
+
+    def every_row(self, op: Op, interval: Interval | None) -> int:
+        """Fractional bits that give the weights of every input channel ROW_BITS significant ones.
+
+        Channels that cannot reach a unit of the result do not count.
+        """
+        weight = np.abs(self.draft.values[op.weights[0]])
+        if op.kind == "mul":
+            rows = weight.reshape(-1)
+        else:
+            rows = weight.max(axis=tuple(axis for axis in range(weight.ndim) if axis != weight.ndim - 2))
+        unit = 2.0 ** -self.target(op.output)
+        matters = rows * (interval.size if interval is not None else _UNRANGED_INPUT) > unit
+        return ROW_BITS + _small(rows[matters].min(initial=1.0))
+
+    def may_carry(self, tensor: str, frac: int) -> bool:
+        """Whether an unproven value may be written with `frac` fractional bits."""
+        if self.ranged:
+            return frac <= SAFE_BITS - MARGIN_BITS - math.frexp(self.sizes[tensor])[1]
+        return frac <= 2 * self.precision + EXTRA_BITS + self.target(tensor) - self.working
+
+    def _room(self, tensors: list[str], least: int) -> int:
+        """Fractional bits that these recorded tensors can all have before truncation; proven if that is the `least`."""
+        sizes = [self.proven.get(name, math.inf) for name in tensors]
+        proven = SAFE_BITS - math.frexp(max(sizes) * _ROUNDED)[1] if max(sizes) < math.inf else 0
+        if proven + 1 >= least:
+            return min(proven, MAX_PRODUCT)
+        seen = max(self.sizes[name] for name in tensors)
+        return min(SAFE_BITS - MARGIN_BITS - math.frexp(seen)[1], MAX_PRODUCT)
+
+
+def _small(weight: Array | float) -> int:
+    """Zero bits behind the point before the largest element's first; negative for those before it."""
+    largest = float(np.max(np.abs(weight)))
+    return 0 if largest == 0 else math.floor(-math.log2(largest))
+
+
+def _proven_sizes(draft: Draft) -> Mapping[str, float]:
+    """The largest magnitude proven for each tensor, in real numbers; those beyond the contract are left out."""
+    plan = draft.plan
+    last_use = {name: index for index, op in enumerate(plan.ops) for name in op.inputs}
+    interval = bounds.of_input(plan.input_shape, plan.input_range, CONTRACT_BITS)
+    intervals = {plan.input: interval}
+    sizes = {} if interval is None else {plan.input: interval.size}
+    for index, op in enumerate(plan.ops):
+        weights = [draft.values[name] for name in op.weights]
+        found = bounds.propagate(op, [intervals[name] for name in op.inputs], weights)
+        if found is not None:
+            if found.size < 2.0**CONTRACT_BITS:
+                sizes[op.output] = found.size
+                found = bounds.after_product(op, found, CONTRACT_BITS)
+            else:
+                found = None
+        intervals[op.output] = found
+        for name in op.inputs:
+            if last_use[name] == index:
+                intervals.pop(name, None)
+    return sizes
