@@ -128,8 +128,9 @@ class _Writer:
     def product(self, op: Op, x: _Value) -> _Value:
         """A linear op or mul, with its truncation and a ReLU that follows."""
         weight = self.draft.values[op.weights[0]]
-        frac = self.fractions.weight(op, x.frac, self.carried(op.output), op.inputs[0] in self.raw)
-        more = self.more(op, x, frac)
+        needed = self.needed(op, x)
+        frac = self.fractions.weight(op, x.frac, self.carried(op.output), needed)
+        more = self.more(op, x, frac, needed)
         relu = self.only_relu(op) if op.kind in LINEAR and not more else None
         main = rounded(weight, frac) if more else weight
         names = [self.encode(op, op.weights[0], frac, main)]
@@ -149,22 +150,26 @@ class _Writer:
             self.values[relu.output] = replace(result, recorded=relu.output)
         return result
 
-    def more(self, op: Op, x: _Value, frac: int) -> int:
-        """Fractional bits that a second part of the inputs' weight has beyond the `frac` of the first; 0: no need."""
+    def needed(self, op: Op, x: _Value) -> int | None:
+        """Fractional bits that the weight of a product of inputs cannot do without; None: it is of other values."""
         if op.inputs[0] not in self.raw:
-            return 0
-        wanted = self.fractions.every_row(op, x.interval)
-        if x.interval is not None:
-            wide = self.fractions.exact(op, x.interval)
-            wanted = wide if self.exact else min(wanted, wide)
+            return None
+        rows = self.fractions.every_row(op, x.interval)
+        if x.interval is None:
+            return rows
+        exact = self.fractions.exact(op, x.interval)
+        return exact if self.exact else min(rows, exact)
+
+    def more(self, op: Op, x: _Value, frac: int, needed: int | None) -> int:
+        """Fractional bits that a second part of the weight has beyond the `frac` of the first; 0: there is none."""
         weight = self.draft.values[op.weights[0]]
         rest = weight - rounded(weight, frac)
-        if wanted <= frac or not np.any(rest):
+        if needed is None or needed <= frac or not np.any(rest):
             return 0
         product = bounds.propagate(op, [x.interval], [rest])
         if product is None:
             return FREE_DROPS[0]
-        more = FREE_DROPS[0] if wanted <= frac + FREE_DROPS[0] else FREE_DROPS[1]
+        more = FREE_DROPS[0] if needed <= frac + FREE_DROPS[0] else FREE_DROPS[1]
         return max(0, min(more, SAFE_BITS - bounds.needed_bits(product, x.frac + frac)))
 
     def scale(self, op: Op, x: _Value) -> _Value:

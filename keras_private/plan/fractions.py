@@ -90,16 +90,16 @@ class Fractions:
         found[plan.input] = max(self.precision, min(found[plan.input], room))
         return found
 
-    def weight(self, op: Op, frac: int, until: list[str], of_input: bool) -> int:
+    def weight(self, op: Op, frac: int, until: list[str], needed: int | None) -> int:
         """Fractional bits of the weight of a product.
 
         Args:
             frac: those of the input.
             until: recorded tensors that the product becomes before it is truncated, and those it meets; itself first.
-            of_input: whether it is a product of inputs, whose weight can get a second part for what it lacks.
+            needed: of a product of inputs, whose weight gets a second part for what it lacks of these bits.
         """
         weight = self.draft.values[op.weights[0]]
-        least = self.precision if of_input else self.working
+        least = self.working if needed is None else self.precision
         small = _small(weight)
         if not np.any(weight):
             return least
@@ -109,6 +109,7 @@ class Fractions:
         wanted = least + min(max(small + GUARD_BITS, 0), EXTRA_BITS)
         reach = self.sizes[op.inputs[0]] * math.sqrt(fan_in(op, weight))
         wanted = max(wanted, target + math.frexp(reach)[1] - 2)
+        wanted = wanted if needed is None else max(wanted, needed)
         drop = frac + wanted - target
         wanted += next((free - drop for free in FREE_DROPS if drop <= free), 0)
         room = self._room(until, least + frac) - frac
