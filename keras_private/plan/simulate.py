@@ -69,7 +69,7 @@ def simulate(draft: Draft, x: Array) -> Array:
 
 def rounded(value: Array, frac: int) -> Array:
     """`value` as it is encoded with `frac` fractional bits."""
-    result: Array = value * 2.0**frac  # exact, as are all products with powers of two
+    result = np.asarray(value * 2.0**frac)  # exact, as are all products with powers of two; no scalar
     np.rint(result, out=result)
     result *= 2.0**-frac
     return result
