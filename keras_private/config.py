@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from keras_private.errors import ConfigError
 
@@ -31,12 +31,21 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9_.-]+):(?P<port>[0-9]{1,5})")
 
 
+def _no_bool(value: Any) -> Any:
+    """pydantic would take `true` for 1."""
+    if isinstance(value, bool):
+        raise ValueError(f"{str(value).lower()} is not a number")
+    return value
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Limits(_Section):
     """What a party accepts. The same numbers must stand in the files of all three parties."""
+
+    _numbers = field_validator("*", mode="before")(_no_bool)
 
     max_batch: Annotated[int, Field(ge=1, le=65536)] = 128
     """Rows of one query, and of one run of the plan."""
@@ -144,7 +153,7 @@ class ClusterConfig(_Section):
 
     cluster: str = "cluster"
     parties: dict[str, PartyConfig]
-    precision_fractional: Annotated[int, Field(ge=4, le=24)] = 16
+    precision_fractional: Annotated[int, Field(ge=4, le=24), BeforeValidator(_no_bool)] = 16
     tls: TLSConfig | None = None
     limits: Limits = Limits()
 
@@ -316,6 +325,9 @@ class _Loader(yaml.SafeLoader):
         seen: set[Any] = set()
         for key_node, _ in node.value:
             key = key_node.value
+            if not isinstance(key, str):
+                line = key_node.start_mark.line + 1
+                raise yaml.MarkedYAMLError(problem=f"a key must be a word, not a list or mapping (line {line})")
             if key in seen:
                 line = key_node.start_mark.line + 1
                 raise yaml.MarkedYAMLError(problem=f"the key {key!r} stands twice (line {line})")

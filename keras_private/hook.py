@@ -6,6 +6,7 @@ model is kept here, outside of it, and disappears with it: Keras tracks and save
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import sys
@@ -85,6 +86,7 @@ def share(
     input_range: Sequence[float] | None = None,
     final_activation: str | None = AT_THE_CLIENT,
     tolerance: float | None = None,
+    verbose: int = 1,
 ) -> Any:
     """Send every party of a started cluster its shares of this model. Sharing again replaces what was shared.
 
@@ -95,9 +97,9 @@ def share(
         final_activation: "client": if the model ends in a softmax or sigmoid, the parties compute what goes into it,
             and the client library applies it to what it decoded. Clients then see the logits, from which they could
             work out no less and a little more than from probabilities. None: such a model is refused.
-
         tolerance: largest error to accept of an answer, as a part of the outputs' range (before a final activation).
             The error is measured on random inputs before anything is sent. None: 0.01, and more than that is a warning.
+        verbose: 1 prints the plan's digest, for clients to pin (`connect_to_model(…, owner=…, digest=…)`); 0 does not.
 
     Returns:
         The model. `with model.share(cluster): …` stops it at the end.
@@ -124,6 +126,9 @@ def share(
     owned = OwnedModel.upload(cluster, draft.plan, draft.values)
     with _lock:
         _shared[self] = _Shared(owned, draft.plan, fingerprint, draft.accuracy)
+    if verbose:
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it; the model is shared all the same
+            print(f"shared by {cluster.owner.name} as digest {owned.digest}", flush=True)  # noqa: T201
     return self
 
 
@@ -250,8 +255,8 @@ def _count(number: Any) -> int | None:
         return None
     try:
         exact = float(number)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         exact = math.nan
-    if isinstance(number, bool) or not (exact >= 1 and exact.is_integer()):
+    if isinstance(number, bool) or not (1 <= exact < 2**62 and exact.is_integer()):
         raise InputError(f"num_requests must be a whole number of 1 or more, or None, not {number!r}")
     return int(exact)

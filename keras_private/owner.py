@@ -182,7 +182,7 @@ class OwnedModel:
             NoModelError: a party was restarted and holds no model, and `reshare` is False.
             PartyError: the leader is gone, or a party did not come back.
         """
-        if num_requests is not None and (num_requests < 1 or int(num_requests) != num_requests):
+        if num_requests is not None and not (1 <= num_requests < 2**62 and int(num_requests) == num_requests):
             raise InputError(f"num_requests must be a whole number from 1 on, or None; got {num_requests!r}")
         if self._stopped:
             raise StateError("the model was stopped; share it again before serving it")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from keras_private.config import ClusterConfig, PartyConfig, TLSConfig, parse_host
+from keras_private.config import PARTY_NAMES, ClusterConfig, PartyConfig, TLSConfig, parse_host
 from keras_private.errors import ConfigError
 
 GOOD = """
@@ -175,3 +175,20 @@ def test_ipv6() -> None:
 )
 def test_where_a_party_listens(host: str, bind: str | None, listens: tuple[str, int]) -> None:
     assert PartyConfig(host=host, bind=bind).listen_address == listens
+
+
+@pytest.mark.parametrize("text", ["limits: {queue: true}", "limits: {timeout_s: true}", "precision_fractional: true"])
+def test_true_is_no_number(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "cluster.yaml"
+    hosts = "".join(f"  {name}: {{host: 'localhost:{port}'}}\n" for port, name in enumerate(PARTY_NAMES, 4000))
+    path.write_text(f"parties:\n{hosts}{text}\n")
+    with pytest.raises(ConfigError, match="true is not a number"):
+        ClusterConfig.load(path)
+
+
+@pytest.mark.parametrize("text", ["? [a, b]\n: 1\n", "parties: {[a]: 1}\n", "{a: 1}: 2\n"])
+def test_a_key_that_is_no_word(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "cluster.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match="a key must be a word"):
+        ClusterConfig.load(path)

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from keras_private.errors import InputError
 from keras_private.party.messages import Description
+from keras_private.sharing import fixed
 
 Reals = NDArray[np.float64]
 
@@ -42,12 +43,28 @@ def check_data(data: ArrayLike, model: Description) -> Reals:
     low, high = float(values.min()), float(values.max())
     if not (math.isfinite(low) and math.isfinite(high)):
         raise InputError("the data holds NaN or infinite values; remove them first")
-    if model.input_range is not None and not (model.input_range[0] <= low and high <= model.input_range[1]):
+    if model.input_range is None:
+        _check_contract(values, model)
+    elif not (model.input_range[0] <= low and high <= model.input_range[1]):
         raise InputError(
             f"the data reaches from {_exact(low)} to {_exact(high)}, the model was shared for values from "
             f"{_exact(model.input_range[0])} to {_exact(model.input_range[1])}; scale the data as for training"
         )
     return values
+
+
+def _check_contract(values: Reals, model: Description) -> None:
+    """Without a declared range: refuse what the first layer's sums could not hold."""
+    limit = 2.0 ** (fixed.RANGE_BITS - model.input_frac - model.precision)
+    sizes = np.abs(values)
+    rows = sizes.reshape(len(values), -1).sum(axis=1)
+    reach = min(float(rows.max()), model.input_terms * float(sizes.max()))
+    if reach >= limit:
+        raise InputError(
+            f"the data reaches {_exact(float(sizes.max()))} in size, and what the first layer adds up of it (up to "
+            f"{model.input_terms} values) must stay below 2^{math.frexp(limit)[1] - 1} = {limit:g} in all; scale the "
+            "data, or have the owner share the model with input_range, or with fewer precision_fractional bits"
+        )
 
 
 def check_size(rows: int, model: Description, megabytes: int, limit: int) -> None:

@@ -60,7 +60,7 @@ class Target:
                 )
         if self.owner not in (None, model.owner):
             raise RefusedError(
-                f"the model belongs to owner {model.owner!r}, and {self.owner!r}'s is wanted; ask that owner, or "
+                f"the model belongs to owner {model.owner!r}, and that of {self.owner!r} is wanted; ask that owner, or "
                 "call connect_to_model again if the other one is right"
             )
         if self.digest not in (None, model.digest):

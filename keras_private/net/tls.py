@@ -138,6 +138,8 @@ _VERIFY_CODES = {
 }
 REFUSED_US = "it refused our certificate"
 _REASONS = {
+    "DECRYPTION_FAILED_OR_BAD_RECORD_MAC": "bytes were corrupted on the way; look at the network between the two",
+    "SSLV3_ALERT_BAD_RECORD_MAC": "bytes were corrupted on the way; look at the network between the two",
     "PEER_DID_NOT_RETURN_A_CERTIFICATE": "it sent no certificate",
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": "it refused us: it wants a certificate",
     "TLSV1_ALERT_UNKNOWN_CA": f"{REFUSED_US}: not from its authority",

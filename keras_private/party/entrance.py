@@ -7,7 +7,8 @@ address with the most of them, the oldest. A handshake takes milliseconds, so th
 their turn, however many say nothing.
 
 After the handshake the role is known, and a connection counts against its kind only (`MAX_OF_KIND`) and, for clients
-and owners, against its name (`MAX_OF_ONE`). So no crowd of strangers or clients keeps a party or an owner out.
+and owners, against its name (`MAX_OF_ONE`) unless that is the default one. So no crowd of strangers or clients keeps
+a party or an owner out.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ MAX_HANDSHAKES: Final = 128
 MAX_OF_KIND: Final = {"party": 32, "owner": 128, "client": 512}
 """Connections at once. Together with handshakes and lanes these stay below 1024 open files."""
 MAX_OF_ONE: Final = 64  # connections of one client or owner
+UNNAMED: Final = Role("client", "client")
+"""Clients that were given no name. They may be many, so their connections count one by one."""
 HANDSHAKE_S: Final = 10.0
 _MAX_FAMILIAR = 64
 _STOP_S = 1.0
@@ -167,7 +170,7 @@ class Entrance:
             return f"{role} does not call {name}: parties are called by those with higher numbers"
         with self._lock:
             own = self._places[role]
-            if role.kind != "party" and own >= MAX_OF_ONE:
+            if role.kind != "party" and role != UNNAMED and own >= MAX_OF_ONE:
                 return f"{role} has {own} connections to {name} already; close some"
             kin = sum(count for each, count in self._places.items() if each.kind == role.kind)
             if kin >= MAX_OF_KIND[role.kind]:

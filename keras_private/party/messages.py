@@ -165,7 +165,7 @@ class Describe(Message):
 @dataclasses.dataclass(frozen=True, slots=True)
 class Description(Message):
     """All that a client is told about a model. Shapes are per sample; `owner` is the name in their certificate. Inputs
-    have `input_frac` fractional bits, outputs `precision`.
+    have `input_frac` fractional bits, outputs `precision`. `input_terms`: how many inputs a first product adds up.
     """
 
     model: Id
@@ -174,6 +174,7 @@ class Description(Message):
     input_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
     input_range: tuple[float, ...] | None
+    input_terms: int
     input_frac: int
     precision: int
     final_activation: str

@@ -48,10 +48,11 @@ def test_one_client_may_not_take_every_connection(
     monkeypatch.setattr(entrance, "MAX_OF_ONE", 2)
     with serving(trio, tiny), ExitStack() as clients:
         for _ in range(2):
-            client = clients.enter_context(TFEWorker())
+            client = clients.enter_context(TFEWorker(name="bob"))
             client.connect_to_model(tiny.input_shape, tiny.output_shape, trio)
         with pytest.raises(LinkError, match="has 2 connections to server0 already"):
-            TFEWorker().connect_to_model(tiny.input_shape, tiny.output_shape, trio)
+            TFEWorker(name="bob").connect_to_model(tiny.input_shape, tiny.output_shape, trio)
+        TFEWorker().connect_to_model(tiny.input_shape, tiny.output_shape, trio).close()
         client.query_model(tiny.batch(1))
 
 

@@ -1,0 +1,138 @@
+"""Whose model, which plan, asking again, and what comes out."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+
+from keras_private.client import checks
+from keras_private.client.answer import _activated
+from keras_private.errors import ConfigError, InputError, RefusedError
+from keras_private.net.roles import Role
+from keras_private.party.messages import Description
+from keras_private.worker import TFEWorker
+
+MODEL = Description(bytes(16), "a" * 64, "alice", (4,), (3,), None, 4, 16, 16, "", 128)
+IN_RANGE = dataclasses.replace(MODEL, input_range=(0.0, 255.96))
+
+
+def test_the_owner_and_the_plan_can_be_pinned(trio: Any, tiny: Any) -> None:
+    model = tiny.upload(trio, name="alice")
+    shapes = (tiny.input_shape, tiny.output_shape, trio)
+    with TFEWorker() as client:
+        client.connect_to_model(*shapes, owner="alice", digest=model.digest.upper())
+        assert (client.owner, client.digest) == ("alice", model.digest)
+        with pytest.raises(RefusedError, match=r"belongs to owner 'alice', and that of 'bob' is wanted"):
+            client.connect_to_model(*shapes, owner="bob")
+        with pytest.raises(RefusedError, match=f"hold plan {model.digest}, and {'b' * 64} is wanted"):
+            client.connect_to_model(*shapes, digest="b" * 64)
+        assert client.owner is None
+        for wrong in ("b" * 63, "x" * 64, 7):
+            with pytest.raises(InputError, match="64 hexadecimal digits"):
+                client.connect_to_model(*shapes, digest=wrong)
+        with pytest.raises(InputError, match="owner is the name"):
+            client.connect_to_model(*shapes, owner=7)
+    model.stop()
+
+
+def test_the_same_model_shared_again_is_asked_again(trio: Any, tiny: Any, until: Any) -> None:
+    """What waits when a new owner's process shares the same model is not lost."""
+    tiny.upload(trio)
+    with TFEWorker() as client:
+        client.connect_to_model(tiny.input_shape, tiny.output_shape, trio)
+        tickets = [client.query_model_async(tiny.batch(2, seed=seed)) for seed in range(3)]
+        impatient = client.query_model_async(tiny.batch(1), retries=0)
+        until(lambda: trio.waiting() == [4, 4, 4], "they wait")
+        again = tiny.upload(trio)
+        with pytest.raises(RefusedError, match=r"^the model was replaced by its owner; call connect_to_model again$"):
+            impatient.result(20)
+        until(lambda: trio.waiting() == [3, 3, 3], "they wait again")
+        again.serve(3)
+        for seed, ticket in enumerate(tickets):
+            np.testing.assert_allclose(ticket.result(20), tiny.expected(tiny.batch(2, seed=seed)), atol=1e-3)
+        again.stop()
+
+
+def test_another_model_is_not_taken_for_it(trio: Any, tiny: Any, other_tiny: Any) -> None:
+    first = tiny.upload(trio)
+    with TFEWorker() as client:
+        client.connect_to_model(tiny.input_shape, tiny.output_shape, trio)
+        second = other_tiny.upload(trio)
+        with pytest.raises(RefusedError, match=f"hold plan {second.digest}, and {first.digest} is wanted"):
+            client.query_model(tiny.batch(1))
+    second.stop()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        np.full((1, 4), 1e9),
+        np.array([[2.0**30, 0, 0, 0]]),
+        np.full((1, 4), -(2.0**28)),
+        np.array([[2**40, 0, 0, 0]], dtype=np.int64),
+    ],
+)
+def test_without_a_range_the_contract_is_the_limit(data: Any) -> None:
+    with pytest.raises(InputError, match=r"up to 4 values\) must stay below 2\^30 = 1\.07374e\+09"):
+        checks.check_data(data, MODEL)
+
+
+def test_what_the_contract_holds_is_taken() -> None:
+    checks.check_data(np.full((3, 4), 2.0**28 - 1), MODEL)
+    wide = dataclasses.replace(MODEL, input_shape=(100,), input_terms=9)  # a window of nine at a time
+    checks.check_data(np.full((1, 100), 2.0**26), wide)
+    with pytest.raises(InputError, match=r"2\^22"):
+        checks.check_data(np.full((1, 4), 2.0**20), dataclasses.replace(MODEL, precision=20, input_frac=20))
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (np.full((1, 4), 256.0, np.float16), "from 256 to 256, the model was shared for values from 0 to 255.96"),
+        (np.full((1, 4), np.nextafter(255.96, 300)), "from 255.96000000000004 to"),
+        (np.array([[0, 0, 0, 2**62 + 1]]), "4.611686018427388e+18"),
+        (np.full((1, 4), np.inf, np.longdouble), "NaN or infinite"),
+        (np.full((1, 4), np.longdouble("1e4000")), "NaN or infinite"),
+        (np.array([[0, 1, 2, None]], dtype=object), "type object"),
+        (np.ma.masked_equal([[0, 1, 2, 3]], 2), "masked"),
+    ],
+)
+def test_everything_is_compared_as_float64(data: Any, words: str) -> None:
+    with pytest.raises(InputError) as caught:
+        checks.check_data(data, IN_RANGE)
+    assert words in str(caught.value)
+
+
+def test_a_range_is_shown_with_all_its_digits() -> None:
+    model = dataclasses.replace(MODEL, input_range=(0.0, 1.0))
+    with pytest.raises(InputError, match=r"from 0 to 1\.0000001, the model was shared for values from 0 to 1;"):
+        checks.check_data([[0, 0, 0, 1.0000001]], model)
+
+
+def test_final_activations() -> None:
+    values = np.array([[1000.0, 999.0, -1000.0], [0.0, 1.0, 2.0]])
+    softmax = _activated(values, "softmax")
+    np.testing.assert_allclose(softmax[0], [1 / (1 + np.exp(-1)), 1 / (1 + np.e), 0], atol=1e-12)
+    np.testing.assert_allclose(softmax.sum(axis=1), 1)
+    with np.errstate(all="raise", under="ignore"):
+        np.testing.assert_allclose(_activated(values, "sigmoid")[0], [1, 1, 0], atol=1e-12)
+    np.testing.assert_allclose(_activated(values, "sigmoid")[1], 1 / (1 + np.exp(-values[1])))
+    np.testing.assert_array_equal(_activated(values, ""), values)
+
+
+@pytest.mark.parametrize("name", [None, 7, "", "a b"])
+def test_names_that_are_none(name: Any) -> None:
+    with pytest.raises(ConfigError, match="cannot name"):
+        TFEWorker(name=name)
+
+
+def test_clients_without_a_name_are_counted_one_by_one(trio: Any) -> None:
+    entrance = trio.servers[0]._entrance
+    unnamed, bob = Role("client", "client"), Role("client", "bob")
+    for role, most in ((unnamed, 100), (bob, 64)):
+        refusals = [entrance._take_place(role) for _ in range(most + 1)]
+        assert refusals.count(None) == (most + 1 if role == unnamed else most)
+        entrance._places.subtract({role: most + 1 if role == unnamed else most})
