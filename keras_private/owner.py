@@ -1,65 +1,48 @@
-"""The owner's side of a cluster: give the three parties their shares of a model, have it served, take it away.
+"""The owner's side of a cluster: have a model shared, served, and taken away.
 
-Theory of operation. A model is shared by an *upload*: shares drawn anew, under a new random id, one set for the three
-parties. Shares of different uploads do not fit together, so a party that comes back empty cannot be given its part
-again: the whole model is uploaded anew, with the weights as they were when it was shared first. For that the encoded
-weights stay in the owner's process, 4 bytes each where that is enough, else 8.
+Theory of operation. Serving is one connection to the leader. When it breaks, or a party has lost the model, `serve`
+goes on as soon as it can: it connects again, or uploads the model again (see `upload.py`), with the weights as they
+were when it was shared first.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
-import numpy as np
 from numpy.typing import ArrayLike
 
-from keras_private.config import PARTY_NAMES
 from keras_private.errors import (
     ClusterError,
     InputError,
     LinkError,
     NoModelError,
     PartyError,
-    PlanError,
     StateError,
     TrustError,
 )
-from keras_private.net.frames import as_bytes
 from keras_private.net.roles import Role
 from keras_private.party.dial import ask, call, expect
 from keras_private.party.messages import (
-    ID_BYTES,
     VERSION,
-    Accepted,
     AskStatus,
     Hello,
-    Load,
-    Loaded,
     Progress,
     Serve,
     Status,
-    Stop,
-    Stopped,
-    Weight,
     encode,
 )
-from keras_private.party.network import Channel, Network
+from keras_private.party.network import Network
 from keras_private.plan.plan import Plan
 from keras_private.plan.serialise import digest, serialise
-from keras_private.sharing import fixed
-from keras_private.sharing.share import Part, split
+from keras_private.upload import call_party, encode_weights, take_away, upload
 
 if TYPE_CHECKING:
     from keras_private.client.target import Cluster
     from keras_private.config import ClusterConfig
 
-_PIECE = 4 << 20  # bytes of a weight in one message
-_LOAD_S = 330.0  # a party may have to compile its kernels first
 _PROGRESS_S = 60.0  # a serving leader says something at least this often
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0  # between attempts to go on serving
 _GIVE_UP_S = 600.0
@@ -69,7 +52,6 @@ OnProgress = Callable[[int], None]
 """Called with the number of requests served so far."""
 OnTrouble = Callable[[str], None]
 """Called with why no query can be run at the moment, and with an empty text when that is over."""
-Words = np.ndarray[tuple[int, ...], np.dtype[np.uint64]]
 
 
 class OwnedModel:
@@ -86,7 +68,7 @@ class OwnedModel:
         self._config = config
         self._network = network
         self._plan = serialise(plan)
-        self._weights = [(name, _narrow(words)) for name, words in values_in_order(plan, values)]
+        self._weights = encode_weights(plan, values)
         self._id = b""
         self._changing = threading.Lock()  # held while the parties are given the model, or have it taken away
         self._ending = threading.Event()
@@ -114,43 +96,13 @@ class OwnedModel:
             RefusedError: a party refused: not this owner's to replace, too large, being served.
             LinkError: a party cannot be reached.
         """
-        if missing := plan.weights.keys() ^ values.keys():
-            raise PlanError(f"the weights do not match the plan: {', '.join(sorted(missing))}")
         model = cls(cluster.config, cluster.network(Role("owner", name) if name else cluster.owner), plan, values)
         model._upload()
         return model
 
     def _upload(self) -> None:
-        """Draw new shares and give them to the parties; where it fails, no party keeps any of them."""
-        timeout = self._config.limits.timeout_s
-        load = Load(os.urandom(ID_BYTES), self._plan)
-        channels: list[Channel] = []
         with self._changing:
-            try:
-                channels.extend(_call(self._config, self._network, index) for index in range(len(PARTY_NAMES)))
-                for channel in channels:
-                    ask(channel, load, Accepted, timeout)
-                for weight, words in self._weights:
-                    if self._ending.is_set():
-                        raise StateError("the model was stopped meanwhile")
-                    for channel, package in zip(channels, split(_widen(words)), strict=True):
-                        _send_part(channel, weight, "mine", package.mine)
-                        _send_part(channel, weight, "next", package.next)
-                for channel in channels:
-                    held = expect(channel, Loaded, _LOAD_S).digest
-                    if held != self.digest:
-                        raise PartyError(
-                            f"{channel.peer.name} holds plan {held}, {self.digest} was sent; "
-                            "install the same keras-private everywhere"
-                        )
-            except BaseException:
-                with contextlib.suppress(ClusterError, LinkError):
-                    self._take_away(load.model)  # where it has arrived already
-                raise
-            finally:
-                for channel in channels:
-                    channel.close()
-            self._id = load.model
+            self._id = upload(self._config, self._network, self._plan, self.digest, self._weights, self._ending.is_set)
 
     def serve(
         self,
@@ -221,7 +173,7 @@ class OwnedModel:
     def _serve(self, total: int | None, on_progress: OnProgress | None, tell: OnTrouble) -> None:
         """One connection to the leader, until what is left of `total` was served."""
         before = self.served
-        channel = _call(self._config, self._network, 0)
+        channel = call_party(self._config, self._network, 0)
         try:
             channel.send(encode(Serve(self._id, None if total is None else total - before)))
             done = False
@@ -246,27 +198,11 @@ class OwnedModel:
         self._ending.set()  # a `serve` that is about to share the model again gives up
         try:
             with self._changing:
-                self._take_away(self._id)
+                take_away(self._config, self._network, self._id)
             self._stopped = True
         finally:
             if not self._stopped:
                 self._ending.clear()
-
-    def _take_away(self, id_: bytes) -> None:
-        refused: ClusterError | None = None
-        for index in range(len(PARTY_NAMES)):
-            try:
-                channel = _call(self._config, self._network, index)
-                try:
-                    ask(channel, Stop(id_), Stopped, self._config.limits.timeout_s)
-                finally:
-                    channel.close()
-            except (LinkError, StateError):
-                continue  # a party that is gone holds nothing any more
-            except ClusterError as error:
-                refused = refused or error
-        if refused is not None:
-            raise refused
 
     @property
     def stopped(self) -> bool:
@@ -286,17 +222,6 @@ def _changes(listener: OnTrouble | None) -> OnTrouble:
     return tell
 
 
-def _narrow(words: Words) -> np.ndarray[tuple[int, ...], np.dtype[Any]]:
-    """The same numbers in half the space, where they fit."""
-    signed = words.view(np.int64)
-    small = signed.astype(np.int32)
-    return small if np.array_equal(small, signed) else signed
-
-
-def _widen(numbers: np.ndarray[tuple[int, ...], np.dtype[Any]]) -> Words:
-    return numbers.astype(np.int64).view(np.uint64)
-
-
 def ask_status(config: ClusterConfig, network: Network, index: int, timeout: float = 5.0) -> Status:
     """What party `index` says about itself.
 
@@ -309,30 +234,3 @@ def ask_status(config: ClusterConfig, network: Network, index: int, timeout: flo
         return ask(channel, AskStatus(), Status, timeout)
     finally:
         channel.close()
-
-
-def values_in_order(plan: Plan, values: Mapping[str, ArrayLike]) -> Iterator[tuple[str, Words]]:
-    """Every weight of the plan, encoded, in the order in which it is sent.
-
-    Raises:
-        PlanError: a weight has another shape than the plan says, or does not fit into fixed point.
-    """
-    for name, weight in sorted(plan.weights.items()):  # as the serialised plan lists them
-        value = np.asarray(values[name], dtype=np.float64)
-        if value.shape != weight.shape:
-            raise PlanError(f"weight {name!r} has shape {value.shape}, the plan says {weight.shape}")
-        try:
-            yield name, fixed.encode(value, weight.frac)
-        except InputError as error:
-            raise PlanError(f"weight {name!r}: {error}") from None
-
-
-def _call(config: ClusterConfig, network: Network, index: int) -> Channel:
-    return call(network, index, Hello("owner", VERSION, config.cluster), config.limits.timeout_s)
-
-
-def _send_part(channel: Channel, weight: str, part: str, data: Part) -> None:
-    view = as_bytes(data.astype("<u8", copy=False) if isinstance(data, np.ndarray) else data)
-    for start in range(0, max(len(view), 1), _PIECE):
-        piece = view[start : start + _PIECE]
-        channel.send(encode(Weight(weight, part, bytes(piece), start + _PIECE >= len(view))))

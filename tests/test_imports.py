@@ -13,7 +13,8 @@ PACKAGE = Path(__file__).parents[1] / "keras_private"
 # From the bottom up. A module may import what stands below its own layer, and its own layer.
 ORDER = (
     *("errors", "extras", "config", "sharing", "net", "plan", "mpc", "logs", "party"),
-    *("client", "worker", "owner", "status", "managed", "cluster", "lowering", "inspection", "progress", "hook", "cli"),
+    *("client", "worker", "upload", "owner", "status", "managed", "cluster"),
+    *("lowering", "inspection", "progress", "hook", "cli"),
 )
 ONLY = {"lowering": {"errors", "plan", "sharing"}}  # narrower than its place says
 EXCEPT = {"cluster": {"keras_private.lowering.tfe.load"}}  # for tfe_config, when it is asked for

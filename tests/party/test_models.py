@@ -9,11 +9,11 @@ import pytest
 
 from keras_private.config import Limits
 from keras_private.errors import PlanError, RefusedError
-from keras_private.owner import values_in_order
 from keras_private.party.messages import Load, Weight
 from keras_private.party.models import HeldModel, Shelf, Upload
 from keras_private.plan.serialise import digest, serialise
 from keras_private.sharing.share import reconstruct, split
+from keras_private.upload import values_in_order
 
 
 def pieces(tiny: Any, party: int = 0, size: int = 50) -> list[Weight]:
