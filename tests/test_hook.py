@@ -283,9 +283,18 @@ def test_unsupported_models_do_not_reach_the_cluster(keras: Any, cluster: TFEClu
     model.stop()
 
 
+@pytest.mark.parametrize("number", [10**400, 2**62, 0, 1.5, True, "x"])
+def test_numbers_of_requests_that_are_none(number: Any) -> None:
+    with pytest.raises(InputError, match="whole number of 1 or more"):
+        hook_module._count(number)
+
+
 def test_private_summary(keras: Any, cluster: TFECluster, capsys: pytest.CaptureFixture[str]) -> None:
     lines: list[str] = []
     with functional(keras).share(cluster) as model:
+        digest = cluster.status()["server0"].digest
+        assert capsys.readouterr().out == f"shared by owner as digest {digest}\n"
+        model.share(cluster, verbose=0)
         model.private_summary()
         model.private_summary(print_fn=lines.append)
         assert "dense" in "".join(lines)
