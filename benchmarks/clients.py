@@ -47,9 +47,9 @@ def measure(config: Path, rows: Sequence[int], seconds: float) -> list[Load]:
     command = [sys.executable, "-m", "benchmarks.clients", str(config)]
     clients = [
         subprocess.Popen(  # noqa: S603
-            [*command, str(count)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [*command, str(count), f"client{number}"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        for count in rows
+        for number, count in enumerate(rows)
     ]
     try:
         for client in clients:
@@ -89,7 +89,7 @@ def _tell(client: subprocess.Popen[str], line: str) -> None:
             client.stdin.flush()
 
 
-def _client(config: str, rows: int) -> None:
+def _client(config: str, rows: int, name: str) -> None:
     """One client process: "ready" after a first answer, then queries from the time given on, then its figures."""
     import numpy as np
 
@@ -97,7 +97,7 @@ def _client(config: str, rows: int) -> None:
 
     images = np.random.default_rng(rows).random((rows, 28, 28, 1), dtype=np.float32)
     latencies, refused = [], 0
-    with kp.TFEWorker(name=f"rows{rows}") as client:
+    with kp.TFEWorker(name=name) as client:
         client.connect_to_model((1, 28, 28, 1), (1, 10), kp.TFECluster.from_yaml(config))
         client.query_model(images)
         print("ready", flush=True)
@@ -143,4 +143,4 @@ def serve_shipped_model(folder: Path) -> Any:
 
 
 if __name__ == "__main__":
-    _client(sys.argv[1], int(sys.argv[2]))
+    _client(sys.argv[1], int(sys.argv[2]), sys.argv[3])

@@ -8,7 +8,7 @@ How long a run may get. One client alone gets runs as large as there is room for
 Where clients compete, a single image must not wait for a hundred rows of somebody else's. Yet runs that are too
 small waste the fixed cost of a run, which is small between processes of one machine and large between continents. So
 the leader measures it (`Pace`): seconds = fixed + rows · each, fitted to the latest runs. In company a run gets the
-rows that make its fixed cost an eighth of it.
+rows that make its fixed cost an eighth of it, and at least one for every client that waits.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Turns:
         }
         company = len(waiting.keys() | self._served.keys()) > 1
         if company:
-            room = min(room, self.pace.rows)
+            room = min(room, max(self.pace.rows, len(waiting)))
         # Who was served longest ago comes first; among those never served, who came first (the order of `waiting`).
         clients = sorted(waiting, key=lambda client: self._served.get(client, (-1, 0.0))[0])
         parts = share_out([sum(r.rows - r.done for r in waiting[client]) for client in clients], room)
