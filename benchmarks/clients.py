@@ -47,7 +47,11 @@ def measure(config: Path, rows: Sequence[int], seconds: float) -> list[Load]:
     command = [sys.executable, "-m", "benchmarks.clients", str(config)]
     clients = [
         subprocess.Popen(  # noqa: S603
-            [*command, str(count), f"client{number}"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [*command, str(count), f"client{number}"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         for number, count in enumerate(rows)
     ]

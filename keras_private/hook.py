@@ -25,6 +25,7 @@ from keras_private.lowering import AT_THE_CLIENT, draft_of
 from keras_private.net.frames import as_bytes
 from keras_private.owner import OwnedModel
 from keras_private.plan import summary as table
+from keras_private.plan.memory import room, said
 from keras_private.plan.optimise import optimise
 from keras_private.plan.plan import Accuracy, Draft, Plan
 from keras_private.progress import serving_bar
@@ -40,6 +41,7 @@ class _Shared:
     plan: Plan
     fingerprint: bytes
     accuracy: Accuracy | None
+    memory: str
 
 
 _shared: weakref.WeakKeyDictionary[Any, _Shared] = weakref.WeakKeyDictionary()
@@ -99,7 +101,8 @@ def share(
             work out no less and a little more than from probabilities. None: such a model is refused.
         tolerance: largest error to accept of an answer, as a part of the outputs' range (before a final activation).
             The error is measured on random inputs before anything is sent. None: 0.01, and more than that is a warning.
-        verbose: 1 prints the plan's digest, for clients to pin (`connect_to_model(…, owner=…, digest=…)`); 0 does not.
+        verbose: 1 prints the plan's digest, for clients to pin (`connect_to_model(…, owner=…, digest=…)`), and
+            how many rows fit if these are fewer than `limits.max_batch`; 0 does not.
 
     Returns:
         The model. `with model.share(cluster): …` stops it at the end.
@@ -109,7 +112,8 @@ def share(
         InputError: tolerance is not a number above 0.
         StateError: the cluster has not been started.
         UnsupportedModelError: lists everything in the model that cannot be lowered.
-        PlanError: the range makes no sense, the model exceeds a limit, or its error the `tolerance` that was given.
+        PlanError: the range makes no sense, the model exceeds a limit (not even one row fits into
+            `limits.memory_mb`, for instance), or its error the `tolerance` that was given.
         ClusterError: the parties could not take the model.
     """
     config = getattr(cluster, "config", None)
@@ -122,12 +126,16 @@ def share(
     recorded = draft_of(self, input_range, precision=precision, final_activation=final_activation)
     draft = optimise(recorded, precision=precision)
     _check_accuracy(draft, tolerance)
+    fits = room(draft.plan, config.limits)
+    memory = said(fits, config.limits)
     stop(self)
     owned = OwnedModel.upload(cluster, draft.plan, draft.values)
     with _lock:
-        _shared[self] = _Shared(owned, draft.plan, fingerprint, draft.accuracy)
+        _shared[self] = _Shared(owned, draft.plan, fingerprint, draft.accuracy, memory)
     if verbose:
         with contextlib.suppress(OSError, ValueError):  # nobody reads it; the model is shared all the same
+            if min(fits.run_rows, fits.query_rows) < config.limits.max_batch:
+                print(memory, flush=True)  # noqa: T201
             print(f"shared by {cluster.owner.name} as digest {owned.digest}", flush=True)  # noqa: T201
     return self
 
@@ -181,13 +189,15 @@ def stop(self: Any) -> None:
 
 
 def private_summary(self: Any, print_fn: Callable[[str], Any] | None = None) -> None:
-    """Print what the parties compute: per layer the op, output shape, rounds, bytes and bound; and the error to expect.
+    """Print what the parties compute: per layer the op, output shape, rounds, bytes and bound; the error to expect, and
+    how many rows fit.
 
     Raises:
         StateError: the model has not been shared.
     """
     shared = _shared_of(self, "private_summary()")
-    (print_fn or print)(table.private_summary(shared.plan, title=self.name, accuracy=shared.accuracy))
+    summary = table.private_summary(shared.plan, title=self.name, accuracy=shared.accuracy)
+    (print_fn or print)(summary + shared.memory)
 
 
 def _enter(self: Any) -> Any:

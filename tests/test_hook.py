@@ -299,7 +299,17 @@ def test_private_summary(keras: Any, cluster: TFECluster, capsys: pytest.Capture
         model.private_summary(print_fn=lines.append)
         assert "dense" in "".join(lines)
         assert model.name in "".join(lines)
+        assert "128 rows fit into a run, 128 into a query (limits.memory_mb 2048, max_batch 128)" in "".join(lines)
         assert capsys.readouterr().out.strip() == "".join(lines).strip()
+
+
+def test_share_says_how_many_rows_fit(keras: Any, make_config: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    model = keras.Sequential(
+        [keras.layers.Input((8,)), keras.layers.Dense(5000), keras.layers.ReLU(), keras.layers.Dense(3)]
+    )
+    with TFECluster.from_config(make_config(request_mb=1, memory_mb=40)) as cluster, model.share(cluster):
+        assert "rows fit into a run" in capsys.readouterr().out
+        assert cluster.status()
 
 
 def test_nothing_is_kept_on_the_model(keras: Any, cluster: TFECluster, tmp_path: Path) -> None:

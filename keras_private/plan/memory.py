@@ -70,6 +70,15 @@ def room(plan: Plan, limits: Limits) -> Room:
     return Room(run_rows, query_rows, each)
 
 
+def said(fits: Room, limits: Limits) -> str:
+    """How many rows fit, in a line for people."""
+    memory, run, query = f"{fits.row_bytes / 2**20:,.2f} MB", fits.run_rows, fits.query_rows
+    return (
+        f"Memory: a run takes up to {memory} a row at each party; {run} rows fit into a run, {query} into a query "
+        f"(limits.memory_mb {limits.memory_mb}, max_batch {limits.max_batch})."
+    )
+
+
 def _working_bytes(op: Op, plan: Plan, count: int) -> int:
     """What an op takes beside its operands and its output."""
     if op.kind not in INTERACTIVE:
