@@ -26,6 +26,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 import psutil
 
+from benchmarks import clients
 from benchmarks.parties import ThreeProcesses
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -204,6 +205,25 @@ def party_rows(quick: bool) -> list[Row]:
     ]
 
 
+def client_rows(quick: bool) -> list[Row]:
+    """Many clients at once, each a process of its own; and single images beside a client with large batches."""
+    seconds, rows = (2.0 if quick else 8.0), []
+    with tempfile.TemporaryDirectory() as folder:
+        path, end = clients.serve_shipped_model(Path(folder), free_ports(3))
+        try:
+            for count in (1, 2, 10) if quick else (1, 2, 10, 50, 100):
+                load = clients.together(clients.measure(path, [1] * count, seconds))
+                detail = (
+                    f"median {load.median_ms:.1f} ms, 90th percentile {load.tail_ms:.1f} ms, {load.refused} refused"
+                )
+                rows.append(Row(f"{count} clients: answers a second", load.queries_per_second, "/s", None, detail))
+            image, _ = clients.measure(path, [1, 100], seconds)
+        finally:
+            end()
+    beside = f"90th percentile {image.tail_ms:.1f} ms"
+    return [*rows, Row("one image beside batches of 100, median", image.median_ms, "ms", None, beside)]
+
+
 def shipped_model() -> Any:
     import tensorflow as tf
 
@@ -229,7 +249,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as home:
         os.environ["KERAS_PRIVATE_HOME"] = home
-        rows = [*system_rows(options.quick), *party_rows(options.quick)]
+        rows = [*system_rows(options.quick), *party_rows(options.quick), *client_rows(options.quick)]
     print(f"\n{machine()}\n")
     print(f"{'':<46}{'reached':>9} {'':<3}{'at most':>8}  {'':<8}{'CPU ms':>8}")
     for row in rows:

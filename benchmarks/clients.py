@@ -13,9 +13,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -119,23 +119,20 @@ def _client(config: str, rows: int, name: str) -> None:
         sys.stdin.readline()  # the connection stays until all are done
 
 
-def serve_shipped_model(folder: Path) -> Any:
-    """Three parties and the shipped model, being served: (path of cluster.yaml, cluster, what ends it)."""
+def serve_shipped_model(folder: Path, ports: Sequence[int]) -> tuple[Path, Callable[[], None]]:
+    """Three parties and the shipped model, being served: the path of their cluster.yaml, and what ends it."""
     import tensorflow as tf
 
     import keras_private as kp
-    from benchmarks.__main__ import INPUT_RANGE, free_ports
 
     kp.KerasHook(tf.keras)
     path = folder / "cluster.yaml"
-    parties = "".join(
-        f"  server{i}: {{host: localhost:{p}, auto_managed: true}}\n" for i, p in enumerate(free_ports(3))
-    )
-    path.write_text(f"parties:\n{parties}")
+    line = "  server{}: {{host: localhost:{}, auto_managed: true}}\n"
+    path.write_text("parties:\n" + "".join(line.format(index, port) for index, port in enumerate(ports)))
     cluster = kp.TFECluster.from_yaml(path).start()
     model = tf.keras.models.load_model(ROOT / "models" / "mnist_cnn.keras")
-    model.share(cluster, input_range=INPUT_RANGE)
-    serving = threading.Thread(target=model.serve, daemon=True)
+    model.share(cluster, input_range=(0.0, 1.0))
+    serving = threading.Thread(target=model.serve, kwargs={"verbose": 0}, daemon=True)
     serving.start()
 
     def end() -> None:
@@ -143,7 +140,7 @@ def serve_shipped_model(folder: Path) -> Any:
         serving.join(30)
         cluster.stop()
 
-    return path, cluster, end
+    return path, end
 
 
 if __name__ == "__main__":
