@@ -18,6 +18,15 @@ PRINTS = {  # what a reader must see, besides no error
         r"largest difference from model.predict: 0\.00[01]\d\d",
         r"(99|100) of 100 right",
     ],
+    "your_own_model": [
+        r"accuracy on 200 images it has not seen: 0\.[89]\d\d",
+        r"Private plan of sequential",
+        r"cannot be shared, 1 problem:\n  - lstm",
+        r"add up to 1\.0",
+        r"same class as the plain model: (19[89]|200) of 200",
+        r"largest difference of a probability: 0\.00",
+        r"predicted: \[.*\] actual: \[.*\]",
+    ],
     "three_operators": [
         r"owner:alice +certs/alice/",
         r"server1/certs/server1/server1\.key",
@@ -57,6 +66,7 @@ def test_its_links_lead_somewhere(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", PRINTS)
 def test_it_runs(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pytest.importorskip("tensorflow")
