@@ -46,7 +46,8 @@ class Link(abc.ABC):
     Attributes:
         index: this party's number, 0 to 2.
         phase: what the protocol is doing, in words; it becomes part of every error.
-        timeout: seconds that one `exchange` may take.
+        timeout: seconds that a round may take. A party for which nothing was due in some rounds is that far ahead of
+            its neighbours: its next wait may take as long as all of those together.
         stats: rounds and payload bytes sent so far.
     """
 
@@ -56,6 +57,7 @@ class Link(abc.ABC):
         self.phase = "idle"
         self.timeout = timeout
         self.stats = LinkStats()
+        self._rounds_ahead = 0  # just now, in which nothing was due
 
     @property
     def next(self) -> int:
@@ -83,7 +85,7 @@ class Link(abc.ABC):
             writable, and never handed out twice.
 
         Raises:
-            LinkTimeoutError: it took more than `timeout` seconds.
+            LinkTimeoutError: it took more than `timeout` seconds (see there).
             FrameError: a frame came, but not the one that was due.
             LinkError: the neighbour is gone, or this link is closed.
         """
@@ -116,6 +118,12 @@ class Link(abc.ABC):
         Args:
             reason: told to the neighbours where that is still possible. It must not hold a secret.
         """
+
+    def _patience(self, due: int) -> float:
+        """Seconds that this exchange, in which so many bytes are due, may take."""
+        seconds = self.timeout * (1 + self._rounds_ahead)
+        self._rounds_ahead = 0 if due else self._rounds_ahead + 1
+        return seconds
 
     def _describe(self, peer: int | None, cause: str, arrow: str = "←") -> str:
         """The text of an error: who (`peer` None: this side alone), when, what."""

@@ -77,7 +77,8 @@ class MemoryLink(Link):
     def exchange(
         self, to_next: Sequence[Buffer], to_prev: Sequence[Buffer], from_next: int, from_prev: int
     ) -> tuple[Bytes, Bytes]:
-        deadline = time.monotonic() + self.timeout
+        seconds = self._patience(from_next + from_prev)
+        deadline = time.monotonic() + seconds
         if self._closed:
             raise LinkError(self._describe(None, "this side closed the link"))
         try:
@@ -87,8 +88,8 @@ class MemoryLink(Link):
                     self._send(peer, FrameType.DATA, buffers, size)
                     self.stats.sent_bytes += size
                     self.stats.sent_frames += 1
-            received_next = self._receive(self.next, FrameType.DATA, from_next, deadline, self.timeout)
-            received_prev = self._receive(self.prev, FrameType.DATA, from_prev, deadline, self.timeout)
+            received_next = self._receive(self.next, FrameType.DATA, from_next, deadline, seconds)
+            received_prev = self._receive(self.prev, FrameType.DATA, from_prev, deadline, seconds)
         except BaseException as error:
             self.close(str(error))
             raise

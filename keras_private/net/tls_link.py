@@ -173,7 +173,7 @@ class TLSLink(Link):
         index: this party's number.
         next, prev: connections to its neighbours, both authenticated, with nothing on its way in them.
         lane: 0 to 65535, the same at both ends; frames of another lane are refused.
-        timeout: seconds that one exchange may take.
+        timeout: seconds that a round may take.
     """
 
     def __init__(
@@ -207,7 +207,8 @@ class TLSLink(Link):
     def exchange(
         self, to_next: Sequence[Buffer], to_prev: Sequence[Buffer], from_next: int, from_prev: int
     ) -> tuple[Bytes, Bytes]:
-        deadline = time.monotonic() + self.timeout
+        seconds = self._patience(from_next + from_prev)
+        deadline = time.monotonic() + seconds
         stats = self.stats
         self._enter()
         try:
@@ -222,10 +223,10 @@ class TLSLink(Link):
             if from_prev:
                 self._prev.start_receive(FrameType.DATA, from_prev)
             if not from_prev and from_next:
-                self._quick(self._next, self._poll_next)
+                self._quick(self._next, self._poll_next, seconds)
             elif not from_next and from_prev:
-                self._quick(self._prev, self._poll_prev)
-            self._run(deadline, self.timeout)
+                self._quick(self._prev, self._poll_prev, seconds)
+            self._run(deadline, seconds)
         except BaseException as error:
             self._give_up(error)
             raise
@@ -317,11 +318,11 @@ class TLSLink(Link):
         except (OSError, LinkError) as error:
             raise self._failure(neighbour, error, "→") from None
 
-    def _quick(self, neighbour: _Neighbour, poller: select.poll) -> None:
+    def _quick(self, neighbour: _Neighbour, poller: select.poll, seconds: float) -> None:
         """The usual round, in as few steps as can be: all is sent, one frame is due. `_run` does what is left."""
         if not (self._next.unsent or self._prev.unsent):
             try:
-                if neighbour.sock.pending() or poller.poll(self.timeout * 1000):
+                if neighbour.sock.pending() or poller.poll(seconds * 1000):
                     neighbour.pull()
             except (OSError, LinkError) as error:
                 raise self._failure(neighbour, error, "←") from None

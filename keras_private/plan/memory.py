@@ -5,6 +5,9 @@ and its output, each as two summands of 8 bytes a value; and what the op's proto
 here per value of the op's output, from the protocols as they are written: arrays of words (masks, messages to and
 from two peers) and planes of bits, of which a comparison needs a few for every bit of its window. Everything grows in
 proportion to the rows, so one row says it all. The weights are counted where they are loaded (`limits.model_mb`).
+
+With much memory something else ends a run first: a message is one frame, and what a dealer sends ahead for a whole
+op is one message.
 """
 
 from __future__ import annotations
@@ -14,14 +17,15 @@ from typing import NamedTuple
 
 from keras_private.config import Limits
 from keras_private.errors import PlanError
-from keras_private.plan.cost import INTERACTIVE, difference_bits, product_bits, window
+from keras_private.net.frames import MAX_DATA_BYTES
+from keras_private.plan.cost import INTERACTIVE, costs, difference_bits, product_bits, window
 from keras_private.plan.ops import PRODUCTS
 from keras_private.plan.plan import Op, Plan
 
 _SHARE = 16  # bytes of a value: two summands
 _RESHARE = 48  # the product, the masked summand, two masks, what comes from two peers
 _TRUNCATION = 48
-_SELECT = 88  # the two transfers: masks, messages, the half, the results
+_SELECT = 88  # what is dealt and its masks, the halves, the results
 _LOCAL = 8  # one summand is made while the other is kept: some ops make a copy in between
 
 
@@ -49,17 +53,28 @@ def row_bytes(plan: Plan) -> int:
     return peak + 2 * _SHARE * sizes[plan.output]  # refreshed, and encoded for the clients
 
 
+def message_bytes(plan: Plan) -> int:
+    """At most so much is in one message for each row of a run: all that a party sends in an op, lest it be one."""
+    return max((max(cost.sent) for cost in costs(plan, 1)), default=0)
+
+
 def room(plan: Plan, limits: Limits) -> Room:
     """How many rows fit into `limits.memory_mb`: half of it is for runs, half for what clients send and are sent.
 
     Raises:
-        PlanError: not even one row fits.
+        PlanError: not even one row fits, or its messages are too large.
     """
+    rows_sent = MAX_DATA_BYTES // max(1, message_bytes(plan))
+    if not rows_sent:
+        raise PlanError(
+            f"one row of this model takes messages of up to {message_bytes(plan) >> 20} MB between the parties, the "
+            f"limit is {MAX_DATA_BYTES >> 20} MB; make its largest layer smaller"
+        )
     each = row_bytes(plan)
     # A query's shares, and the message that they were in; of its half, a client that is alone may take half.
     words = math.prod(plan.input_shape) + math.prod(plan.output_shape)
     asked = _SHARE * words + 8 * math.prod(plan.input_shape)
-    run_rows = min(limits.max_batch, limits.memory_bytes // 2 // each)
+    run_rows = min(limits.max_batch, limits.memory_bytes // 2 // each, rows_sent)
     query_rows = min(limits.max_batch, limits.memory_bytes // 4 // asked)
     if min(run_rows, query_rows) < 1:
         needed = -(-max(2 * each, 4 * asked) // 2**20)

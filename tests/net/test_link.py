@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -154,6 +155,31 @@ def test_a_silent_neighbour_times_out(make_links: Make) -> None:
     failure(lambda: zero.exchange([], [], 0, 0))
     said = failure(lambda: (one.exchange([], [], 0, 1), one.exchange([], [], 0, 1)))
     assert "server1 ← server0, idle: it gave up: server0 ← server1, sign of relu_1" in str(said)
+
+
+@pytest.mark.slow
+def test_who_is_rounds_ahead_waits_for_all_of_them_and_then_for_one(make_links: Make, pool: ThreadPoolExecutor) -> None:
+    """Nothing is due for zero in forty rounds, which the others take a second for: twice what a round may take."""
+    zero, one, two = make_links(timeout=0.5)
+
+    def busy(link: Link) -> None:
+        for _ in range(40):
+            threading.Event().wait(0.025)
+            if link is one:
+                link.exchange([b"x"], [], 1, 0)
+            else:
+                link.exchange([], [b"x"], 0, 1)
+        link.exchange([b"y"] if link is two else [], [], 0, 0)
+
+    def ahead(link: Link) -> None:
+        for _ in range(40):
+            link.exchange([], [], 0, 0)
+        assert link.exchange([], [], 0, 1)[1].tobytes() == b"y"
+        link.exchange([], [], 0, 0)
+        said = failure(lambda: link.exchange([], [], 0, 1))
+        assert "nothing came for 1 s" in str(said)  # two rounds of half a second
+
+    run(pool, (zero, one, two), ahead, busy, busy)
 
 
 @pytest.mark.parametrize("due", [7, 9, 10_000_000])

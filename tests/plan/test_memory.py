@@ -14,10 +14,12 @@ from keras_private.errors import PlanError
 from keras_private.mpc.masks import agree_masks
 from keras_private.mpc.party import Party
 from keras_private.mpc.program import Program
+from keras_private.net.frames import MAX_DATA_BYTES
 from keras_private.net.memory import memory_links
+from keras_private.plan.cost import costs
 from keras_private.plan.memory import room, row_bytes
 from keras_private.plan.optimise import optimise
-from keras_private.plan.plan import Draft
+from keras_private.plan.plan import Draft, Op, Plan, Tensor
 from keras_private.sharing import fixed
 from keras_private.sharing.share import split
 from tests.plan.models import Model
@@ -128,6 +130,23 @@ def test_rows_that_fit() -> None:
     assert found.run_rows == 50 * 2**20 // each
     assert found.query_rows == 25 * 2**20 // (16 * 1500 + 8 * 1000)
     assert room(plan, Limits(max_batch=7, request_mb=1, memory_mb=100))[:2] == (7, 7)
+
+
+def test_no_message_of_a_run_is_larger_than_a_frame() -> None:
+    """With memory for any number of rows: what is dealt ahead for a whole op is one message."""
+    model = relu(input_range=None)
+    plan = optimise(model.builder.finish(model.at)).plan
+    rows = room(plan, Limits(max_batch=65536, request_mb=1, memory_mb=1_048_576)).run_rows
+    largest = [sent for cost in costs(plan, rows) for sent in cost.sent]
+    assert max(largest) <= MAX_DATA_BYTES < 2 * max(largest)
+
+
+def test_a_row_whose_messages_are_too_large() -> None:
+    size = 5_000  # squared, at some 50 bytes a value: more than 1 GiB
+    tensors = {name: Tensor((size, size, 1), 16) for name in ("x", "y")}
+    plan = Plan(16, "x", "y", None, tensors, {}, (Op("relu", ("x",), (), "y", {"truncate": 0}),))
+    with pytest.raises(PlanError, match=r"messages of up to \d+ MB between the parties, the limit is 1024 MB"):
+        room(plan, Limits(request_mb=1, memory_mb=1_048_576))
 
 
 def test_not_one_row() -> None:
