@@ -17,8 +17,9 @@ in the same way, by the pair alone:
     then per level   P0 <-> P1  2 bits a node
 
 `plan.cost.window` chooses how many bits form a group and how many groups a node: more of them save rounds and cost
-bytes. Rounds: 1 + levels. (Carry tree on a sum of shares: ABY3, section 5.3. That what depends on masks alone can be
-sent ahead is the observation of ASTRA, Chaudhari et al., CCSW 2019.)
+bytes. Rounds: 1 + levels. (Carry tree on a sum of shares: ABY3, section 5.3. A party that deals ahead what depends on
+masks alone: ASTRA, Chaudhari et al., CCSW 2019. Gates of many inputs from products of all subsets of their masks: Ohata
+and Nuida, FC 2020; Patra et al., ABY2.0, USENIX Security 2021.)
 """
 
 from __future__ import annotations
