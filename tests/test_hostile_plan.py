@@ -79,3 +79,43 @@ def test_no_plan_carries_one_clients_row_into_anothers_answer(trio: Any, until: 
 def test_no_value_outgrows_what_the_plan_says(trio: Any) -> None:
     with pytest.raises(RefusedError, match=r"server0.*as many axes"):
         OwnedModel.upload(trio, larger_than_declared(), {}, name="mallory")
+
+
+def lies(bits: int) -> Plan:
+    """Comparisons and a truncation of values that outgrow what is claimed of them."""
+    ops = (
+        Op("scale_int", ("input",), (), "far", {"multiplier": 3 << 40, "bits": 40}),
+        Op("max_pool2d", ("far",), (), "best", {"pool": (3, 3), "strides": (1, 1), "pads": (1,) * 4, "relu": True}),
+        Op("relu", ("best",), (), "positive", {"truncate": 40}),
+        Op("add", ("positive", "input"), (), "output"),
+    )
+    tensors = {"input": Tensor((3, 3, 1), FRAC, bits)}
+    for op in ops:
+        made = infer(op, [tensors[name] for name in op.inputs], [], FRAC)
+        tensors[op.output] = Tensor(made.shape, made.frac, bits)
+    return Plan(FRAC, "input", "output", None, tensors, {}, ops)
+
+
+@pytest.mark.parametrize("bits", [1, 7, 62])
+def test_false_bounds_spoil_their_owners_answers_only(trio: Any, until: Any, bits: int) -> None:
+    """Windows that miss the values' bits: wrong answers, each of its own row, and parties that go on."""
+    model = OwnedModel.upload(trio, lies(bits), {}, name="mallory")
+    data = np.linspace(-1, 1, 27).reshape(3, 3, 3, 1)
+    with TFEWorker(name="alice") as first, TFEWorker(name="eve") as second:
+        for client in (first, second):
+            client.connect_to_model((1, 3, 3, 1), (1, 3, 3, 1), trio)
+        first.query_model_async(data)
+        second.query_model_async(-data[:1])
+        until(lambda: trio.waiting() == [2, 2, 2], "both requests wait")
+        model.serve(2)
+        assert first.query_model_join().shape == data.shape
+        assert second.query_model_join().shape == (1, 3, 3, 1)
+    model.stop()
+    honest = handmade((3, 3, 1), Op("relu", ("input",), (), "output", {"truncate": 0}), skip="")
+    model = OwnedModel.upload(trio, honest, {}, name="bob")
+    with TFEWorker(name="alice") as client:
+        client.connect_to_model((1, 3, 3, 1), (1, 3, 3, 1), trio)
+        client.query_model_async(data)
+        model.serve(1)
+        assert np.abs(client.query_model_join() - np.maximum(data, 0)).max() < 2.0**-FRAC
+    model.stop()
