@@ -55,7 +55,7 @@ class Installation:
 
     def run_with(self, *command: str | Path) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=280, check=False
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=500, check=False
         )
 
     def start(self, command: str, *arguments: str | Path) -> subprocess.Popen[bytes]:
@@ -128,6 +128,7 @@ def test_what_lacks_is_named(client_only: Installation, free_ports: Any, command
     assert "ModuleNotFoundError" not in done.stderr
 
 
+@pytest.mark.timeout(600)  # the kernels are compiled anew
 def test_three_operators_install_the_extra_party(
     wheel: Path, tmp_path: Path, make_config: Any, tiny: Any, serving: Any
 ) -> None:
