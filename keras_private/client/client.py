@@ -51,8 +51,9 @@ class Client:
 
     Args:
         name: who this client is. It chooses the certificate: the files that `{name}` in cluster.yaml's `tls` stands
-            for; without `tls`, this user's own development certificate of that name. Parties count connections and
-            waiting queries by this name; clients that leave it at "client" are counted one by one.
+            for; without `tls`, this user's own development certificate of that name. A party lets one name
+            hold 64 connections and a share of its queue. Of those that leave it at "client" connections count one by
+            one, but they have one share of the queue together.
         timeout: seconds that a query may wait for its answer.
 
     Raises:

@@ -24,6 +24,16 @@ from keras_private.errors import StateError
 Reals32 = NDArray[np.float32]
 
 
+class _ThisThread(threading.local):
+    """What tells a thread from every other one, ended ones too: the system gives their idents out again."""
+
+    def __init__(self) -> None:
+        self.token = object()
+
+
+_this_thread = _ThisThread()
+
+
 class Ticket(Future[Reals32]):
     """What `query_model_async` returns: a `concurrent.futures.Future` of the answer.
 
@@ -36,7 +46,7 @@ class Ticket(Future[Reals32]):
     def __init__(self, query: Query, claim: Callable[[Ticket], None]) -> None:
         super().__init__()
         self.query = query
-        self.thread = threading.get_ident()
+        self.thread = _this_thread.token
         self.attempt: tuple[Session, Request] | None = None
         self.again_at = 0.0
         self._process = os.getpid()
@@ -115,7 +125,7 @@ class Tickets:
             tickets = list(self._unclaimed)
         if not tickets:
             raise StateError("no query is on its way; call query_model_async first")
-        if any(ticket.thread != threading.get_ident() for ticket in tickets):
+        if any(ticket.thread is not _this_thread.token for ticket in tickets):
             raise StateError(
                 "another thread's queries are on their way too, so the oldest may not be this thread's: keep what "
                 "query_model_async returns and call query_model_join(ticket)"

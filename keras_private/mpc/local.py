@@ -13,7 +13,6 @@ import numpy as np
 from keras_private.errors import PlanError
 from keras_private.mpc.kernels import ring
 from keras_private.mpc.rounds import Words
-from keras_private.plan.ops import describe
 from keras_private.plan.plan import Op
 from keras_private.sharing.share import Share
 
@@ -28,7 +27,7 @@ def apply(op: Op, operands: Sequence[Share], shape: tuple[int, ...]) -> Share:
         PlanError: inputs of unequal rank: the batch axis of one would meet another axis of the other.
     """
     if len({len(share.shape) for share in operands[: len(op.inputs)]}) > 1:
-        raise PlanError(f"{describe(op)}: inputs of unequal rank would mix the rows of a batch")
+        raise PlanError(f"{op.kind}: inputs of unequal rank would mix the rows of a batch")
     function = LOCAL_OPS[op.kind]
     return Share(
         function(op, [share.mine for share in operands], shape), function(op, [share.next for share in operands], shape)

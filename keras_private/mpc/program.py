@@ -13,7 +13,7 @@ from keras_private.mpc.reveal import refresh
 from keras_private.mpc.rounds import Protocol
 from keras_private.mpc.truncation import truncation
 from keras_private.plan.cost import difference_bits, maximum_bits, turns
-from keras_private.plan.ops import PRODUCTS, describe
+from keras_private.plan.ops import PRODUCTS
 from keras_private.plan.plan import Op, Plan
 from keras_private.sharing.share import Share
 
@@ -82,7 +82,7 @@ class Program:
             operands = [values[name] for name in op.inputs]
             shape = (batch, *self.plan.tensors[op.output].shape)
             values[op.output] = yield from self._apply(party, op, operands, shape)
-            _check_shape(describe(op), values[op.output], shape)
+            _check_shape(op.kind, values[op.output], shape)
             for name in op.inputs:
                 if self._last_use[name] == position and name in values and name != self.plan.output:
                     del values[name]

@@ -137,9 +137,14 @@ _VERIFY_CODES = {
     26: "its certificate is not meant for this use",
 }
 REFUSED_US = "it refused our certificate"
+_CORRUPTED = "bytes were corrupted on the way; look at the network between the two"
+_PASSING = {  # may be gone the next time
+    "DECRYPTION_FAILED_OR_BAD_RECORD_MAC": _CORRUPTED,
+    "SSLV3_ALERT_BAD_RECORD_MAC": _CORRUPTED,
+    "UNEXPECTED_EOF_WHILE_READING": "it closed the connection",
+}
 _REASONS = {
-    "DECRYPTION_FAILED_OR_BAD_RECORD_MAC": "bytes were corrupted on the way; look at the network between the two",
-    "SSLV3_ALERT_BAD_RECORD_MAC": "bytes were corrupted on the way; look at the network between the two",
+    **_PASSING,
     "PEER_DID_NOT_RETURN_A_CERTIFICATE": "it sent no certificate",
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": "it refused us: it wants a certificate",
     "TLSV1_ALERT_UNKNOWN_CA": f"{REFUSED_US}: not from its authority",
@@ -151,7 +156,6 @@ _REASONS = {
     "UNSUPPORTED_PROTOCOL": "it does not speak TLS 1.3",
     "HTTP_REQUEST": "it speaks HTTP, not TLS",
     "WRONG_VERSION_NUMBER": "it does not speak TLS",
-    "UNEXPECTED_EOF_WHILE_READING": "it closed the connection",
 }
 
 
@@ -184,8 +188,7 @@ def _lasts(error: BaseException) -> bool:
     """Whether one side said no to the other, which is no use to ask again; a connection that broke may pass."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return True
-    refusals = _REASONS.keys() - {"UNEXPECTED_EOF_WHILE_READING"}
-    return isinstance(error, ssl.SSLError) and error.reason in refusals
+    return isinstance(error, ssl.SSLError) and error.reason in _REASONS.keys() - _PASSING.keys()
 
 
 def _reason(error: BaseException) -> str:

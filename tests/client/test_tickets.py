@@ -106,7 +106,7 @@ def test_join_without_a_ticket_is_for_one_thread(waiting: Any, tiny: Any) -> Non
     thread.start()
     assert sent.wait(20)
     thread_of_theirs = theirs.thread
-    theirs.thread = -1  # as if it were the other's: `result` there has taken its own out of the way
+    theirs.thread = object()  # as if it were the other's: `result` there has taken its own out of the way
     with pytest.raises(StateError, match=r"another thread's queries are on their way too.*query_model_join\(ticket\)"):
         client.query_model_join()
     theirs.thread = thread_of_theirs
@@ -125,6 +125,37 @@ def test_another_threads_query_is_not_joined(waiting: Any, tiny: Any) -> None:
     with pytest.raises(StateError, match="another thread's queries"):
         client.query_model_join()
     model.serve(1)
+
+
+def test_a_thread_that_has_ended_is_another_one(waiting: Any, tiny: Any) -> None:
+    """Its ident is given out again, as a rule to the next thread."""
+    _, client = waiting
+    claimed = client.query_model_async(tiny.batch(3))  # the client's own thread runs from now on
+    claimed.add_done_callback(lambda _: None)
+    idents: list[int] = []
+    outcome: list[str] = []
+
+    def leave() -> None:
+        idents.append(threading.get_ident())
+        client.query_model_async(tiny.batch(2), timeout=1)
+
+    def join() -> None:
+        if threading.get_ident() != idents[0]:
+            return
+        client.query_model_async(tiny.batch(1))
+        try:
+            client.query_model_join()
+        except (StateError, LinkTimeoutError) as error:
+            outcome.append(str(error))
+
+    for each in (leave, *(join,) * 20):
+        if not outcome:
+            thread = threading.Thread(target=each)
+            thread.start()
+            thread.join(20)
+    if not outcome:
+        pytest.skip("this system does not give idents out again")
+    assert "another thread's queries" in outcome[0]
 
 
 def test_a_ticket_is_a_future(waiting: Any, tiny: Any) -> None:

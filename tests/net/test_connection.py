@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import trustme
 
-from keras_private.errors import ConfigError, FrameError, LinkError, LinkTimeoutError, StateError
+from keras_private.errors import ConfigError, FrameError, LinkError, LinkTimeoutError, StateError, TrustError
 from keras_private.net import framed
 from keras_private.net.certificates import create_authority, issue
 from keras_private.net.connection import Connection, Listener, connect, format_address
@@ -165,6 +165,17 @@ def test_a_peer_that_does_not_read_hangs_nobody(pairs: Pairs, monkeypatch: pytes
     assert isinstance(error, LinkTimeoutError)
     assert "server0 → bob, connected: it does not read what we send" in str(error)
     assert server.closed
+
+
+def test_corrupted_bytes_are_blamed_on_the_network(pairs: Pairs) -> None:
+    """And on nobody's certificate: the next connection may be good."""
+    bob, server = pairs()
+    socket.socket.sendall(bob._sock, b"\x17\x03\x03\x00\x20" + bytes(32))  # a record that nobody encrypted
+    for end in (server, bob):  # the one that gets it, and the one that is told
+        error = failure(end.receive)
+        assert "bytes were corrupted on the way; look at the network between the two" in str(error)
+        assert not isinstance(error, TrustError)
+        assert end.closed
 
 
 def test_close_wakes_a_reader_in_another_thread(pairs: Pairs, pool: ThreadPoolExecutor) -> None:

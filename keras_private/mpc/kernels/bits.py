@@ -140,7 +140,7 @@ def deal_level(state, masks, radix, dealt):  # type: ignore[no-untyped-def]
       t_U             for U > 0
       r_j t_U         for every j, and every U of bits from j on
       t_0 t_U         for every U, but not for the lowest node
-    `dealt_in_node` says how many; a node of one group has none.
+    `_level_rows` counts them; a node of one group has none.
     """
     words = state.shape[1]
     groups = (state.shape[0] + 1) // 2
