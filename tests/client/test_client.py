@@ -10,7 +10,8 @@ import pytest
 
 from keras_private.client import checks
 from keras_private.client.answer import _activated
-from keras_private.errors import ConfigError, InputError, RefusedError
+from keras_private.client.session import _check_same
+from keras_private.errors import ConfigError, InputError, PartyError, RefusedError
 from keras_private.net.roles import Role
 from keras_private.party.messages import Description
 from keras_private.worker import TFEWorker
@@ -121,6 +122,45 @@ def test_final_activations() -> None:
         np.testing.assert_allclose(_activated(values, "sigmoid")[0], [1, 1, 0], atol=1e-12)
     np.testing.assert_allclose(_activated(values, "sigmoid")[1], 1 / (1 + np.exp(-values[1])))
     np.testing.assert_array_equal(_activated(values, ""), values)
+
+
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_one_sentence_whoever_notices_that_a_party_is_gone(make_trio: Any, tiny: Any, until: Any, index: int) -> None:
+    trio = make_trio()
+    tiny.upload(trio)
+    sentence = f"server{index} is gone or out of reach; ask again when it is back"
+    with TFEWorker() as client:
+        client.connect_to_model(tiny.input_shape, tiny.output_shape, trio)
+        tickets = [client.query_model_async(tiny.batch(1), retries=0) for _ in range(5)]
+        until(lambda: trio.waiting() == [5, 5, 5], "they wait")
+        trio.servers[index].stop()
+        assert {str(ticket.exception(20)) for ticket in tickets} == {sentence}
+        with pytest.raises(PartyError, match=f"^{sentence}$"):
+            client.query_model(tiny.batch(1), retries=0)
+
+
+def test_a_connection_that_broke_is_made_anew(trio: Any, tiny: Any, serving: Any) -> None:
+    with serving(trio, tiny), TFEWorker() as client:
+        client.connect_to_model(tiny.input_shape, tiny.output_shape, trio)
+        for index in range(3):
+            assert client._session is not None
+            client._session._channels[index].close("a blip")
+            np.testing.assert_allclose(client.query_model(tiny.batch(2)), tiny.expected(tiny.batch(2)), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"digest": "b" * 64}, "hold different plans, server0 a{64} and server2 b{64}"),
+        ({"max_batch": 64}, "server0 takes 128 rows at once and server2 64; .* write the same limits.max_batch"),
+        ({"model": bytes(15) + b"1"}, "server0 and server2 hold different uploads"),
+    ],
+)
+def test_parties_that_differ(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(RefusedError, match=words) as caught:
+        _check_same([MODEL, MODEL, dataclasses.replace(MODEL, **changes)])
+    assert caught.value.transient == ("max_batch" not in changes)  # only a new upload may be on its way
+    assert ("share the model again" in str(caught.value)) == ("max_batch" not in changes)
 
 
 @pytest.mark.parametrize("name", [None, 7, "", "a b"])
