@@ -14,7 +14,7 @@ from keras_private.lowering import AT_THE_CLIENT, compare_lowerings, draft_of
 from keras_private.lowering.foreign import Comparison
 from keras_private.plan import cost, memory, summary
 from keras_private.plan.optimise import optimise
-from keras_private.plan.plan import Plan
+from keras_private.plan.plan import Accuracy, Plan
 
 _SHARE_BYTES = 16  # a party holds two summands of every secret value
 
@@ -24,7 +24,7 @@ class Report:
     """What `check` found. Its text, also its repr, is for people; the rest for programs.
 
     problems: why the model cannot be shared, one line each; none if it can. lowerings: layers with a lowering of your
-    own, compared with it. plan: what the parties would run; None if there are problems.
+    own, compared with it. plan: what the parties would run, and accuracy: how exactly; None if there are problems.
     """
 
     model: str
@@ -32,6 +32,7 @@ class Report:
     problems: tuple[str, ...]
     lowerings: tuple[Comparison, ...]
     plan: Plan | None
+    accuracy: Accuracy | None
 
     @property
     def ok(self) -> bool:
@@ -68,7 +69,7 @@ class Report:
             many = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
             lines = [f"model {self.model!r} cannot be shared, {many}:", *(f"  - {line}" for line in self.problems)]
             return "\n".join([*lines, *map(str, self.lowerings)])
-        table = summary.private_summary(self.plan, batch=self.batch, title=self.model)
+        table = summary.private_summary(self.plan, batch=self.batch, title=self.model, accuracy=self.accuracy)
         held, run = summary.size(self.weight_bytes), summary.size(self.run_bytes)
         held = f"Memory of a party: {held} for its shares of the weights, and about {run} while this query runs."
         lines = [held, *map(str, self.lowerings)]
@@ -115,18 +116,19 @@ def check(
         raise ConfigError(f"check() takes a Keras model, not {type(model).__name__}")
     problems: tuple[str, ...] = ()
     compared: tuple[Comparison, ...] = ()
-    plan = None
+    plan = accuracy = None
     try:
         draft = draft_of(model, input_range, precision=precision, final_activation=final_activation)
         compared = tuple(compare_lowerings(model, precision=precision, final_activation=final_activation))
-        plan = optimise(draft, precision=precision).plan
+        executable = optimise(draft, precision=precision)
+        plan, accuracy = executable.plan, executable.accuracy
     except ConfigError:
         raise
     except UnsupportedModelError as error:
         problems = error.problems
     except KerasPrivateError as error:
         problems = (str(error),)
-    return Report(str(model.name), batch, problems, compared, plan)
+    return Report(str(model.name), batch, problems, compared, plan, accuracy)
 
 
 def load(path: Path, keras: str = "keras") -> Any:

@@ -52,6 +52,8 @@ def test_what_a_query_would_cost(keras: Any) -> None:
     assert "batch of 3" in text
     assert f"{report.rounds}" in text
     assert "Memory of a party" in text
+    assert report.accuracy is not None
+    assert f"Largest error expected of an output: {report.accuracy.error:.2g}" in text
     assert "proven for every value" in text
 
 

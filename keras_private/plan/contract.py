@@ -1,7 +1,8 @@
 """How much input a plan without a declared range can take: what its first products add up must stay below the contract.
 
-Nothing is proven of such a plan. But a weight has about as many fractional bits as make its largest element one, so the
-magnitudes that one result of a product adds up must stay below 2^(62 - both sides' fractional bits); beyond, it wraps.
+Nothing is proven of such a plan. With weights of about one, the magnitudes that one result of a product adds up must
+stay below 2^(62 - both sides' fractional bits); beyond, it wraps. That much a client can check. Larger weights wrap
+earlier, and the client, who must not know them, cannot see that: only a declared range helps.
 """
 
 from __future__ import annotations
