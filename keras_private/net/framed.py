@@ -52,7 +52,7 @@ _CHUNK = 1 << 18  # bytes given to OpenSSL at once; it cuts them into records of
 _STEP = 1 << 16  # bytes taken from OpenSSL at once
 
 
-Room = Callable[[int], None]
+Reserve = Callable[[int], None]
 """Asked before so many more bytes of a message are kept; raises RefusedError if there is no room for them."""
 
 
@@ -136,7 +136,7 @@ class Connection:
         self.send_frame(FrameType.MESSAGE, buffers, self.timeout)
 
     def receive(
-        self, timeout: float | None = None, max_bytes: int = MAX_MESSAGE_BYTES, room: Room | None = None
+        self, timeout: float | None = None, max_bytes: int = MAX_MESSAGE_BYTES, room: Reserve | None = None
     ) -> bytes:
         """The next message.
 
@@ -232,7 +232,7 @@ class Connection:
             # OpenSSL wants a write that did not fit to be repeated with the same bytes: the chunk stays until it went.
             view = view[self._attempt(self._sock.send, view[:_CHUNK], deadline, "→") :]
 
-    def receive_frame(self, kind: FrameType, max_bytes: int, timeout: float, room: Room | None = None) -> bytes:
+    def receive_frame(self, kind: FrameType, max_bytes: int, timeout: float, room: Reserve | None = None) -> bytes:
         """`receive`, for frames of any type."""
         with self._using():
             header = bytearray(HEADER_BYTES)
@@ -248,7 +248,9 @@ class Connection:
                 raise
             return payload
 
-    def _receive(self, header: bytearray, kind: FrameType, max_bytes: int, timeout: float, room: Room | None) -> bytes:
+    def _receive(
+        self, header: bytearray, kind: FrameType, max_bytes: int, timeout: float, room: Reserve | None
+    ) -> bytes:
         view = memoryview(header)
         got = self._attempt(self._sock.recv_into, view, time.monotonic() + timeout, "←", idle=True)
         self._read(view[got:], time.monotonic() + self.timeout)
