@@ -249,7 +249,7 @@ def test_no_cluster_and_no_timeout() -> None:
 
 
 def described(width: int) -> Description:
-    return Description(bytes(16), "", "owner", (width,), (1,), None, 1, 16, 16, "", 128)
+    return Description(bytes(16), "", "owner", (width,), (1,), None, None, 16, 16, "", 128)
 
 
 def test_the_largest_query_fits_the_limit() -> None:

@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from keras_private.errors import InputError
 from keras_private.party.messages import Description
-from keras_private.sharing import fixed
 
 Reals = NDArray[np.float64]
 
@@ -54,16 +53,13 @@ def check_data(data: ArrayLike, model: Description) -> Reals:
 
 
 def _check_contract(values: Reals, model: Description) -> None:
-    """Without a declared range: refuse what the first layer's sums could not hold."""
-    limit = 2.0 ** (fixed.RANGE_BITS - model.input_frac - model.precision)
-    sizes = np.abs(values)
-    rows = sizes.reshape(len(values), -1).sum(axis=1)
-    reach = min(float(rows.max()), model.input_terms * float(sizes.max()))
-    if reach >= limit:
+    """Without a declared range: refuse what the model's values could not hold."""
+    largest, limit = float(np.max(np.abs(values))), model.input_limit
+    if limit is not None and largest >= limit:
         raise InputError(
-            f"the data reaches {_exact(float(sizes.max()))} in size, and what the first layer adds up of it (up to "
-            f"{model.input_terms} values) must stay below 2^{math.frexp(limit)[1] - 1} = {limit:g} in all; scale the "
-            "data, or have the owner share the model with input_range, or with fewer precision_fractional bits"
+            f"the data reaches {_exact(largest)} in size; the model was shared without input_range, and its values fit "
+            f"for inputs below 2^{math.frexp(limit)[1] - 1} = {limit:g} only; scale the data, or have the owner "
+            "share it with input_range, or with fewer precision_fractional bits"
         )
 
 

@@ -29,7 +29,6 @@ from keras_private.party.models import HeldModel
 from keras_private.party.network import Channel
 from keras_private.party.node import Node
 from keras_private.party.queue import ID_IN_USE, Request
-from keras_private.plan.contract import input_terms
 from keras_private.sharing.share import Package, Share
 
 IDLE_S = 60.0
@@ -144,7 +143,7 @@ class ClientSession:
             plan.input_shape,
             plan.output_shape,
             plan.input_range,
-            input_terms(plan),
+            plan.input_limit,
             plan.input_frac,
             plan.precision,
             plan.final_activation,

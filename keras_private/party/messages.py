@@ -68,6 +68,10 @@ def _real(value: Any) -> bool:
     return type(value) is float or type(value) is int
 
 
+def _positive(value: Any) -> bool:
+    return type(value) is float and value > 0
+
+
 def _text(value: Any) -> bool:
     return type(value) is str and len(value) <= _MAX_TEXT
 
@@ -98,7 +102,7 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "int | None": _optional(_natural),
     "str": _text,
     "bool": lambda value: type(value) is bool,
-    "float": _real,
+    "float | None": _optional(_positive),
     "Id": _identifier,
     "Id | None": _optional(_identifier),
     "Blob": _blob,
@@ -165,7 +169,8 @@ class Describe(Message):
 @dataclasses.dataclass(frozen=True, slots=True)
 class Description(Message):
     """All that a client is told about a model. Shapes are per sample; `owner` is the name in their certificate. Inputs
-    have `input_frac` fractional bits, outputs `precision`. `input_terms`: how many inputs a first product adds up.
+    have `input_frac` fractional bits, outputs `precision`. `input_limit`: what inputs stay below in size where no range
+    was declared.
     """
 
     model: Id
@@ -174,7 +179,7 @@ class Description(Message):
     input_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
     input_range: tuple[float, ...] | None
-    input_terms: int
+    input_limit: float | None
     input_frac: int
     precision: int
     final_activation: str

@@ -12,7 +12,7 @@ a weight of its own, W = W' + R: x·R is truncated to the fractional bits of x·
 truncation. One more product, and only where it is needed.
 
 Where both sides of an addition have different fractional bits, the coarser is shifted left, which is local and exact,
-if its bound allows or it has none (then the range contract is about the sum); otherwise the finer is truncated.
+if its bound allows or it has none; otherwise the finer is truncated.
 """
 
 from __future__ import annotations

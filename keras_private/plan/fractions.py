@@ -14,8 +14,8 @@ A weight gets
 What the product may reach is proven where an input range was declared. Worst cases grow by a factor of ten a layer,
 and where the proof leaves no room for the least, the sizes measured on sample inputs decide, with a margin of a
 thousand. Without an input range that would be a guess about inputs too; the largest element then gets f significant
-bits, so that the product is as safe as if it were weighted by numbers up to one, and the sum of the inputs'
-magnitudes may reach 2^(62-2f): the range contract.
+bits, so that the product is as safe as if it were weighted by numbers up to one. What inputs may then be as large as is
+in `contract.py`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ FREE_DROPS = (16, 32)  # a truncation's messages have words of 2, 4 or 8 bytes
 LOCAL = frozenset({"sum_pool2d", "reshape", "transpose", "pad", "concat", "gather", "add", "sub"})
 MAX_PRODUCT = 60  # fractional bits of a product
 _ROUNDED = 1.01  # what rounding adds to a proven size
-_UNRANGED_INPUT = 2.0**15  # reckoned with when channels are compared, in the middle of the contract's 2^30
+_UNRANGED_INPUT = 2.0**15  # reckoned with when channels are compared, of an ordinary large size
 
 
 class Fractions:

@@ -63,6 +63,8 @@ class Op:
 class Plan:
     """A whole program from one input tensor to one output tensor.
 
+    input_limit: of an executable plan without a declared range; a power of two that inputs must stay below in size
+    (`contract.py`).
     final_activation: one of FINAL_ACTIVATIONS. The parties do not compute it: the client applies it to the output that
     it decoded, softmax along the last axis. "": the output is the result.
     """
@@ -75,6 +77,7 @@ class Plan:
     weights: Mapping[str, Weight]
     ops: tuple[Op, ...]
     final_activation: str = ""
+    input_limit: float | None = None
 
     @property
     def executable(self) -> bool:

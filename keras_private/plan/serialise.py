@@ -20,7 +20,7 @@ from keras_private.plan.ops import MAX_ELEMENTS, infer, shape_fits
 from keras_private.plan.plan import FINAL_ACTIVATIONS, IDENTIFIER, Op, Plan, Shape, Tensor, Weight
 
 MAGIC = "keras_private plan"
-VERSION = 2
+VERSION = 3
 MAX_BYTES = 4 << 20
 MAX_OPS = 10_000
 MAX_WEIGHT_ELEMENTS = 1 << 28  # of all weights together
@@ -34,6 +34,7 @@ _FIELDS = (
     "input",
     "output",
     "input_range",
+    "input_limit",
     "tensors",
     "weights",
     "ops",
@@ -51,6 +52,7 @@ def serialise(plan: Plan) -> bytes:
         "input": plan.input,
         "output": plan.output,
         "input_range": plan.input_range,
+        "input_limit": plan.input_limit,
         "tensors": [
             [name, plan.tensors[name].shape, plan.tensors[name].frac, plan.tensors[name].bits] for name in names
         ],
@@ -89,7 +91,9 @@ def parse(
     source, output = _name(document["input"], "input"), _name(document["output"], "output")
     tensors = _check_program(precision, source, output, claimed, weights, ops)
     final = _final_activation(document["final_activation"], tensors[output].shape)
-    plan = Plan(precision, source, output, _range(document["input_range"]), tensors, weights, ops, final)
+    range_ = _range(document["input_range"])
+    limit = _limit(document["input_limit"], range_)
+    plan = Plan(precision, source, output, range_, tensors, weights, ops, final, limit)
     if serialise(plan) != bytes(data):
         raise PlanError("the plan is not in its one canonical encoding; it was altered after it was written")
     return plan
@@ -237,6 +241,14 @@ def _final_activation(value: Any, output: Shape) -> str:
         raise PlanError(f"final_activation must be one of {', '.join(map(repr, FINAL_ACTIVATIONS))}")
     if value == "softmax" and not output:
         raise PlanError("final_activation 'softmax' needs an output with an axis besides the batch")
+    return value
+
+
+def _limit(value: Any, declared: tuple[float, float] | None) -> float | None:
+    if value is None:
+        return None
+    if type(value) is not float or declared is not None or not 0 < value < math.inf or math.frexp(value)[0] != 0.5:
+        raise PlanError("input_limit must be a power of two in a plan without input_range, or nothing")
     return value
 
 

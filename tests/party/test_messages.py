@@ -20,7 +20,7 @@ SAMPLES: dict[str, object] = {
     "int | None": None,
     "str": "text",
     "bool": True,
-    "float": 1.5,
+    "float | None": 0.25,
     "Id": ID,
     "Id | None": None,
     "Blob": b"\x00" * 40,

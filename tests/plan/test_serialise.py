@@ -151,7 +151,7 @@ def attr(document: Any, op: int, name: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda d: d.update(version=1), "version 1, this program reads version 2"),
+        (lambda d: d.update(version=1), "version 1, this program reads version 3"),
         (lambda d: d.update(format="other"), "not a keras_private plan"),
         (lambda d: d.update(extra=1), "fields"),
         (lambda d: d.pop("input_range"), "fields"),
