@@ -57,7 +57,7 @@ class Operators:
         for party in self.parties.values():
             party.terminate()
         for party in self.parties.values():
-            party.wait(10)
+            party.wait(60)  # one that still compiles its kernels ends after that
 
 
 @pytest.fixture
@@ -224,8 +224,8 @@ def test_the_owner_is_told_of_a_party_that_never_connected(
     with operators.cluster as cluster:
         model = tiny.upload(cluster)
         owner = Serving(model)
-        owner.wait(lambda it: it.troubles)
-        assert owner.troubles == ["server1 is away (it has not connected to server0 yet; its log says why)"]
+        expected = "server1 is away (it has not connected to server0 yet; its log says why)"
+        owner.wait(lambda it: it.troubles and it.troubles[-1] == expected)  # server2 may be late, too
         model.stop()
         owner.thread.join(10)
         assert owner.ended == [0]
@@ -242,8 +242,8 @@ def test_the_owner_is_told_of_parties_that_do_not_find_each_other(
     with operators.cluster as cluster:
         model = tiny.upload(cluster)
         owner = Serving(model)
-        owner.wait(lambda it: it.troubles)
-        assert f"server2 → server1 at localhost:{wrong}: nothing listens there" in owner.troubles[-1]
+        expected = f"server2 → server1 at localhost:{wrong}: nothing listens there"
+        owner.wait(lambda it: it.troubles and expected in it.troubles[-1])  # until then a party may still be away
         model.stop()
         owner.thread.join(10)
 
