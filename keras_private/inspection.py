@@ -12,7 +12,8 @@ from keras_private.errors import ConfigError, KerasPrivateError, UnsupportedMode
 from keras_private.extras import require
 from keras_private.lowering import AT_THE_CLIENT, compare_lowerings, draft_of
 from keras_private.lowering.foreign import Comparison
-from keras_private.plan import cost, memory, summary
+from keras_private.plan import memory, schedule, summary
+from keras_private.plan.cost import Cost
 from keras_private.plan.optimise import optimise
 from keras_private.plan.plan import Accuracy, Plan
 
@@ -82,8 +83,8 @@ class Report:
         return self.plan
 
     @property
-    def _cost(self) -> cost.Cost:
-        return cost.total(self._plan, self.batch)
+    def _cost(self) -> Cost:
+        return schedule.total(self._plan, self.batch)
 
 
 def check(

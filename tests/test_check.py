@@ -14,7 +14,7 @@ import keras_private as kp
 from keras_private.cli import app
 from keras_private.errors import ConfigError, UnsupportedModelError
 from keras_private.lowering import lowers, secret
-from keras_private.plan import cost
+from keras_private.plan import schedule
 from keras_private.plan.memory import row_bytes
 
 from .lowering.cases import CASES, randomise
@@ -43,7 +43,7 @@ def test_what_a_query_would_cost(keras: Any) -> None:
     assert report.ok
     assert report.problems == ()
     assert report.plan is not None
-    declared = cost.total(report.plan, 3)
+    declared = schedule.total(report.plan, 3)
     assert (report.rounds, report.sent) == (declared.rounds, declared.sent)
     assert report.weight_bytes == 16 * sum(int(np.prod(weight.shape)) for weight in report.plan.weights.values())
     assert report.run_bytes == 3 * row_bytes(report.plan)

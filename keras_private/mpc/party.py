@@ -14,7 +14,7 @@ The dealer's number is often known a round before the pair's, because P2's two s
 masks (`reshare`); what the dealer has to send then travels in the round that opens u.
 
 The sharing looks the same from every party, so the roles may be given to server0, server1, server2 in any cyclic order.
-`take_turn` moves them on by one party at every op (`plan.cost.turns`): the dealer sends most, and so everybody is it.
+`take_turn` moves them on by one party at every op (`plan.schedule.turns`): the dealer sends most, so everybody is it.
 """
 
 from __future__ import annotations

@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from keras_private.errors import PlanError
-from keras_private.mpc import local
-from keras_private.mpc.linear import LinearLayer
+from keras_private.mpc.ops import bind
 from keras_private.mpc.party import Party
-from keras_private.mpc.relu import maximum, relu
 from keras_private.mpc.reveal import refresh
 from keras_private.mpc.rounds import Protocol
-from keras_private.mpc.truncation import truncation
-from keras_private.plan.cost import difference_bits, maximum_bits, turns
-from keras_private.plan.ops import PRODUCTS
-from keras_private.plan.plan import Op, Plan
+from keras_private.plan.plan import Plan
+from keras_private.plan.schedule import turns
 from keras_private.sharing.share import Share
 
 
@@ -26,7 +22,7 @@ class Program:
         weights: this party's share of every weight of the plan.
 
     Raises:
-        PlanError: a weight is missing, left over, or of another shape than the plan says.
+        PlanError: a weight is missing, left over, or of another shape than the plan says; a kind of op is unknown.
     """
 
     def __init__(self, plan: Plan, weights: Mapping[str, Share]) -> None:
@@ -38,18 +34,9 @@ class Program:
             if weights[name].shape != weight.shape:
                 raise PlanError(f"weight {name!r} has shape {weights[name].shape}, the plan says {weight.shape}")
         self.plan = plan
-        self._layers: dict[str, LinearLayer] = {}
-        self._addends: dict[str, Share] = {}
-        self._last_use: dict[str, int] = {}
+        self._runs = [bind(op, plan, [weights[name] for name in op.weights]) for op in plan.ops]
         self._turns = turns(plan)
-        for position, op in enumerate(plan.ops):
-            for name in op.inputs:
-                self._last_use[name] = position
-            if op.kind in PRODUCTS:
-                bias = weights[op.weights[1]] if len(op.weights) > 1 else None
-                self._layers[op.output] = LinearLayer(op, weights[op.weights[0]], bias)
-            else:
-                self._addends.update({name: weights[name] for name in op.weights})
+        self._last_use = {name: position for position, op in enumerate(plan.ops) for name in op.inputs}
 
     def run(self, party: Party, x: Share) -> Share:
         """Run the plan on a batch in lockstep with the two other parties.
@@ -81,25 +68,12 @@ class Program:
             party.take_turn(self._turns[op.output])
             operands = [values[name] for name in op.inputs]
             shape = (batch, *self.plan.tensors[op.output].shape)
-            values[op.output] = yield from self._apply(party, op, operands, shape)
+            values[op.output] = yield from self._runs[position](party, operands, shape)
             _check_shape(op.kind, values[op.output], shape)
             for name in op.inputs:
                 if self._last_use[name] == position and name in values and name != self.plan.output:
                     del values[name]
         return refresh(party, values[self.plan.output])
-
-    def _apply(self, party: Party, op: Op, operands: list[Share], shape: tuple[int, ...]) -> Protocol[Share]:
-        x, bits = operands[0], self.plan.tensors[op.inputs[0]].bits
-        if op.output in self._layers:
-            return (yield from self._layers[op.output](party, x, shape))
-        if op.kind == "truncate":
-            return (yield from truncation(party, x, int(op.attrs["bits"])))
-        if op.kind == "relu":
-            return (yield from relu(party, x, bits, int(op.attrs["truncate"])))
-        if op.kind == "max_pool2d":
-            candidates, relu_bits = local.windows(op, x, shape), maximum_bits(op, self.plan)
-            return (yield from maximum(party, candidates, difference_bits(op, self.plan), relu_bits))
-        return local.apply(op, [*operands, *(self._addends[name] for name in op.weights)], shape)
 
     def __repr__(self) -> str:
         return f"Program({len(self.plan.ops)} ops, {len(self.plan.weights)} weights)"

@@ -68,7 +68,7 @@ def together(*protocols: Protocol[Any]) -> Protocol[list[Any]]:
     """Run protocols side by side in the same rounds; as many rounds as the longest. Returns their outputs in order.
 
     Each is advanced in the order given, so that an earlier one may fill an array that a later one reads after the same
-    round (see `linear.reshare`).
+    round (see `reshare`).
     """
     outputs: list[Any] = [None] * len(protocols)
     live: list[tuple[int, Protocol[Any], Step]] = []

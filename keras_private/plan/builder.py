@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from keras_private.errors import PlanError
 from keras_private.plan.attributes import plain
-from keras_private.plan.ops import DEFAULTS, SPECS, infer, shape_fits
+from keras_private.plan.ops import DEFAULTS, KINDS, infer, shape_fits
 from keras_private.plan.plan import FINAL_ACTIVATIONS, Draft, Op, Plan, Shape, Tensor, Weight, identifier
 
 __all__ = ["Draft", "PlanBuilder"]
@@ -73,8 +73,8 @@ class PlanBuilder:
         """
         sources = (inputs,) if isinstance(inputs, str) else tuple(inputs)
         named = (weights,) if isinstance(weights, str) else tuple(weights)
-        spec = SPECS.get(kind)
-        allowed = {**spec.attrs, **(spec.recorded or {})} if spec else {}
+        known = KINDS.get(kind)
+        allowed = {**known.attrs, **(known.recorded or {})} if known else {}
         given = {name: value for name, value in DEFAULTS.items() if name in allowed}
         given |= {name: plain(value) for name, value in attrs.items()}
         output = f"t{len(self._ops)}"

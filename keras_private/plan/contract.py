@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_private.plan import bounds
-from keras_private.plan.bounds import Interval
+from keras_private.plan.interval import Interval
 from keras_private.plan.measure import measure
-from keras_private.plan.ops import CONTRACT_BITS
+from keras_private.plan.ops import CONTRACT_BITS, dropped
 from keras_private.plan.plan import Draft, Op
 from keras_private.plan.simulate import rounded
 
@@ -66,5 +66,4 @@ def _measured(draft: Draft, x: NDArray[np.float64]) -> float:
 
 def _raw_frac(op: Op, draft: Draft) -> int:
     """Fractional bits before the op's truncation."""
-    dropped = op.attrs["bits"] if op.kind == "truncate" else op.attrs.get("truncate", 0)
-    return draft.plan.tensors[op.output].frac + int(dropped)
+    return draft.plan.tensors[op.output].frac + dropped(op)

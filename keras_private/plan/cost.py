@@ -1,4 +1,4 @@
-"""What a plan costs: rounds and bytes of every protocol and of every op, as a function of shape.
+"""What the protocols cost: rounds and bytes of each, as a function of shape. `schedule.py` adds them up for a plan.
 
 These are declarations; `tests/mpc` holds them against what the links counted, byte for byte. Bytes are the payload
 that each party sends to its peers, frame headers and TLS not included. A round is one exchange in which at least one
@@ -7,17 +7,14 @@ party waits for another.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from keras_private.plan.ops import CONTRACT_BITS, PRODUCTS
+from keras_private.plan.plan import CONTRACT_BITS
 
 if TYPE_CHECKING:
     from keras_private.plan.plan import Op, Plan
-
-INTERACTIVE = PRODUCTS | {"truncate", "relu", "max_pool2d"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,44 +205,3 @@ def maximum_bits(op: Op, plan: Plan) -> int | None:
     """The bound for the result of a `max_pool2d` whose negative results become 0; None if it keeps them."""
     bits = plan.tensors[op.inputs[0]].bits
     return (CONTRACT_BITS if bits is None else bits) if op.attrs["relu"] else None
-
-
-def turns(plan: Plan) -> dict[str, int]:
-    """Who plays which role in which op, by the op's output: server i is P_(i + turn).
-
-    The roles move on by one party at every op with messages, so that all three send and compute about as much.
-    """
-    found, turn = {}, 0
-    for op in plan.ops:
-        found[op.output] = turn
-        turn = (turn + (op.kind in INTERACTIVE)) % 3
-    return found
-
-
-def costs(plan: Plan, batch: int) -> list[Cost]:
-    """The declared cost of every op of an executable plan, for a batch of `batch` samples."""
-    turn_of = turns(plan)
-    found = []
-    for op in plan.ops:
-        cost, turn = _cost_by_role(op, plan, batch), turn_of[op.output]
-        found.append(Cost(cost.rounds, (cost.sent[turn], cost.sent[(1 + turn) % 3], cost.sent[(2 + turn) % 3])))
-    return found
-
-
-def total(plan: Plan, batch: int) -> Cost:
-    """The declared cost of a whole query, without the client's messages."""
-    return sum(costs(plan, batch), Cost())
-
-
-def _cost_by_role(op: Op, plan: Plan, batch: int) -> Cost:
-    count = batch * math.prod(plan.tensors[op.output].shape)
-    bits = plan.tensors[op.inputs[0]].bits
-    if op.kind in PRODUCTS:
-        return linear(count, int(op.attrs["truncate"]), product_bits(op) if op.attrs.get("relu") else None)
-    if op.kind == "truncate":
-        return truncation(count, int(op.attrs["bits"]))
-    if op.kind == "relu":
-        return relu(count, bits, int(op.attrs["truncate"]))
-    if op.kind == "max_pool2d":
-        return maximum(count, math.prod(op.attrs["pool"]), difference_bits(op, plan), maximum_bits(op, plan))
-    return Cost()

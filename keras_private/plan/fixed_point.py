@@ -28,11 +28,11 @@ from numpy.typing import NDArray
 from keras_private.errors import PlanError
 from keras_private.plan import bounds
 from keras_private.plan.attributes import constant, constant_array
-from keras_private.plan.bounds import Interval
 from keras_private.plan.builder import fresh_name
-from keras_private.plan.fractions import EXTRA_BITS, FREE_DROPS, LOCAL, SAFE_BITS, Fractions
-from keras_private.plan.ops import CONTRACT_BITS, LINEAR, PRODUCTS, describe, infer
-from keras_private.plan.plan import Draft, Op, Plan, Shape, Tensor, Weight
+from keras_private.plan.fractions import EXTRA_BITS, FREE_DROPS, SAFE_BITS, Fractions
+from keras_private.plan.interval import Interval
+from keras_private.plan.ops import CONTRACT_BITS, Later, Linear, Product, describe, dropped, infer, kind_of
+from keras_private.plan.plan import Draft, Op, Plan, Tensor, Weight
 from keras_private.plan.simulate import rounded
 
 Array = NDArray[np.float64]
@@ -79,7 +79,7 @@ class _Writer:
         for op in plan.ops:
             for name in op.inputs:
                 self.users.setdefault(name, []).append(op)
-        self.products = {op.output for op in plan.ops if op.kind in PRODUCTS}
+        self.products = {op.output for op in plan.ops if isinstance(kind_of(op), Product)}
         frac = fractions.target(plan.input)
         interval = bounds.of_input(plan.input_shape, plan.input_range, frac)
         tensor = Tensor(plan.input_shape, frac, bounds.bits(interval, frac))
@@ -109,21 +109,10 @@ class _Writer:
         if op.output in self.fused:
             return
         xs = [self.values[name] for name in op.inputs]
-        if len(xs) == 1 and xs[0].recorded in self.raw and op.kind in LOCAL | {"scale"}:
+        kind = kind_of(op)
+        if len(xs) == 1 and xs[0].recorded in self.raw and kind.public_linear:
             self.raw.add(op.output)
-        if op.kind in PRODUCTS:
-            self.values[op.output] = self.product(op, self.settled(xs[0], op.layer))
-        elif op.kind == "scale":
-            self.values[op.output] = self.scale(op, xs[0])
-        elif op.kind == "relu":
-            drop = max(0, xs[0].frac - self.fractions.target(op.output))
-            self.values[op.output] = self.emit(op, [xs[0]], truncate=drop)
-        elif op.kind == "max_pool2d":
-            self.values[op.output] = self.emit(op, [self.settled(xs[0], op.layer)])
-        elif op.kind in ("add", "sub", "concat"):
-            self.values[op.output] = self.join(op, xs)
-        else:
-            self.values[op.output] = self.local(op, xs[0])
+        self.values[op.output] = kind.write(op, xs, self)
 
     def product(self, op: Op, x: _Value) -> _Value:
         """A linear op or mul, with its truncation and a ReLU that follows."""
@@ -131,14 +120,15 @@ class _Writer:
         needed = self.needed(op, x)
         frac = self.fractions.weight(op, x.frac, self.carried(op.output), needed)
         more = self.more(op, x, frac, needed)
-        relu = self.only_relu(op) if op.kind in LINEAR and not more else None
+        linear = isinstance(kind_of(op), Linear)
+        relu = self.only_relu(op) if linear and not more else None
         main = rounded(weight, frac) if more else weight
         names = [self.encode(op, op.weights[0], frac, main)]
         if len(op.weights) == 2:
             names.append(self.encode(op, op.weights[1], x.frac + frac, self.draft.values[op.weights[1]]))
         later = bool(more) or (relu is None and self.puts_off(op.output))
         attrs: dict[str, Any] = {"truncate": 0 if later else max(0, x.frac + frac - self.fractions.target(op.output))}
-        if op.kind in LINEAR:
+        if linear:
             attrs["relu"] = relu is not None
         result = self.emit(op, [x], names, **attrs)
         if more:
@@ -199,7 +189,7 @@ class _Writer:
         xs = self.level(op, xs)
         if xs[0].frac > self.kept(xs[0]) and not self.fits(op, xs):
             xs = [self.settled(x, op.layer) for x in xs]
-        if op.kind != "concat":
+        if kind_of(op).elementwise:
             rank = max(len(x.tensor.shape) for x in xs)
             xs = [self.grown(x, rank, op.layer) for x in xs]
         return self.emit(op, xs)
@@ -220,16 +210,21 @@ class _Writer:
         return [self.truncated(x, coarsest, op.layer) for x in xs]
 
     def local(self, op: Op, x: _Value) -> _Value:
-        widens = op.kind == "gather" and not self.narrows(op)
+        """An op that keeps the fractional bits of its input, unless they do not fit."""
+        widens = self.later(op) is Later.WORSE
         if x.frac > self.kept(x) and (widens or not self.fits(op, [x])):
             x = self.settled(x, op.layer)
         return self.emit(op, [x])
 
     # --- decisions
 
+    def target(self, tensor: str) -> int:
+        """Fractional bits that a recorded tensor has when it has been truncated."""
+        return self.fractions.target(tensor)
+
     def kept(self, x: _Value) -> int:
         """Fractional bits that `x` keeps when it is truncated."""
-        return self.fractions.target(x.recorded)
+        return self.target(x.recorded)
 
     def carried(self, tensor: str) -> list[str]:
         """The recorded tensors that a product becomes before its truncation, and those it is joined with on the way."""
@@ -237,7 +232,7 @@ class _Writer:
         if self.puts_off(tensor):
             for name in found:  # grows meanwhile
                 for user in self.users.get(name, []):
-                    if user.kind in LOCAL:
+                    if kind_of(user).carries:
                         found += [other for other in (*user.inputs, user.output) if other not in found]
         return found
 
@@ -253,21 +248,17 @@ class _Writer:
         if tensor == self.draft.plan.output or not users:
             return False
         for user in users:
-            if user.kind in ("sum_pool2d", "relu"):
+            later = self.later(user)
+            if later is Later.BETTER:
                 continue
             if len(user.inputs) == 2 and self.products.issuperset(user.inputs):
                 continue  # two products added: one truncation instead of two
-            passes = user.kind in ("reshape", "transpose", "pad", "concat", "add", "sub") or self.narrows(user)
-            if not passes or not self.puts_off(user.output):
+            if later is Later.WORSE or not self.puts_off(user.output):
                 return False
         return True
 
-    def narrows(self, op: Op) -> bool:
-        """Whether `op` is a gather that leaves no more values than there were: none is truncated twice."""
-        return op.kind == "gather" and len(op.attrs["indices"]) <= self.recorded(op.inputs[0])[op.attrs["axis"]]
-
-    def recorded(self, tensor: str) -> Shape:
-        return self.draft.plan.tensors[tensor].shape
+    def later(self, op: Op) -> Later:
+        return kind_of(op).truncate_later(op, self.draft.plan.tensors[op.inputs[0]].shape)
 
     def fits(self, op: Op, xs: Sequence[_Value]) -> bool:
         """Whether the result of a local op is within the contract while it carries more than `precision` bits."""
@@ -322,9 +313,9 @@ class _Writer:
         tensor = infer(op, [x.tensor for x in xs], shapes, self.precision)
         encoded = [rounded(self.weights[name], self.fracs[name]) for name in weights]
         product = bounds.propagate(op, [x.interval for x in xs], encoded)
-        raw_frac = tensor.frac + int(op.attrs.get("truncate", 0))
+        raw_frac = tensor.frac + dropped(op)
         product = self.checked(op, product, raw_frac)
-        if op.kind in PRODUCTS:
+        if isinstance(kind_of(op), Product):
             op = replace(op, attrs={**op.attrs, "bits": bounds.bits(product, raw_frac) or CONTRACT_BITS})
         interval = bounds.after_product(op, product, tensor.frac)
         tensor = replace(tensor, bits=bounds.bits(interval, tensor.frac))

@@ -26,10 +26,11 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_private.errors import PlanError
 from keras_private.plan import bounds
-from keras_private.plan.bounds import Interval
-from keras_private.plan.measure import Measured, fan_in
-from keras_private.plan.ops import CONTRACT_BITS
+from keras_private.plan.interval import Interval
+from keras_private.plan.measure import Measured
+from keras_private.plan.ops import CONTRACT_BITS, Product, describe, kind_of
 from keras_private.plan.plan import Draft, Op
 
 Array = NDArray[np.float64]
@@ -42,7 +43,6 @@ INPUT_BITS = 40  # of an input that has more fractional bits than the precision
 MARGIN_BITS = 10  # values may exceed the measured ones by so much where nothing is proven
 ROW_BITS = 13  # significant bits that every input channel's weights shall have
 FREE_DROPS = (16, 32)  # a truncation's messages have words of 2, 4 or 8 bytes
-LOCAL = frozenset({"sum_pool2d", "reshape", "transpose", "pad", "concat", "gather", "add", "sub"})
 MAX_PRODUCT = 60  # fractional bits of a product
 _ROUNDED = 1.01  # what rounding adds to a proven size
 _UNRANGED_INPUT = 2.0**15  # reckoned with when channels are compared, of an ordinary large size
@@ -83,7 +83,7 @@ class Fractions:
             size = self.sizes[name]
             tiny = -math.frexp(size)[1] if size else 0
             found[name] = self.working + min(max(tiny, 0), TINY_BITS)
-            if name != plan.output and all(user.kind in LOCAL for user in users[name]):
+            if name != plan.output and all(kind_of(user).carries for user in users[name]):
                 found[name] = min(found[name], max(found[user.output] for user in users[name]))
         found[plan.output] = self.precision
         room = INPUT_BITS - math.frexp(self.proven[plan.input])[1] if plan.input in self.proven else 0
@@ -98,7 +98,7 @@ class Fractions:
             until: recorded tensors that the product becomes before it is truncated, and those it meets; itself first.
             needed: of a product of inputs, whose weight gets a second part for what it lacks of these bits.
         """
-        weight = self.draft.values[op.weights[0]]
+        weight, kind = self.draft.values[op.weights[0]], _product(op)
         least = self.working if needed is None else self.precision
         small = _small(weight)
         if not np.any(weight):
@@ -107,7 +107,7 @@ class Fractions:
             return least + min(max(small, 0), TINY_BITS)
         target = self.target(op.output)
         wanted = least + min(max(small + GUARD_BITS, 0), EXTRA_BITS)
-        reach = self.sizes[op.inputs[0]] * math.sqrt(fan_in(op, weight))
+        reach = self.sizes[op.inputs[0]] * math.sqrt(kind.fan_in(weight.shape))
         wanted = max(wanted, target + math.frexp(reach)[1] - 2)
         wanted = wanted if needed is None else max(wanted, needed)
         drop = frac + wanted - target
@@ -118,10 +118,7 @@ class Fractions:
     def exact(self, op: Op, interval: Interval) -> int:
         """Fractional bits of the weight that would leave no trace in a unit of the result, for inputs in `interval`."""
         largest = np.maximum(np.abs(interval.low), np.abs(interval.high))
-        if op.kind == "matmul":
-            reach = float(np.max(np.sqrt(np.sum(largest * largest, axis=-1))))
-        else:
-            reach = float(np.max(largest)) * math.sqrt(fan_in(op, self.draft.values[op.weights[0]]))
+        reach = _product(op).reach(largest, self.draft.values[op.weights[0]])
         return self.target(op.output) + math.frexp(reach)[1] - 1
 
     def every_row(self, op: Op, interval: Interval | None) -> int:
@@ -129,11 +126,7 @@ class Fractions:
 
         Channels that cannot reach a unit of the result do not count.
         """
-        weight = np.abs(self.draft.values[op.weights[0]])
-        if op.kind == "mul":
-            rows = weight.reshape(-1)
-        else:
-            rows = weight.max(axis=tuple(axis for axis in range(weight.ndim) if axis != weight.ndim - 2))
+        rows = _product(op).rows(np.abs(self.draft.values[op.weights[0]]))
         unit = 2.0 ** -self.target(op.output)
         matters = rows * (interval.size if interval is not None else _UNRANGED_INPUT) > unit
         return ROW_BITS + _small(rows[matters].min(initial=1.0))
@@ -152,6 +145,13 @@ class Fractions:
             return min(proven, MAX_PRODUCT)
         seen = max(self.sizes[name] for name in tensors)
         return min(SAFE_BITS - MARGIN_BITS - math.frexp(seen)[1], MAX_PRODUCT)
+
+
+def _product(op: Op) -> Product:
+    kind = kind_of(op)
+    if not isinstance(kind, Product):
+        raise PlanError(f"{describe(op)} has no weight to give fractional bits to")
+    return kind
 
 
 def _small(weight: Array | float) -> int:

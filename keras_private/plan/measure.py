@@ -6,17 +6,15 @@ too wide to be of use, fractional bits follow these sizes, with a wide margin.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from keras_private.errors import PlanError
-from keras_private.plan.attributes import constant_array
 from keras_private.plan.evaluate import apply
-from keras_private.plan.ops import LINEAR, PRODUCTS, describe
-from keras_private.plan.plan import Draft, Op
+from keras_private.plan.ops import Linear, describe, kind_of, rectified
+from keras_private.plan.plan import Draft
 
 Array = NDArray[np.float64]
 
@@ -52,9 +50,9 @@ def measure(draft: Draft, x: Array) -> Measured:
         largest = float(np.max(np.abs(result)))
         if not np.isfinite(largest):
             raise PlanError(f"{describe(op)}: its values outgrow every number format; rescale the layer's weights")
-        signed = op.kind == "relu" or (op.kind == "max_pool2d" and op.attrs["relu"])
-        seen[op.output] = max(largest, seen[op.inputs[0]]) if signed else largest
-        sizes[op.output] = max(seen[op.output], _expected(op, seen, sizes, weights))
+        seen[op.output] = max(largest, seen[op.inputs[0]]) if rectified(op) else largest
+        reckoned = kind_of(op).reckoned(op, seen[op.inputs[0]], [sizes[name] for name in op.inputs], weights)
+        sizes[op.output] = max(seen[op.output], reckoned)
         for name in {*op.inputs, op.output}:
             if last_use.get(name, -1) <= index and name != plan.output:
                 del values[name]
@@ -67,32 +65,7 @@ def work(draft: Draft) -> int:
     for op in plan.ops:
         outputs = int(np.prod(plan.tensors[op.output].shape))
         count += outputs
-        if op.kind in LINEAR:
-            count += outputs * fan_in(op, draft.values[op.weights[0]])
+        kind = kind_of(op)
+        if isinstance(kind, Linear):
+            count += outputs * kind.fan_in(plan.weights[op.weights[0]].shape)
     return count
-
-
-def fan_in(op: Op, weight: Array) -> int:
-    """How many products one output of a linear op adds up."""
-    return weight.size // _outputs(op, weight) if op.kind in LINEAR else 1
-
-
-def _outputs(op: Op, weight: Array) -> int:
-    """How many outputs a linear op has at one place."""
-    outputs = weight.shape[2] * weight.shape[3] if op.kind == "depthwise_conv2d" else weight.shape[-1]
-    return int(outputs)
-
-
-def _expected(op: Op, seen: dict[str, float], sizes: dict[str, float], weights: Sequence[Array]) -> float:
-    if op.kind == "scale":
-        return sizes[op.inputs[0]] * float(np.max(np.abs(constant_array(op.attrs["factor"]))))
-    if op.kind not in PRODUCTS:
-        return max(sizes[name] for name in op.inputs)
-    weight = weights[0]
-    if op.kind == "mul":
-        gain = float(np.max(np.abs(weight)))
-    else:
-        flat = weight.reshape(-1, _outputs(op, weight))
-        gain = float(np.sqrt(np.max(np.einsum("ij,ij->j", flat, flat))))
-    bias = float(np.max(np.abs(weights[1]))) if len(weights) == 2 else 0.0
-    return seen[op.inputs[0]] * gain + bias

@@ -7,7 +7,7 @@ shapes. All shapes are per sample; the batch is an implicit first axis. It exist
 - *executable* (`precision > 0`): fixed point. Every tensor states the fractional bits of its raw value and, where it
   could be proved, a bound; truncations are explicit. This is what the parties load, check and run.
 
-Ops are in execution order and every tensor is assigned once. The kinds and their attributes are in `ops.py`.
+Ops are in execution order and every tensor is assigned once. The kinds and their attributes are in `ops/`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 Shape = tuple[int, ...]
 
 FINAL_ACTIVATIONS = ("", "softmax", "sigmoid")  # what clients may be told to apply to the decoded output
+CONTRACT_BITS = 62  # every value before its truncation is smaller than 2^62 in magnitude
 IDENTIFIER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./:-]{0,63}")
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import msgpack
 
 from keras_private.errors import PlanError
-from keras_private.plan.ops import MAX_ELEMENTS, infer, shape_fits
+from keras_private.plan.ops import MAX_ELEMENTS, infer, kind_of, shape_fits
 from keras_private.plan.plan import FINAL_ACTIVATIONS, IDENTIFIER, Op, Plan, Shape, Tensor, Weight
 
 MAGIC = "keras_private plan"
@@ -43,7 +43,11 @@ _FIELDS = (
 
 
 def serialise(plan: Plan) -> bytes:
-    """The one encoding of an executable plan: equal plans give equal bytes."""
+    """The one encoding of an executable plan: equal plans give equal bytes.
+
+    Raises:
+        PlanError: an op's kind is unknown.
+    """
     names = [plan.input, *(op.output for op in plan.ops)]
     document = {
         "format": MAGIC,
@@ -58,7 +62,8 @@ def serialise(plan: Plan) -> bytes:
         ],
         "weights": [[name, weight.shape, weight.frac] for name, weight in sorted(plan.weights.items())],
         "ops": [
-            [op.kind, op.inputs, op.weights, op.output, dict(sorted(op.attrs.items())), op.layer] for op in plan.ops
+            [kind_of(op).name, op.inputs, op.weights, op.output, dict(sorted(op.attrs.items())), op.layer]
+            for op in plan.ops
         ],
         "final_activation": plan.final_activation,
     }

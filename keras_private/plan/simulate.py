@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from keras_private.errors import PlanError
 from keras_private.plan.evaluate import apply
 from keras_private.plan.measure import Measured
-from keras_private.plan.ops import CONTRACT_BITS, describe
+from keras_private.plan.ops import CONTRACT_BITS, describe, dropped
 from keras_private.plan.plan import Accuracy, Draft
 
 Array = NDArray[np.float64]
@@ -49,8 +49,7 @@ def simulate(draft: Draft, x: Array) -> Array:
     for index, op in enumerate(plan.ops):
         weights = [rounded(draft.values[name], plan.weights[name].frac) for name in op.weights]
         result = apply(op, [values[name] for name in op.inputs], weights)
-        frac, drop = plan.tensors[op.output].frac, int(op.attrs.get("truncate", 0))
-        drop = int(op.attrs["bits"]) if op.kind == "truncate" else drop
+        frac, drop = plan.tensors[op.output].frac, dropped(op)
         largest = float(np.max(np.abs(result)))
         if not largest < 2.0 ** (CONTRACT_BITS - frac - drop):
             limit = CONTRACT_BITS - frac - drop

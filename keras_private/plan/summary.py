@@ -7,9 +7,10 @@ import textwrap
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from keras_private.plan.cost import Cost, costs
-from keras_private.plan.ops import CONTRACT_BITS, PRODUCTS
+from keras_private.plan.cost import Cost
+from keras_private.plan.ops import CONTRACT_BITS, Product, dropped, kind_of
 from keras_private.plan.plan import Accuracy, Op, Plan, Shape
+from keras_private.plan.schedule import costs
 
 WIDTH = 100
 
@@ -79,7 +80,7 @@ def unproven(plan: Plan) -> list[str]:
 
 
 def _is_unproven(plan: Plan, op: Op) -> bool:
-    product = op.kind in PRODUCTS and op.attrs.get("bits", CONTRACT_BITS) >= CONTRACT_BITS
+    product = isinstance(kind_of(op), Product) and op.attrs.get("bits", CONTRACT_BITS) >= CONTRACT_BITS
     return product or plan.tensors[op.output].bits is None
 
 
@@ -99,7 +100,7 @@ def _duration(seconds: float) -> str:
 
 def _operation(op: Op) -> str:
     parts = [op.kind]
-    if op.kind in PRODUCTS and op.attrs.get("truncate"):
+    if isinstance(kind_of(op), Product) and dropped(op):
         parts.append("trunc")
     if op.attrs.get("relu"):
         parts.append("relu")

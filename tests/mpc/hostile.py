@@ -29,14 +29,14 @@ from keras_private.mpc.party import Party
 from keras_private.mpc.program import Program
 from keras_private.mpc.rounds import Protocol, Received, Step
 from keras_private.plan.attributes import MAX_TRUNCATION
-from keras_private.plan.ops import PRODUCTS, SPECS, infer
+from keras_private.plan.ops import KINDS, Product, infer
 from keras_private.plan.plan import Op, Plan, Shape, Tensor, Weight
 from keras_private.plan.serialise import MAX_BITS, parse, serialise
 from keras_private.sharing.random import Stream
 from keras_private.sharing.share import Share
 
 LARGEST = 300  # values of a tensor
-KINDS = sorted(kind for kind, spec in SPECS.items() if spec.executable is not None)
+EXECUTABLE = sorted(name for name, kind in KINDS.items() if kind.executable is not None)
 
 
 class Author:
@@ -52,7 +52,7 @@ class Author:
 
     def write(self) -> Plan:
         for _ in range(self.random.randint(1, 9)):
-            kind, drawn = self.random.choice(KINDS), len(self.ops)
+            kind, drawn = self.random.choice(EXECUTABLE), len(self.ops)
             for _ in range(8):
                 if len(self.ops) == drawn:
                     self.draw(kind)
@@ -61,7 +61,7 @@ class Author:
 
     def draw(self, kind: str) -> None:
         """Add an op of this kind, if `infer` takes what was drawn."""
-        random, spec = self.random, SPECS[kind]
+        random, spec = self.random, KINDS[kind]
         names = list(self.tensors)
         low, high = spec.inputs
         count = random.choice([low, low, min(high, low + 1), min(high, 4)])
@@ -73,7 +73,7 @@ class Author:
         x = self.tensors[inputs[0]]
         weights = self.weights_for(kind, x, spec.weights if len(inputs) == 1 or kind not in ("add", "sub") else (0, 0))
         attrs = {name: self.attribute(name, kind, x) for name in {**spec.attrs, **(spec.executable or {})}}
-        if kind in PRODUCTS:
+        if isinstance(spec, Product):
             attrs["truncate"] = random.choice([0, weights[0].frac, weights[0].frac, random.randint(0, 60)])
             if random.random() < 0.3:
                 del attrs["bits"]

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from keras_private.mpc import local
 from keras_private.mpc.kernels import ring
-from keras_private.plan.ops import SPECS
+from keras_private.mpc.ops import registry
+from keras_private.plan.ops import KINDS
 
 from . import hostile
 
@@ -42,7 +42,7 @@ def hunt(seed: int, count: int, timeout: int, **variables: str) -> dict[str, int
 
 def test_no_plan_of_many_breaks_a_promise() -> None:
     kinds = hunt(0, 150, 120, NUMBA_DISABLE_JIT="1")
-    assert kinds.keys() == {kind for kind, spec in SPECS.items() if spec.executable is not None}
+    assert kinds.keys() == {name for name, kind in KINDS.items() if kind.executable is not None}
 
 
 @pytest.mark.slow
@@ -68,7 +68,7 @@ def with_an_axis_too_many(op: Any, xs: Sequence[np.ndarray], shape: tuple[int, .
     [(with_the_batch_turned, "depends on the other rows"), (with_an_axis_too_many, "reshape has shape")],
 )
 def test_a_wrong_op_would_be_noticed(wrong: Any, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "LOCAL_OPS", {**local.LOCAL_OPS, "reshape": wrong})
+    monkeypatch.setitem(registry._PROTOCOLS, "reshape", registry._locally(wrong))
     with pytest.raises(AssertionError, match=reason):
         hostile.hunt(0, 20)
 

@@ -19,7 +19,7 @@ import pytest
 
 from keras_private.mpc import sign as sign_module
 from keras_private.mpc import truncation as truncation_module
-from keras_private.mpc.linear import LinearLayer
+from keras_private.mpc.ops.linear import LinearLayer
 from keras_private.mpc.party import Party
 from keras_private.mpc.relu import maximum, relu
 from keras_private.mpc.reshare import empty_share, reshare

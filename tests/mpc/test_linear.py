@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_private.mpc.linear import LinearLayer
+from keras_private.mpc.ops.linear import LinearLayer
 from keras_private.plan import cost
 from keras_private.plan.plan import Op
 from keras_private.sharing.share import Share

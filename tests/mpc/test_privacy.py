@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from keras_private.mpc.linear import LinearLayer
+from keras_private.mpc.ops.linear import LinearLayer
 from keras_private.mpc.party import Party
 from keras_private.mpc.relu import relu
 from keras_private.mpc.reshare import empty_share, reshare

@@ -10,7 +10,7 @@ import pytest
 
 from keras_private.errors import PlanError
 from keras_private.mpc.program import Program
-from keras_private.plan import cost
+from keras_private.plan import schedule
 from keras_private.plan.builder import PlanBuilder
 from keras_private.plan.evaluate import evaluate
 from keras_private.plan.optimise import optimise
@@ -106,7 +106,7 @@ def test_a_plan_computes_what_it_says(three: Three, model: Any, input_range: Any
     )
     logits = fixed.decode(reconstruct(outputs), 16)
     assert np.abs(logits - evaluate(recorded, x)).max() < 1e-3
-    declared = cost.total(draft.plan, batch)
+    declared = schedule.total(draft.plan, batch)
     assert declared.rounds == three.links[0].stats.rounds
     assert three.counted() == (declared.rounds, declared.sent)
 

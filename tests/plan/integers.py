@@ -6,7 +6,8 @@ import numpy as np
 
 from keras_private.plan.attributes import constant_array
 from keras_private.plan.builder import Draft
-from keras_private.plan.evaluate import _windows, apply
+from keras_private.plan.evaluate import apply
+from keras_private.plan.ops.windows import windows_of
 from keras_private.plan.plan import Op
 from keras_private.sharing import fixed
 
@@ -32,7 +33,7 @@ def _apply(op: Op, xs: list[np.ndarray], ws: list[np.ndarray]) -> np.ndarray:
     if op.kind == "matmul":
         result = xs[0] @ ws[0]
     elif op.kind in ("conv2d", "depthwise_conv2d"):
-        windows = np.ascontiguousarray(_windows(op, xs[0], ws[0].shape[:2], op.attrs["dilation"], 0))
+        windows = np.ascontiguousarray(windows_of(op, xs[0], ws[0].shape[:2], op.attrs["dilation"], 0))
         rule = "brcnij,ijnm->brcm" if op.kind == "conv2d" else "brcnij,ijnm->brcnm"
         result = np.einsum(rule, windows, ws[0])
         result = result.reshape(*result.shape[:3], -1)

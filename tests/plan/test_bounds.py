@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from keras_private.plan import bounds
-from keras_private.plan.bounds import Interval
 from keras_private.plan.builder import PlanBuilder
 from keras_private.plan.evaluate import trace
+from keras_private.plan.interval import Interval
 from keras_private.plan.plan import Op
 
 from . import models

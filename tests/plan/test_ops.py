@@ -3,7 +3,7 @@
 import pytest
 
 from keras_private.errors import PlanError
-from keras_private.plan.ops import MAX_ELEMENTS, SPECS, infer, shape_fits, window_count
+from keras_private.plan.ops import KINDS, MAX_ELEMENTS, infer, shape_fits, window_count
 from keras_private.plan.plan import Op, Tensor, Weight
 
 X = Tensor((4,), 16)
@@ -113,5 +113,5 @@ def test_window_count() -> None:
 
 
 def test_every_kind_belongs_somewhere() -> None:
-    assert len(SPECS) == 17
-    assert all(spec.recorded is not None or spec.executable is not None for spec in SPECS.values())
+    assert len(KINDS) == 17
+    assert all(kind.recorded is not None or kind.executable is not None for kind in KINDS.values())

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from keras_private.plan.builder import Draft
-from keras_private.plan.cost import Cost, total
+from keras_private.plan.cost import Cost
 from keras_private.plan.optimise import optimise
+from keras_private.plan.schedule import total
 from keras_private.plan.summary import NETWORKS, estimate, private_summary, size, unproven
 
 from . import models

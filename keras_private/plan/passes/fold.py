@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from keras_private.plan.ops import LINEAR
+from keras_private.plan.ops import Linear, kind_of
 from keras_private.plan.passes.graph import Array, Graph, channels_only, full_rank, rewrite
 from keras_private.plan.plan import Draft, Op
 
@@ -30,16 +30,18 @@ def _backwards(graph: Graph, op: Op) -> bool:
     factor: Array | None = full_rank(graph.factor(op), len(graph.shape(op.output)))
     at = op
     while factor is not None and (source := graph.before(at)) is not None:
-        if source.kind in LINEAR:
+        kind = kind_of(source)
+        if isinstance(kind, Linear):
             vector = channels_only(factor, graph.shape(source.output))
             if vector is None:
                 return False
-            names = [_scaled_outputs(graph, source, vector)]
+            weight = kind.scaled_outputs(graph.value(source.weights[0]), vector)
+            names = [graph.weight(weight, source.weights[0])]
             names += [graph.weight(graph.value(name) * vector, name) for name in source.weights[1:]]
             graph.replace(source, graph.new(source.kind, source.inputs, source, weights=names, **source.attrs))
             graph.drop(op)
             return True
-        if not _commutes(op, source, factor):
+        if not kind.passes_factor(source, factor, public=not op.weights):
             return False
         if source.kind == "reshape":
             rank = len(graph.shape(source.inputs[0]))
@@ -54,7 +56,8 @@ def _forwards(graph: Graph, op: Op) -> bool:
     factor: Array = full_rank(graph.factor(op), len(graph.shape(op.output)))
     at = op
     while (user := graph.after(at)) is not None:
-        if user.kind in LINEAR:
+        kind = kind_of(user)
+        if isinstance(kind, Linear):
             vector = channels_only(factor, graph.shape(at.output))
             if vector is None:
                 return False
@@ -62,7 +65,7 @@ def _forwards(graph: Graph, op: Op) -> bool:
             graph.replace(user, graph.new(user.kind, user.inputs, user, weights=names, **user.attrs))
             graph.drop(op)
             return True
-        if not _commutes(op, user, factor):
+        if not kind.passes_factor(user, factor, public=not op.weights):
             return False
         if user.kind == "reshape":
             shape = graph.shape(user.output)
@@ -72,27 +75,6 @@ def _forwards(graph: Graph, op: Op) -> bool:
             factor = factor.transpose(user.attrs["perm"])
         at = user
     return False
-
-
-def _commutes(op: Op, across: Op, factor: Array) -> bool:
-    """Whether the full-rank `factor` of `op` may move across that op; secret values are not looked at."""
-    if across.kind == "pad":  # along a padded axis it must not vary
-        return all(
-            size == 1 or not any(pair) for size, pair in zip(factor.shape, across.attrs["paddings"], strict=True)
-        )
-    if across.kind == "gather":
-        return bool(factor.shape[across.attrs["axis"]] == 1)
-    if across.kind in ("sum_pool2d", "max_pool2d") and factor.shape[:2] != (1, 1):
-        return False
-    if across.kind in ("relu", "max_pool2d"):
-        return op.kind == "scale" and bool(np.all(factor > 0))
-    return across.kind in ("sum_pool2d", "reshape", "transpose")
-
-
-def _scaled_outputs(graph: Graph, op: Op, vector: Array) -> str:
-    weight = graph.value(op.weights[0])
-    factor = vector.reshape(weight.shape[2:]) if op.kind == "depthwise_conv2d" else vector
-    return graph.weight(weight * factor, op.weights[0])
 
 
 def _scale_last(graph: Graph, op: Op) -> bool:
@@ -110,9 +92,9 @@ def _addition_after(graph: Graph, op: Op) -> bool:
     """linear(x) + c: c becomes, or joins, the bias."""
     if op.kind != "add" or not op.weights:
         return False
-    source = graph.before(op, *LINEAR)
+    source = graph.before(op)
     added = channels_only(graph.factor(op), graph.shape(op.output))
-    if source is None or added is None:
+    if source is None or added is None or not isinstance(kind_of(source), Linear):
         return False
     old = graph.value(source.weights[1]) if len(source.weights) == 2 else np.zeros(added.shape)
     bias = graph.weight(old + added, (*source.weights[1:], op.weights[0])[0])
@@ -123,7 +105,8 @@ def _addition_after(graph: Graph, op: Op) -> bool:
 
 def _addition_before(graph: Graph, op: Op) -> bool:
     """linear(x + c) = linear(x) + linear(c), where linear(c) is the same everywhere."""
-    if op.kind not in LINEAR or any(op.attrs.get("pads", ())):
+    linear = kind_of(op)
+    if not isinstance(linear, Linear) or any(op.attrs.get("pads", ())):
         return False
     flat = graph.before(op, "reshape") if op.kind == "matmul" and len(graph.shape(op.inputs[0])) == 1 else None
     source = graph.before(flat if flat is not None else op, "add")
@@ -132,17 +115,12 @@ def _addition_before(graph: Graph, op: Op) -> bool:
     factor, shape = graph.factor(source), graph.shape(source.output)
     weight = graph.value(op.weights[0])
     if flat is not None:
-        gained = np.broadcast_to(factor, shape).reshape(-1) @ weight
+        gained = linear.of_constant(weight, np.broadcast_to(factor, shape).reshape(-1))
     else:
         vector = channels_only(factor, shape)
         if vector is None:
             return False
-        if op.kind == "matmul":
-            gained = vector @ weight
-        elif op.kind == "conv2d":
-            gained = np.einsum("ijcn,c->n", weight, vector)
-        else:
-            gained = np.einsum("ijcm,c->cm", weight, vector).reshape(-1)
+        gained = linear.of_constant(weight, vector)
     old = graph.value(op.weights[1]) if len(op.weights) == 2 else 0.0
     bias = graph.weight(old + gained, (*op.weights[1:], source.weights[0])[0])
     new = graph.new(op.kind, op.inputs, op, weights=[op.weights[0], bias], **op.attrs)

@@ -147,6 +147,11 @@ def rewrite(draft: Draft, rules: Sequence[Rule]) -> Draft:
     return graph.finish()
 
 
+def has_factor(op: Op) -> bool:
+    """Whether `op` applies a constant or a weight to its input, value by value or channel by channel."""
+    return bool(op.weights) or "factor" in op.attrs
+
+
 def full_rank(value: Array, rank: int) -> Array:
     """`value` with leading axes of one, so that it has `rank` axes."""
     return value.reshape((1,) * (rank - value.ndim) + value.shape)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from keras_private.plan.attributes import constant
+from keras_private.plan.ops import kind_of, rectified
 from keras_private.plan.passes.graph import Graph, rewrite
 from keras_private.plan.plan import Draft, Op
 
@@ -15,23 +14,7 @@ def identities(draft: Draft) -> Draft:
 
 def _nothing(graph: Graph, op: Op) -> bool:
     """Remove an op that returns its input."""
-    single = len(op.inputs) == 1
-    same_shape = single and graph.shape(op.inputs[0]) == graph.shape(op.output)
-    attrs = op.attrs
-    if (
-        (op.kind == "reshape" and same_shape)
-        or (op.kind == "transpose" and attrs["perm"] == tuple(range(len(attrs["perm"]))))
-        or (op.kind == "pad" and not np.any(attrs["paddings"]))
-        or (op.kind == "scale" and attrs["factor"] == 1)
-        or (op.kind == "concat" and single)
-        or (op.kind == "gather" and same_shape and attrs["indices"] == tuple(range(len(attrs["indices"]))))
-        or (
-            op.kind in ("sum_pool2d", "max_pool2d")
-            and not attrs.get("relu")
-            and attrs["pool"] == (1, 1) == attrs["strides"]
-            and not any(attrs["pads"])
-        )
-    ):
+    if kind_of(op).does_nothing(op, graph.shape(op.inputs[0])):
         graph.drop(op)
         return True
     return False
@@ -65,7 +48,7 @@ def _twice(graph: Graph, op: Op) -> bool:
         places = tuple(first.attrs["indices"][index] for index in op.attrs["indices"])
         graph.replace(op, graph.new("gather", first.inputs[0], op, axis=op.attrs["axis"], indices=places))
         return True
-    if op.kind == "relu" and (first.kind == "relu" or first.attrs.get("relu")):
+    if op.kind == "relu" and rectified(first):
         graph.drop(op)
         return True
     return False
@@ -113,7 +96,7 @@ def _pad_into_window(graph: Graph, op: Op) -> bool:
         both = tuple((a + c, b + d) for (a, b), (c, d) in zip(paddings, op.attrs["paddings"], strict=True))
         graph.replace(op, graph.new("pad", first.inputs[0], op, paddings=both))
         return True
-    if op.kind not in ("conv2d", "depthwise_conv2d", "sum_pool2d") or op.attrs["data_format"] != "NHWC":
+    if not kind_of(op).pads_zeros or op.attrs["data_format"] != "NHWC":
         return False
     rows, columns, channels = paddings
     if any(channels):

@@ -7,16 +7,17 @@ cancel. One that reaches Flatten + Dense becomes a permutation of the weight's r
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
 from keras_private.plan.attributes import constant, constant_array
-from keras_private.plan.passes.graph import Array, Graph, full_rank, rewrite
+from keras_private.plan.ops import kind_of
+from keras_private.plan.passes.graph import Array, Graph, full_rank, has_factor, rewrite
 from keras_private.plan.plan import Draft, Op
 
 _TO_NHWC, _TO_NCHW = (1, 2, 0), (2, 0, 1)
-_ELEMENTWISE = frozenset({"relu", "scale", "mul", "add", "sub"})
 
 
 def layout(draft: Draft) -> Draft:
@@ -49,28 +50,23 @@ def _merge(graph: Graph, op: Op) -> bool:
 
 
 def _sink_transpose(graph: Graph, op: Op) -> bool:
-    """op(transpose(x)) = transpose(op'(x)) for an elementwise op, a pad or a gather."""
+    """op(transpose(x)) = transpose(op'(x)), where the kind says so."""
     turn = graph.producer(op.inputs[0])
     if turn is None or turn.kind != "transpose" or len(op.inputs) != 1:
         return False
     perm = turn.attrs["perm"]
-    back = tuple(int(axis) for axis in np.argsort(perm))
-    if op.kind == "pad":
-        attrs = {"paddings": tuple(op.attrs["paddings"][axis] for axis in back)}
-        moved = graph.new("pad", turn.inputs[0], op, **attrs)
-    elif op.kind == "gather":
-        moved = graph.new("gather", turn.inputs[0], op, axis=perm[op.attrs["axis"]], indices=op.attrs["indices"])
-    elif op.kind in _ELEMENTWISE:
-        moved = _moved(graph, op, turn.inputs[0], lambda value: full_rank(value, len(perm)).transpose(back))
-    else:
+    attrs = kind_of(op).transposed(op, perm)
+    if attrs is None:
         return False
+    back = np.argsort(perm)
+    moved = _moved(graph, op, turn.inputs[0], attrs, lambda value: full_rank(value, len(perm)).transpose(back))
     graph.replace(op, moved, graph.new("transpose", moved.output, op, perm=perm))
     return True
 
 
 def _sink_pair(graph: Graph, op: Op) -> bool:
-    """op(transpose(x), transpose(y), …) = transpose(op(x, y, …)) for add, sub and concat."""
-    if op.kind not in ("add", "sub", "concat") or len(op.inputs) < 2:
+    """op(transpose(x), transpose(y), …) = transpose(op'(x, y, …)), where the kind says so."""
+    if len(op.inputs) < 2:
         return False
     turns = [graph.producer(name) for name in op.inputs]
     perms = {turn.attrs["perm"] for turn in turns if turn is not None and turn.kind == "transpose"}
@@ -80,7 +76,9 @@ def _sink_pair(graph: Graph, op: Op) -> bool:
     if len(ranks) != 1:
         return False
     perm = perms.pop()
-    attrs = {"axis": perm[op.attrs["axis"]]} if op.kind == "concat" else {}
+    attrs = kind_of(op).transposed(op, perm)
+    if attrs is None:
+        return False
     moved = graph.new(op.kind, [turn.inputs[0] for turn in turns if turn is not None], op, **attrs)
     graph.replace(op, moved, graph.new("transpose", moved.output, op, perm=perm))
     return True
@@ -89,7 +87,7 @@ def _sink_pair(graph: Graph, op: Op) -> bool:
 def _sink_reshape(graph: Graph, op: Op) -> bool:
     """op(reshape(x)) = reshape(op'(x)) for an elementwise op whose constant does not have to grow."""
     flat = graph.producer(op.inputs[0])
-    if op.kind not in _ELEMENTWISE or len(op.inputs) != 1 or flat is None or flat.kind != "reshape":
+    if not kind_of(op).elementwise or len(op.inputs) != 1 or flat is None or flat.kind != "reshape":
         return False
     inner, outer = graph.shape(flat.inputs[0]), graph.shape(flat.output)
 
@@ -97,7 +95,7 @@ def _sink_reshape(graph: Graph, op: Op) -> bool:
         same_channels = value.ndim == 1 and bool(inner) and bool(outer) and inner[-1] == outer[-1]
         return value.size == 1 or value.shape == outer or same_channels
 
-    if op.kind != "relu" and not fits(graph.factor(op)):
+    if has_factor(op) and not fits(graph.factor(op)):
         return False
 
     def reshaped(value: Array) -> Array:
@@ -105,7 +103,7 @@ def _sink_reshape(graph: Graph, op: Op) -> bool:
             return value.reshape(())
         return value.reshape(inner) if value.shape == outer else value
 
-    moved = _moved(graph, op, flat.inputs[0], reshaped)
+    moved = _moved(graph, op, flat.inputs[0], op.attrs, reshaped)
     graph.replace(op, moved, graph.new("reshape", moved.output, op, shape=outer))
     return True
 
@@ -125,11 +123,12 @@ def _into_matmul(graph: Graph, op: Op) -> bool:
     return True
 
 
-def _moved(graph: Graph, op: Op, source: str, turn: Callable[[Array], Array]) -> Op:
-    """The elementwise `op` on `source`, its constant turned to match."""
+def _moved(graph: Graph, op: Op, source: str, attrs: Mapping[str, Any], turn: Callable[[Array], Array]) -> Op:
+    """`op` on `source` with other attributes, and the constant that it applies turned to match."""
     if op.weights:
-        return graph.new(op.kind, source, op, weights=[graph.weight(turn(graph.factor(op)), op.weights[0])])
-    if op.kind == "scale":
+        weights = [graph.weight(turn(graph.factor(op)), op.weights[0])]
+        return graph.new(op.kind, source, op, weights=weights, **attrs)
+    if has_factor(op):
         factor = constant_array(op.attrs["factor"])
-        return graph.new("scale", source, op, factor=constant(turn(factor)) if factor.ndim else factor.item())
-    return graph.new(op.kind, source, op)
+        attrs = {**attrs, "factor": constant(turn(factor)) if factor.ndim else factor.item()}
+    return graph.new(op.kind, source, op, **attrs)

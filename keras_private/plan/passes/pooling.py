@@ -8,6 +8,7 @@ for every cell of the window.
 
 from __future__ import annotations
 
+from keras_private.plan.ops import Convolution, kind_of
 from keras_private.plan.passes.graph import Graph, rewrite
 from keras_private.plan.plan import Draft, Op
 
@@ -19,8 +20,13 @@ def average_pooling(draft: Draft) -> Draft:
 def _pool_input(graph: Graph, op: Op) -> bool:
     if op.kind != "sum_pool2d" or any(op.attrs["pads"]) or op.attrs["data_format"] != "NHWC":
         return False
-    conv = graph.before(op, "conv2d", "depthwise_conv2d")
-    if conv is None or conv.attrs["strides"] != (1, 1) or conv.attrs["data_format"] != "NHWC":
+    conv = graph.before(op)
+    if (
+        conv is None
+        or not isinstance(kind_of(conv), Convolution)
+        or conv.attrs["strides"] != (1, 1)
+        or conv.attrs["data_format"] != "NHWC"
+    ):
         return False
     pooled, convolved = graph.shape(op.output), graph.shape(conv.output)
     if pooled[0] * pooled[1] >= convolved[0] * convolved[1]:

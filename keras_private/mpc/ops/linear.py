@@ -5,18 +5,20 @@ The truncation and the ReLU that follow a layer start in the very round that ope
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from keras_private.mpc.kernels import ring
+from keras_private.mpc.ops.registry import Run, runs
 from keras_private.mpc.party import Party
 from keras_private.mpc.relu import relu
 from keras_private.mpc.reshare import empty_share, reshare
 from keras_private.mpc.rounds import Protocol, Words, together
 from keras_private.mpc.truncation import truncation
 from keras_private.plan.cost import product_bits
-from keras_private.plan.plan import Op
+from keras_private.plan.plan import Op, Plan, Shape
 from keras_private.sharing.share import Share
 
 
@@ -73,6 +75,16 @@ class LinearLayer:
 
     def __repr__(self) -> str:
         return f"LinearLayer({self._op.kind}, {self._sums.shape})"
+
+
+@runs("matmul", "conv2d", "depthwise_conv2d", "mul")
+def bind_product(op: Op, _: Plan, weights: Sequence[Share]) -> Run:
+    layer = LinearLayer(op, weights[0], weights[1] if len(weights) > 1 else None)
+
+    def run(party: Party, xs: Sequence[Share], shape: Shape) -> Protocol[Share]:
+        return layer(party, xs[0], shape)
+
+    return run
 
 
 def _geometry(attrs: Any) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:

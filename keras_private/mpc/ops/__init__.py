@@ -1,0 +1,8 @@
+"""The protocols of the op kinds, in the files of their families; `plan/ops/` has everything else about them."""
+
+from __future__ import annotations
+
+from keras_private.mpc.ops import elementwise, linear, move, window  # noqa: F401 - registers their protocols
+from keras_private.mpc.ops.registry import PROTOCOLS, bind
+
+__all__ = ["PROTOCOLS", "bind"]

@@ -1,0 +1,49 @@
+"""The op kinds, one file a family; `KINDS` has them all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from keras_private.plan.ops import elementwise, linear, move, window  # noqa: F401 - registers their kinds
+from keras_private.plan.ops.infer import infer
+from keras_private.plan.ops.kind import (
+    KINDS,
+    MAX_ELEMENTS,
+    Kind,
+    Later,
+    Writer,
+    describe,
+    dropped,
+    kind_of,
+    rectified,
+    shape_fits,
+)
+from keras_private.plan.ops.linear import Convolution, Linear, Product
+from keras_private.plan.ops.windows import window_count
+from keras_private.plan.plan import CONTRACT_BITS
+
+__all__ = [
+    "CONTRACT_BITS",
+    "DEFAULTS",
+    "KINDS",
+    "MAX_ELEMENTS",
+    "Convolution",
+    "Kind",
+    "Later",
+    "Linear",
+    "Product",
+    "Writer",
+    "describe",
+    "dropped",
+    "infer",
+    "kind_of",
+    "rectified",
+    "shape_fits",
+    "window_count",
+]
+
+# What a recorded op may leave out.
+DEFAULTS: Mapping[str, object] = MappingProxyType(
+    {"pads": (0, 0, 0, 0), "dilation": (1, 1), "data_format": "NHWC", "relu": False}
+)

@@ -1,0 +1,285 @@
+"""Ops on each value by itself, but for products with a secret (`linear.py`)."""
+
+# ruff: noqa: ARG002 - every kind has the same methods
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from keras_private.errors import PlanError
+from keras_private.plan import attributes as at
+from keras_private.plan import cost, working
+from keras_private.plan.interval import Interval, monotone, signed
+from keras_private.plan.ops.kind import (
+    Array,
+    Attributes,
+    Kind,
+    Later,
+    Local,
+    V,
+    Writer,
+    describe,
+    equal_frac,
+    values,
+)
+from keras_private.plan.plan import Op, Plan, Shape, Tensor, Weight
+
+DROP = at.integer(0, at.MAX_TRUNCATION)
+
+
+class Elementwise(Kind, abstract=True):
+    elementwise = True
+    pads_zeros = False
+
+    def does_nothing(self, op: Op, given: Shape) -> bool:
+        return False
+
+    def transposed(self, op: Op, perm: Sequence[int]) -> Mapping[str, Any] | None:
+        return op.attrs
+
+
+# --- sums
+
+
+class Sum(Elementwise, Local, abstract=True):
+    """Of two tensors (of equal rank in an executable plan, see `infer`), or of a tensor and a weight that does not
+    enlarge it."""
+
+    inputs = (1, 2)
+    weights = (0, 1)
+    attrs: ClassVar[Attributes] = {}
+    recorded: ClassVar[Attributes | None] = {}
+    executable: ClassVar[Attributes | None] = {}
+    public_linear = True
+    carries = True
+
+    def shape(self, op: Op, xs: Sequence[Shape], ws: Sequence[Shape]) -> Shape:
+        if len(xs) + len(ws) != 2:
+            raise PlanError(f"{describe(op)} takes two inputs, or one input and one weight")
+        try:
+            shape = tuple(np.broadcast_shapes(xs[0], (*xs[1:], *ws)[0]))
+        except ValueError as error:
+            raise PlanError(f"{describe(op)}: shapes {xs[0]} and {(*xs[1:], *ws)[0]} do not broadcast") from error
+        if ws and shape != xs[0]:
+            raise PlanError(f"{describe(op)}: a weight of shape {ws[0]} does not fit an input of shape {xs[0]}")
+        return shape
+
+    def passes_factor(self, op: Op, factor: Array, *, public: bool) -> bool:
+        return False
+
+    def write(self, op: Op, xs: Sequence[V], writer: Writer[V]) -> V:
+        return writer.join(op, xs)
+
+    def truncate_later(self, op: Op, given: Shape) -> Later:
+        return Later.AS_GOOD
+
+
+class Add(Sum):
+    name = "add"
+
+    def plain(self, op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:
+        left, right = _sides(xs, ws)
+        return left + right
+
+    def interval(self, op: Op, xs: Sequence[Interval], ws: Sequence[Array]) -> Interval:
+        return monotone(self.plain, op, xs, ws)
+
+
+class Sub(Sum):
+    name = "sub"
+
+    def plain(self, op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:
+        left, right = _sides(xs, ws)
+        return left - right
+
+    def interval(self, op: Op, xs: Sequence[Interval], ws: Sequence[Array]) -> Interval:
+        """It grows in the first input and falls in the second."""
+        if len(xs) == 1:
+            return monotone(self.plain, op, xs, ws)
+        left, right = xs
+        return Interval(self.plain(op, [left.low, right.high], []), self.plain(op, [left.high, right.low], []))
+
+
+def _sides(xs: Sequence[Array], ws: Sequence[Array]) -> tuple[Array, Array]:
+    """Broadcasting is over the per-sample axes: missing ones go in behind the batch axis."""
+    if len(xs) == 1:
+        return xs[0], ws[0]
+    rank = max(x.ndim for x in xs)
+    left, right = (x.reshape(x.shape[0], *(1,) * (rank - x.ndim), *x.shape[1:]) for x in xs)
+    return left, right
+
+
+# --- public factors
+
+
+class Factor(Elementwise, Local, abstract=True):
+    """A public constant that broadcasts to the input's shape."""
+
+    inputs = (1, 1)
+    weights = (0, 0)
+    public_linear = True
+    carries = False
+    constant: ClassVar[str]
+    """The attribute that holds it."""
+
+    def shape(self, op: Op, xs: Sequence[Shape], ws: Sequence[Shape]) -> Shape:
+        return check_factor(op, xs[0], at.constant_shape(op.attrs[self.constant]))
+
+    def interval(self, op: Op, xs: Sequence[Interval], ws: Sequence[Array]) -> Interval:
+        return signed(self.plain, op, xs, ws)
+
+    def passes_factor(self, op: Op, factor: Array, *, public: bool) -> bool:
+        return False  # two factors in a row become one
+
+
+class Scale(Factor):
+    """By a real number; of recorded plans."""
+
+    name = "scale"
+    constant = "factor"
+    attrs: ClassVar[Attributes] = {"factor": at.real_constant}
+    recorded: ClassVar[Attributes | None] = {}
+    executable = None
+
+    def plain(self, op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:
+        result: Array = xs[0] * at.constant_array(op.attrs["factor"])
+        return result
+
+    def does_nothing(self, op: Op, given: Shape) -> bool:
+        return bool(op.attrs["factor"] == 1)
+
+    def write(self, op: Op, xs: Sequence[V], writer: Writer[V]) -> V:
+        return writer.scale(op, xs[0])
+
+    def truncate_later(self, op: Op, given: Shape) -> Later:
+        return Later.WORSE
+
+    def reckoned(self, op: Op, seen: float, sizes: Sequence[float], ws: Sequence[Array]) -> float:
+        return sizes[0] * float(np.max(np.abs(at.constant_array(op.attrs["factor"]))))
+
+
+class ScaleInt(Factor):
+    """By an integer, and `bits` more fractional bits: by multiplier / 2^bits. Of executable plans."""
+
+    name = "scale_int"
+    constant = "multiplier"
+    attrs: ClassVar[Attributes] = {"multiplier": at.integer_constant, "bits": at.integer(0, at.MAX_SHIFT)}
+    recorded = None
+    executable: ClassVar[Attributes | None] = {}
+
+    def frac(self, op: Op, xs: Sequence[Tensor], ws: Sequence[Weight]) -> int:
+        return xs[0].frac + int(op.attrs["bits"])
+
+    def plain(self, op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:
+        factor: Array = np.ldexp(at.constant_array(op.attrs["multiplier"]).astype(np.float64), -op.attrs["bits"])
+        return xs[0] * factor
+
+
+def check_factor(op: Op, given: Shape, factor: Shape) -> Shape:
+    """`given`, which `factor` broadcasts to.
+
+    Raises:
+        PlanError: it does not.
+    """
+    try:
+        if tuple(np.broadcast_shapes(given, factor)) == given:
+            return given
+    except ValueError:
+        pass
+    raise PlanError(f"{describe(op)}: a factor of shape {factor} does not fit an input of shape {given}")
+
+
+# --- with messages
+
+
+class Truncate(Elementwise):
+    """Drops low bits. Of executable plans; real numbers do not notice it."""
+
+    name = "truncate"
+    inputs = (1, 1)
+    weights = (0, 0)
+    attrs: ClassVar[Attributes] = {"bits": at.integer(1, at.MAX_TRUNCATION)}
+    recorded = None
+    executable: ClassVar[Attributes | None] = {}
+    optional = frozenset()
+    rowwise = True
+    interactive = True
+    public_linear = False
+    carries = False
+    rectifies = False
+
+    def shape(self, op: Op, xs: Sequence[Shape], ws: Sequence[Shape]) -> Shape:
+        return xs[0]
+
+    def frac(self, op: Op, xs: Sequence[Tensor], ws: Sequence[Weight]) -> int:
+        return equal_frac(op, xs, ws) - self.dropped(op)
+
+    def plain(self, op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:
+        return xs[0]
+
+    def interval(self, op: Op, xs: Sequence[Interval], ws: Sequence[Array]) -> Interval:
+        return xs[0]
+
+    def passes_factor(self, op: Op, factor: Array, *, public: bool) -> bool:
+        return False
+
+    def dropped(self, op: Op) -> int:
+        return int(op.attrs["bits"])
+
+    def reckoned(self, op: Op, seen: float, sizes: Sequence[float], ws: Sequence[Array]) -> float:
+        return max(sizes)
+
+    def cost(self, op: Op, plan: Plan, batch: int) -> cost.Cost:
+        return cost.truncation(values(op, plan, batch), self.dropped(op))
+
+    def memory(self, op: Op, plan: Plan, count: int) -> int:
+        return working.truncation(count)
+
+
+class Relu(Elementwise):
+    """max(x, 0), and a truncation that costs no more rounds."""
+
+    name = "relu"
+    inputs = (1, 1)
+    weights = (0, 0)
+    attrs: ClassVar[Attributes] = {}
+    recorded: ClassVar[Attributes | None] = {}
+    executable: ClassVar[Attributes | None] = {"truncate": DROP}
+    optional = frozenset()
+    rowwise = True
+    interactive = True
+    public_linear = False
+    carries = False
+    rectifies = True
+
+    def shape(self, op: Op, xs: Sequence[Shape], ws: Sequence[Shape]) -> Shape:
+        return xs[0]
+
+    def frac(self, op: Op, xs: Sequence[Tensor], ws: Sequence[Weight]) -> int:
+        return equal_frac(op, xs, ws) - self.dropped(op)
+
+    def plain(self, op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:
+        return np.maximum(xs[0], 0.0)
+
+    def interval(self, op: Op, xs: Sequence[Interval], ws: Sequence[Array]) -> Interval:
+        return monotone(self.plain, op, xs, ws)
+
+    def passes_factor(self, op: Op, factor: Array, *, public: bool) -> bool:
+        return public and bool(np.all(factor > 0))
+
+    def write(self, op: Op, xs: Sequence[V], writer: Writer[V]) -> V:
+        return writer.emit(op, xs, truncate=max(0, xs[0].frac - writer.target(op.output)))
+
+    def truncate_later(self, op: Op, given: Shape) -> Later:
+        return Later.BETTER
+
+    def reckoned(self, op: Op, seen: float, sizes: Sequence[float], ws: Sequence[Array]) -> float:
+        return max(sizes)
+
+    def cost(self, op: Op, plan: Plan, batch: int) -> cost.Cost:
+        return cost.relu(values(op, plan, batch), plan.tensors[op.inputs[0]].bits, self.dropped(op))
+
+    def memory(self, op: Op, plan: Plan, count: int) -> int:
+        return working.relu(count, plan.tensors[op.inputs[0]].bits, self.dropped(op))

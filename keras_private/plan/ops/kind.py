@@ -1,0 +1,301 @@
+"""What a kind of op is: one class that declares everything about it but its protocol.
+
+Theory of operation. A plan names kinds. Whoever has to know something of an op (its shape, its plain meaning, how far
+its values reach, what it costs, whether a rewriting may pass it) asks `kind_of(op)`, which refuses a kind that it does
+not know. Nothing has a default: a class that leaves out a declaration cannot be defined, so that nobody can forget to
+say how large a new function's values get or what it costs. What a family of kinds has in common it declares in an
+abstract class. Only its protocol is elsewhere, under the same name in `mpc/ops/`.
+
+No op of an executable plan may let rows of a batch meet, since they may be different clients'. Shapes leave the batch
+axis out, so each rule has to keep to the axes behind it: inputs of one op have equal ranks, and a weight or constant
+never has more axes than the input.
+
+Attributes of two names mean the same in every kind that takes them: `relu`, that negative results become 0;
+`truncate`, that so many low bits of the result are dropped.
+"""
+
+# ruff: noqa: ARG002 - every kind has the same methods
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from types import MappingProxyType
+from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_private.errors import PlanError
+from keras_private.plan import attributes as at
+from keras_private.plan import working
+from keras_private.plan.cost import Cost
+from keras_private.plan.interval import Interval
+from keras_private.plan.plan import Op, Plan, Shape, Tensor, Weight
+
+Array: TypeAlias = NDArray[np.float64]
+Attributes: TypeAlias = Mapping[str, at.Check]
+
+MAX_ELEMENTS = 1 << 28  # of one tensor or weight
+
+
+class Later(Enum):
+    """Whether an op's result is a better place for a truncation than what comes in."""
+
+    BETTER = "better"
+    AS_GOOD = "as good"
+    WORSE = "worse"
+
+
+class Value(Protocol):
+    """A tensor of the executable plan that is being written."""
+
+    @property
+    def frac(self) -> int: ...
+
+
+V = TypeVar("V", bound=Value)
+
+
+class Writer(Protocol[V]):
+    """What writes the executable plan (`fixed_point.py`), as the kinds see it."""
+
+    def product(self, op: Op, x: V) -> V:
+        """A secret product, its weights encoded, with its truncation and a ReLU that follows."""
+
+    def scale(self, op: Op, x: V) -> V:
+        """A public factor as an integer and a shift."""
+
+    def join(self, op: Op, xs: Sequence[V]) -> V:
+        """Several values, or a value and a weight, brought to the same fractional bits and rank."""
+
+    def local(self, op: Op, x: V) -> V:
+        """An op that keeps the fractional bits of its input, however many."""
+
+    def settled(self, x: V, layer: str) -> V:
+        """`x` with no more fractional bits than such a value keeps."""
+
+    def target(self, tensor: str) -> int:
+        """Fractional bits that a recorded tensor has when it has been truncated."""
+
+    def emit(self, like: Op, xs: Sequence[V], weights: Sequence[str] = (), **attrs: Any) -> V:
+        """Append an op of `like`'s kind."""
+
+
+class Kind(ABC):
+    """One kind of op. Subclasses without `abstract=True` are registered in `KINDS`, with one instance each.
+
+    Raises:
+        TypeError: a subclass leaves out a declaration, has the name of another, or inherits from a kind.
+    """
+
+    name: ClassVar[str]
+    inputs: ClassVar[tuple[int, int]]
+    """How many tensors it takes, lowest and highest number."""
+    weights: ClassVar[tuple[int, int]]
+    attrs: ClassVar[Attributes]
+    """The attributes that it takes in both forms of a plan."""
+    recorded: ClassVar[Attributes | None]
+    """Further ones of that form; None: not in it."""
+    executable: ClassVar[Attributes | None]
+    optional: ClassVar[frozenset[str]]
+    """Attributes that an executable op may leave out."""
+    rowwise: ClassVar[bool]
+    """Each row of the output depends on the same row of the inputs alone. Others are in no executable plan."""
+    interactive: ClassVar[bool]
+    """Its protocol sends messages."""
+    elementwise: ClassVar[bool]
+    """Each value of the output depends on the values at its own place alone."""
+    public_linear: ClassVar[bool]
+    """The output is made of the input by moving, adding and public factors; an addend may be secret."""
+    carries: ClassVar[bool]
+    """Without messages, and the output has the fractional bits of its inputs, however many those are."""
+    pads_zeros: ClassVar[bool]
+    """It has windows, and its attribute `pads` lays zeros around the image."""
+    rectifies: ClassVar[bool]
+    """Its results are never negative."""
+
+    def __init_subclass__(cls, *, abstract: bool = False) -> None:
+        super().__init_subclass__()
+        if any(base in _CLASSES for base in cls.__mro__[1:]):
+            raise TypeError(f"{cls.__name__} inherits from a kind: what kinds share belongs in an abstract family")
+        if abstract:
+            return
+        missing = [name for name in _DECLARATIONS if not hasattr(cls, name)]
+        methods = [name for name, value in vars(Kind).items() if getattr(value, "__isabstractmethod__", False)]
+        if not missing:
+            methods += [name for name in _RECORDED if cls.recorded is not None]
+            methods += [name for name in _EXECUTABLE if cls.executable is not None]
+        missing += [name for name in methods if getattr(cls, name) is getattr(Kind, name)]
+        if missing:
+            raise TypeError(f"kind {cls.__name__} does not declare: {', '.join(missing)}")
+        if cls.recorded is None and cls.executable is None:
+            raise TypeError(f"kind {cls.__name__} is in no form of a plan")
+        if cls.name in _KINDS:
+            raise TypeError(f"there are two kinds of the name {cls.name!r}")
+        _CLASSES.add(cls)
+        _KINDS[cls.name] = cls()
+
+    # --- what it computes
+
+    @abstractmethod
+    def shape(self, op: Op, xs: Sequence[Shape], ws: Sequence[Shape]) -> Shape:
+        """The output's shape, for inputs and weights of these shapes.
+
+        Raises:
+            PlanError: they do not fit.
+        """
+
+    @abstractmethod
+    def frac(self, op: Op, xs: Sequence[Tensor], ws: Sequence[Weight]) -> int:
+        """Fractional bits of the output in an executable plan.
+
+        Raises:
+            PlanError: those of the operands do not fit.
+        """
+
+    @abstractmethod
+    def plain(self, op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:
+        """The output in real numbers, without a fused ReLU; xs of (batch, *shape). Either form of a plan."""
+
+    @abstractmethod
+    def interval(self, op: Op, xs: Sequence[Interval], ws: Sequence[Array]) -> Interval:
+        """Where every element of `plain` lies. `interval.py` has the usual rules."""
+
+    @abstractmethod
+    def reckoned(self, op: Op, seen: float, sizes: Sequence[float], ws: Sequence[Array]) -> float:
+        """The largest magnitude to reckon with in its output.
+
+        Args:
+            seen: what has been seen of its first input.
+            sizes: what is reckoned with in all inputs.
+        """
+
+    # --- what a rewriting may do with it
+
+    @abstractmethod
+    def does_nothing(self, op: Op, given: Shape) -> bool:
+        """Whether it returns its first input, of shape `given`, as it is."""
+
+    @abstractmethod
+    def transposed(self, op: Op, perm: Sequence[int]) -> Mapping[str, Any] | None:
+        """The attributes with which op(transpose(x, perm)) = transpose(op'(x), perm); None: there are none.
+
+        A constant or weight that is applied to the values is turned by the caller.
+        """
+
+    @abstractmethod
+    def passes_factor(self, op: Op, factor: Array, *, public: bool) -> bool:
+        """Whether op(factor · x) = factor · op(x), for a full-rank factor; the second one with its axes moved along.
+
+        Args:
+            public: otherwise the plan, which is public, must not depend on the factor's values.
+        """
+
+    # --- how it gets into fixed point: of kinds of recorded plans
+
+    def write(self, op: Op, xs: Sequence[V], writer: Writer[V]) -> V:
+        """Have `writer` write a recorded op down."""
+        raise PlanError(f"{describe(op)} does not belong in a recorded plan")
+
+    def truncate_later(self, op: Op, given: Shape) -> Later:
+        """Whether its result is the better place for a truncation than its first input, of shape `given`."""
+        raise PlanError(f"{describe(op)} does not belong in a recorded plan")
+
+    # --- what it takes: of kinds of executable plans
+
+    def cost(self, op: Op, plan: Plan, batch: int) -> Cost:
+        """Rounds, and bytes sent by the roles P0, P1 and P2."""
+        raise PlanError(f"{describe(op)} does not belong in an executable plan")
+
+    def memory(self, op: Op, plan: Plan, count: int) -> int:
+        """Bytes that a party needs beside its operands and its output of `count` values: an estimate from above."""
+        raise PlanError(f"{describe(op)} does not belong in an executable plan")
+
+    # --- the two attributes that are the same everywhere
+
+    def dropped(self, op: Op) -> int:
+        """Low bits of the result that are dropped."""
+        return int(op.attrs.get("truncate", 0))
+
+
+_DECLARATIONS = tuple(Kind.__annotations__)
+_RECORDED = ("write", "truncate_later")
+_EXECUTABLE = ("cost", "memory")
+_CLASSES: set[type] = set()
+_KINDS: dict[str, Kind] = {}
+KINDS: Mapping[str, Kind] = MappingProxyType(_KINDS)
+
+
+def kind_of(op: Op) -> Kind:
+    """The kind of `op`.
+
+    Raises:
+        PlanError: there is no such kind.
+    """
+    found = KINDS.get(op.kind)
+    if found is None:
+        raise PlanError(f"unknown op kind {op.kind[:40]!r}")
+    return found
+
+
+def dropped(op: Op) -> int:
+    """Low bits of the result that `op` drops."""
+    return kind_of(op).dropped(op)
+
+
+def rectified(op: Op) -> bool:
+    """Whether negative results of `op` become 0."""
+    return kind_of(op).rectifies or bool(op.attrs.get("relu", False))
+
+
+def describe(op: Op) -> str:
+    return f"layer {op.layer!r}: {op.kind[:40]}" if op.layer else op.kind[:40]
+
+
+def shape_fits(shape: Shape) -> bool:
+    return len(shape) <= at.MAX_RANK and all(axis >= 1 for axis in shape) and math.prod(shape) <= MAX_ELEMENTS
+
+
+# --- families
+
+
+class Local(Kind, abstract=True):
+    """Without messages: applied to every summand alike."""
+
+    rowwise = True
+    interactive = False
+    rectifies = False
+    optional = frozenset()
+
+    def frac(self, op: Op, xs: Sequence[Tensor], ws: Sequence[Weight]) -> int:
+        return equal_frac(op, xs, ws)
+
+    def cost(self, op: Op, plan: Plan, batch: int) -> Cost:
+        return Cost()
+
+    def memory(self, op: Op, plan: Plan, count: int) -> int:
+        return working.local(count)
+
+    def reckoned(self, op: Op, seen: float, sizes: Sequence[float], ws: Sequence[Array]) -> float:
+        return max(sizes)
+
+
+def equal_frac(op: Op, xs: Sequence[Tensor], ws: Sequence[Weight]) -> int:
+    """The fractional bits that all operands have.
+
+    Raises:
+        PlanError: they have not.
+    """
+    frac = xs[0].frac
+    if any(tensor.frac != frac for tensor in xs):
+        raise PlanError(f"{describe(op)}: inputs with {[tensor.frac for tensor in xs]} fractional bits cannot meet")
+    if any(weight.frac != frac for weight in ws):
+        raise PlanError(f"{describe(op)}: the weight needs {frac} fractional bits, not {ws[0].frac}")
+    return frac
+
+
+def values(op: Op, plan: Plan, batch: int) -> int:
+    """How many values the output has."""
+    return batch * math.prod(plan.tensors[op.output].shape)

@@ -1,0 +1,45 @@
+"""What the protocols take of a party's memory beside their operands and results: estimates from above, in bytes.
+
+Counted per value, from the protocols as they are written: arrays of words (masks, messages to and from two peers) and
+planes of bits, of which a comparison needs a few for every bit of its window.
+"""
+
+from __future__ import annotations
+
+from keras_private.plan.cost import window
+
+SHARE = 16  # bytes of a value: two summands
+RESHARE = 48  # the product, the masked summand, two masks, what comes from two peers
+TRUNCATION = 48
+SELECT = 88  # what is dealt and its masks, the halves, the results
+LOCAL = 8  # one summand is made while the other is kept: some ops make a copy in between
+
+
+def local(count: int) -> int:
+    return LOCAL * count
+
+
+def truncation(count: int) -> int:
+    return TRUNCATION * count
+
+
+def relu(count: int, bits: int | None, drop: int) -> int:
+    seen = window(bits, drop, count)
+    # Planes: the window's bits, what is dealt and its masks, and the exchanged pairs of bits: sent, got, two masks.
+    planes = seen.size * seen.groups + 1 + 2 * seen.dealt + 4 * (2 * seen.groups)
+    return planes * -(-count // 64) * 8 + (SELECT + SHARE) * count + (TRUNCATION + SHARE if drop else 0) * count
+
+
+def linear(count: int, drop: int, relu_bits: int | None) -> int:
+    """A secret product of `count` outputs, its truncation, and its ReLU if the product's bound is given."""
+    if relu_bits is not None:
+        return RESHARE * count + relu(count, relu_bits, drop)
+    return (RESHARE + (SHARE + TRUNCATION if drop else 0)) * count
+
+
+def maximum(count: int, candidates: int, bits: int, relu_bits: int | None) -> int:
+    """A tournament whose levels all live at once: the candidates, what is compared at every level, the comparisons."""
+    compared = (candidates - 1) * count
+    words = SHARE * (candidates * count + 4 * compared)
+    final = 0 if relu_bits is None else relu(count, relu_bits, 0)
+    return words + (relu(compared, bits, 0) if compared else 0) + final

@@ -1,0 +1,158 @@
+"""A kind declares everything, and nobody takes one that has declared nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import msgpack
+import numpy as np
+import pytest
+
+from keras_private.config import Limits
+from keras_private.errors import PlanError
+from keras_private.mpc.program import Program
+from keras_private.plan import bounds, evaluate, memory, schedule
+from keras_private.plan.builder import PlanBuilder
+from keras_private.plan.fixed_point import fixed_point
+from keras_private.plan.fractions import Fractions
+from keras_private.plan.interval import Interval
+from keras_private.plan.measure import measure
+from keras_private.plan.ops import KINDS, infer, kind
+from keras_private.plan.ops.elementwise import Elementwise, Relu
+from keras_private.plan.optimise import optimise, simplify
+from keras_private.plan.plan import Draft, Op, Plan, Tensor
+from keras_private.plan.serialise import parse, serialise
+from keras_private.plan.simulate import simulate
+from keras_private.plan.summary import private_summary
+
+SQUARE = Op("square", ("input",), (), "t0", {}, "layer")
+X = np.linspace(-1.0, 9.0, 8).reshape(2, 4)
+
+
+def plan(precision: int) -> Plan:
+    tensors = {"input": Tensor((4,), precision, 40), "t0": Tensor((4,), precision, 40)}
+    return Plan(precision, "input", "t0", (-1.0, 9.0), tensors, {}, (SQUARE,))
+
+
+def recorded() -> Draft:
+    return Draft(plan(0), {})
+
+
+def executable() -> Draft:
+    return Draft(plan(16), {})
+
+
+def written() -> Draft:
+    """By the fixed-point pass; all that it asks beforehand was asked of a plan of known kinds."""
+    builder = PlanBuilder((4,), (-1.0, 9.0))
+    known = builder.finish(builder.op("relu", [builder.input]))
+    fractions = Fractions(known, 16, 0, measure(known, X))
+    return fixed_point(recorded(), fractions)
+
+
+def parsed() -> Plan:
+    builder = PlanBuilder((4,), (-1.0, 9.0))
+    document = msgpack.unpackb(serialise(optimise(builder.finish(builder.op("relu", [builder.input]))).plan))
+    document["ops"][0][0] = "square"
+    return parse(msgpack.packb(document))
+
+
+ASKED: dict[str, Callable[[], Any]] = {
+    "infer": lambda: infer(SQUARE, [Tensor((4,), 16)], [], 16),
+    "infer, recorded": lambda: infer(SQUARE, [Tensor((4,))], [], 0),
+    "builder": lambda: PlanBuilder((4,)).op("square", ["input"]),
+    "evaluate": lambda: evaluate.evaluate(recorded(), X),
+    "bounds": lambda: bounds.propagate(SQUARE, [Interval(X[:1], X[1:])], []),
+    "bounds, nothing known": lambda: bounds.propagate(SQUARE, [None], []),
+    "bounds after it": lambda: bounds.after_product(SQUARE, Interval(X[:1], X[1:]), 16),
+    "measure": lambda: measure(recorded(), X),
+    "simulate": lambda: simulate(executable(), X),
+    "fractions": lambda: Fractions(recorded(), 16, 0, measure(recorded(), X)),
+    "fixed point": written,
+    "passes": lambda: simplify(recorded()),
+    "optimise": lambda: optimise(recorded()),
+    "turns": lambda: schedule.turns(plan(16)),
+    "cost": lambda: schedule.total(plan(16), 1),
+    "memory": lambda: memory.room(plan(16), Limits()),
+    "summary": lambda: private_summary(plan(16)),
+    "serialise": lambda: serialise(plan(16)),
+    "parse": parsed,
+    "program": lambda: Program(plan(16), {}),
+}
+
+
+@pytest.mark.parametrize("who", ASKED)
+def test_nobody_takes_a_kind_that_is_not_known(who: str) -> None:
+    with pytest.raises(PlanError, match="unknown op kind 'square'"):
+        ASKED[who]()
+
+
+# --- defining one
+
+
+@pytest.fixture
+def registry() -> Iterator[dict[str, kind.Kind]]:
+    """The registered kinds, as they were afterwards."""
+    kinds, classes = dict(kind._KINDS), set(kind._CLASSES)
+    yield kind._KINDS
+    for now, before in ((kind._KINDS, kinds), (kind._CLASSES, classes)):
+        now.clear()
+        now.update(before)  # type: ignore[arg-type]
+
+
+def declared() -> dict[str, Any]:
+    """All that a kind declares, with the values of `relu`."""
+    every = {**vars(kind.Kind), **vars(Elementwise), **vars(Relu)}
+    own = {name: every[name] for name in (*kind._DECLARATIONS, *vars(kind.Kind)) if name in every}
+    return {name: value for name, value in own.items() if not name.startswith("_")} | {"name": "another"}
+
+
+DECLARED = [name for name in declared() if name != "dropped"]  # which is what an attribute means
+
+
+def test_a_kind_that_declares_everything_is_registered(registry: dict[str, kind.Kind]) -> None:
+    type("Another", (kind.Kind,), declared())
+    assert registry.keys() - {"another"} == {name for name in KINDS if name != "another"}
+    assert infer(Op("another", ("x",), (), "y", {"truncate": 3}), [Tensor((4,), 16)], [], 16) == Tensor((4,), 13)
+
+
+def test_every_declaration_is_looked_for() -> None:
+    assert len(DECLARED) == len(kind._DECLARATIONS) + 7 + len(kind._RECORDED) + len(kind._EXECUTABLE)
+
+
+@pytest.mark.parametrize("left_out", DECLARED)
+def test_a_kind_that_leaves_something_out_cannot_be_defined(left_out: str, registry: dict[str, kind.Kind]) -> None:
+    body = declared()
+    del body[left_out]
+    with pytest.raises(TypeError, match=f"kind Another does not declare: {left_out}"):
+        type("Another", (kind.Kind,), body)
+    assert "another" not in registry
+
+
+def test_what_a_form_of_plans_asks_for_is_needed_in_that_form_only(registry: dict[str, kind.Kind]) -> None:
+    body = {name: value for name, value in declared().items() if name not in kind._EXECUTABLE}
+    type("Another", (kind.Kind,), body | {"executable": None})
+    op = Op("another", ("input",), (), "t0", {})
+    for ask in (registry["another"].cost, registry["another"].memory):
+        with pytest.raises(PlanError, match="another does not belong in an executable plan"):
+            ask(op, plan(16), 1)
+
+
+def test_other_ways_to_declare_nothing(registry: dict[str, kind.Kind]) -> None:
+    with pytest.raises(TypeError, match="inherits from a kind"):
+        type("Another", (Relu,), {"name": "another"})
+    with pytest.raises(TypeError, match="two kinds of the name 'relu'"):
+        type("Another", (kind.Kind,), declared() | {"name": "relu"})
+    with pytest.raises(TypeError, match="in no form of a plan"):
+        type("Another", (kind.Kind,), declared() | {"recorded": None, "executable": None})
+    assert "another" not in registry
+
+
+def test_a_kind_whose_rows_meet_is_in_no_executable_plan(registry: dict[str, kind.Kind]) -> None:
+    type("Another", (kind.Kind,), declared() | {"rowwise": False})
+    op = Op("another", ("input",), (), "t0", {"truncate": 0})
+    with pytest.raises(PlanError, match="another does not belong in an executable plan"):
+        infer(op, [Tensor((4,), 16)], [], 16)
+    assert infer(replace(op, attrs={}), [Tensor((4,))], [], 0) == Tensor((4,))
