@@ -1,0 +1,55 @@
+"""What the conformance suite needs to know of a kind: ops of it that are run, looked at and counted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from keras_private.plan.ops import KINDS, infer
+from keras_private.plan.plan import Op, Plan, Shape, Tensor, Weight
+
+FRAC, BITS = 8, 20  # of inputs, unless a sample says otherwise
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One op. Inputs are below 2^bits in magnitude, and weights so small that float64 holds every sum exactly.
+
+    inputs, weights: shapes. fracs: fractional bits of the weights.
+    """
+
+    inputs: tuple[Shape, ...]
+    attrs: dict[str, Any] = field(default_factory=dict)
+    weights: tuple[Shape, ...] = ()
+    fracs: tuple[int, ...] = ()
+    bits: int = BITS
+
+    def op(self, kind: str) -> Op:
+        inputs = tuple(f"x{i}" for i in range(len(self.inputs)))
+        return Op(kind, inputs, tuple(f"w{i}" for i in range(len(self.weights))), "y", self.attrs, "layer")
+
+    def plan(self, kind: str) -> Plan:
+        """A plan of this op alone, of several inputs maybe: not for a party to parse."""
+        op = self.op(kind)
+        executable = KINDS[kind].executable is not None
+        frac = FRAC if executable else 0
+        tensors = {name: Tensor(shape, frac, self.bits) for name, shape in zip(op.inputs, self.inputs, strict=True)}
+        fracs = self.fracs if executable else (0,) * len(self.weights)
+        weights = {name: Weight(shape, bits) for name, shape, bits in zip(op.weights, self.weights, fracs, strict=True)}
+        tensors["y"] = infer(op, list(tensors.values()), list(weights.values()), frac)
+        return Plan(frac, "x0", "y", None, tensors, weights, (op,))
+
+    def raw_inputs(self, random: np.random.Generator, batch: int) -> list[np.ndarray]:
+        """int64, a third of them at an edge of what is allowed."""
+        high = 2**self.bits - 1
+        found = []
+        for shape in self.inputs:
+            size = (batch, *shape)
+            edges = random.choice([0, 1, -1, high, -high], size)
+            found.append(np.where(random.random(size) < 0.3, edges, random.integers(-high, high, size)))
+        return found
+
+    def raw_weights(self, random: np.random.Generator) -> list[np.ndarray]:
+        return [random.integers(-(2**10), 2**10, shape) for shape in self.weights]

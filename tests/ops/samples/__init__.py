@@ -1,0 +1,14 @@
+"""Samples of every kind, in files of the families' names. The last one of a kind with messages has one value a row."""
+
+from __future__ import annotations
+
+from tests.ops.sample import Sample
+
+from . import elementwise, linear, move, window
+
+SAMPLES: dict[str, list[Sample]] = {
+    **linear.SAMPLES,
+    **elementwise.SAMPLES,
+    **move.SAMPLES,
+    **window.SAMPLES,
+}

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+from tests.ops.sample import FRAC, Sample
+
+SUMS = [
+    Sample(((3, 5), (3, 5))),
+    Sample(((3, 1, 5), (1, 2, 5))),
+    Sample(((3, 5),), weights=((5,),), fracs=(FRAC,)),
+    Sample(((),), weights=((),), fracs=(FRAC,)),
+]
+
+SAMPLES = {
+    "add": SUMS,
+    "sub": SUMS,
+    "scale": [
+        Sample(((3, 5),), {"factor": -0.75}),
+        Sample(((3, 5),), {"factor": ((5,), (0.5, -2.0, 0.0, 1.0, 3.25))}),
+    ],
+    "scale_int": [
+        Sample(((3, 5),), {"multiplier": -5, "bits": 3}),
+        Sample(((3, 2),), {"multiplier": ((2,), (7, -(2**20))), "bits": 0}),
+    ],
+    "truncate": [
+        Sample(((65,),), {"bits": 5}),
+        Sample(((3, 7),), {"bits": 1}, bits=50),
+        Sample(((),), {"bits": 8}),
+    ],
+    "relu": [
+        Sample(((63,),), {"truncate": 0}),
+        Sample(((3, 7),), {"truncate": 7}, bits=44),
+        Sample(((),), {"truncate": 3}),
+    ],
+}
