@@ -16,10 +16,10 @@ from keras_private.mpc.party import Party
 from keras_private.mpc.program import Program
 from keras_private.net.frames import MAX_DATA_BYTES
 from keras_private.net.memory import memory_links
-from keras_private.plan.cost import costs
 from keras_private.plan.memory import room, row_bytes
 from keras_private.plan.optimise import optimise
 from keras_private.plan.plan import Draft, Op, Plan, Tensor
+from keras_private.plan.schedule import costs
 from keras_private.sharing import fixed
 from keras_private.sharing.share import split
 from tests.plan.models import Model
