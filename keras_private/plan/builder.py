@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,7 @@ class PlanBuilder:
         self._range = check_range(input_range)
         self._tensors: dict[str, Tensor] = {self.input: Tensor(shape)}
         self._values: dict[str, NDArray[np.float64]] = {}
+        self._names = Names(self._values)
         self._ops: list[Op] = []
 
     def shape(self, tensor: str) -> Shape:
@@ -53,7 +54,7 @@ class PlanBuilder:
             raise PlanError(f"weight {identifier(name)!r} holds NaN or infinite values; the model cannot be shared")
         if not shape_fits(array.shape):
             raise PlanError(f"weight {identifier(name)!r} has an impossible shape {array.shape}")
-        unique = fresh_name(identifier(name), self._values)
+        unique = self._names.fresh(identifier(name))
         self._values[unique] = array
         return unique
 
@@ -130,10 +131,17 @@ def check_range(given: Sequence[float] | None) -> tuple[float, float] | None:
     return low, high
 
 
-def fresh_name(base: str, taken: Any) -> str:
-    """`base`, or `base.1`, `base.2`, … whichever is free."""
-    name, count = base, 0
-    while name in taken:
-        count += 1
-        name = f"{base}.{count}"
-    return name
+class Names:
+    """Finds names that are free in `taken`, which names are never taken out of."""
+
+    def __init__(self, taken: Container[str]) -> None:
+        self._taken = taken
+        self._counts: dict[str, int] = {}
+
+    def fresh(self, base: str) -> str:
+        """`base`, or `base.1`, `base.2`, … whichever is free. Those found before are not tried again."""
+        count = self._counts.get(base, 0)
+        while (name := f"{base}.{count}" if count else base) in self._taken:
+            count += 1
+        self._counts[base] = count
+        return name

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from keras_private.errors import PlanError
 from keras_private.plan import bounds
 from keras_private.plan.attributes import constant, constant_array
-from keras_private.plan.builder import fresh_name
+from keras_private.plan.builder import Names
 from keras_private.plan.fractions import EXTRA_BITS, FREE_DROPS, SAFE_BITS, Fractions
 from keras_private.plan.interval import Interval
 from keras_private.plan.ops import CONTRACT_BITS, Later, Linear, Product, describe, dropped, infer, kind_of
@@ -79,7 +79,7 @@ class _Writer:
         for op in plan.ops:
             for name in op.inputs:
                 self.users.setdefault(name, []).append(op)
-        self.products = {op.output for op in plan.ops if isinstance(kind_of(op), Product)}
+        self.puts_off = self.what_puts_off()
         frac = fractions.target(plan.input)
         interval = bounds.of_input(plan.input_shape, plan.input_range, frac)
         tensor = Tensor(plan.input_shape, frac, bounds.bits(interval, frac))
@@ -91,6 +91,7 @@ class _Writer:
         self.settled_: dict[str, _Value] = {}  # by executable name: the same value truncated
         self.tensors: dict[str, Tensor] = {"input": tensor}
         self.weights: dict[str, Array] = {}
+        self.names = Names(self.weights)
         self.fracs: dict[str, int] = {}
         self.ops: list[Op] = []
         self.fused: set[str] = set()
@@ -126,7 +127,7 @@ class _Writer:
         names = [self.encode(op, op.weights[0], frac, main)]
         if len(op.weights) == 2:
             names.append(self.encode(op, op.weights[1], x.frac + frac, self.draft.values[op.weights[1]]))
-        later = bool(more) or (relu is None and self.puts_off(op.output))
+        later = bool(more) or (relu is None and op.output in self.puts_off)
         attrs: dict[str, Any] = {"truncate": 0 if later else max(0, x.frac + frac - self.fractions.target(op.output))}
         if linear:
             attrs["relu"] = relu is not None
@@ -228,13 +229,14 @@ class _Writer:
 
     def carried(self, tensor: str) -> list[str]:
         """The recorded tensors that a product becomes before its truncation, and those it is joined with on the way."""
-        found = [tensor]
-        if self.puts_off(tensor):
-            for name in found:  # grows meanwhile
-                for user in self.users.get(name, []):
-                    if kind_of(user).carries:
-                        found += [other for other in (*user.inputs, user.output) if other not in found]
-        return found
+        found, waiting = {tensor: None}, [tensor] if tensor in self.puts_off else []
+        while waiting:
+            for user in self.users.get(waiting.pop(), []):
+                if kind_of(user).carries:
+                    more = [other for other in (*user.inputs, user.output) if other not in found]
+                    found.update(dict.fromkeys(more))
+                    waiting += more
+        return list(found)
 
     def only_relu(self, op: Op) -> Op | None:
         """The ReLU that is the only user of `op`'s output."""
@@ -242,20 +244,23 @@ class _Writer:
         alone = len(users) == 1 and users[0].kind == "relu" and op.output != self.draft.plan.output
         return users[0] if alone else None
 
-    def puts_off(self, tensor: str) -> bool:
-        """Whether a truncation of `tensor` is better left to what follows."""
-        users = self.users.get(tensor, [])
-        if tensor == self.draft.plan.output or not users:
-            return False
-        for user in users:
-            later = self.later(user)
-            if later is Later.BETTER:
-                continue
-            if len(user.inputs) == 2 and self.products.issuperset(user.inputs):
-                continue  # two products added: one truncation instead of two
-            if later is Later.WORSE or not self.puts_off(user.output):
-                return False
-        return True
+    def what_puts_off(self) -> set[str]:
+        """The recorded tensors of which a truncation is better left to what follows."""
+        plan = self.draft.plan
+        products = {op.output for op in plan.ops if isinstance(kind_of(op), Product)}
+        found: set[str] = set()
+        for name in (*(op.output for op in reversed(plan.ops)), plan.input):  # users first
+            users = self.users.get(name, [])
+            if name != plan.output and users and all(self.takes(user, products, found) for user in users):
+                found.add(name)
+        return found
+
+    def takes(self, user: Op, products: set[str], puts_off: set[str]) -> bool:
+        """Whether a truncation is better left to what comes after `user`."""
+        later = self.later(user)
+        if later is Later.BETTER or (len(user.inputs) == 2 and products.issuperset(user.inputs)):
+            return True  # of two products added: one truncation instead of two
+        return later is Later.AS_GOOD and user.output in puts_off
 
     def later(self, op: Op) -> Later:
         return kind_of(op).truncate_later(op, self.draft.plan.tensors[op.inputs[0]].shape)
@@ -299,7 +304,7 @@ class _Writer:
                 f"{describe(op)}: weight {name!r} is too large for {self.precision} fractional bits; "
                 "lower precision_fractional or rescale the layer"
             )
-        new = fresh_name(name.partition(":")[0], self.weights)
+        new = self.names.fresh(name.partition(":")[0])
         self.weights[new] = value
         self.fracs[new] = frac
         return new

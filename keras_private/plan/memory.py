@@ -38,12 +38,15 @@ def row_bytes(plan: Plan) -> int:
     """Bytes that a run of an executable plan takes for each of its rows, its input and output included."""
     last_use = {name: position for position, op in enumerate(plan.ops) for name in op.inputs}
     sizes = {name: math.prod(tensor.shape) for name, tensor in plan.tensors.items()}
-    live = {plan.input}
-    peak = SHARE * sizes[plan.input]
+    live, held = {plan.input}, sizes[plan.input]
+    peak = SHARE * held
     for position, op in enumerate(plan.ops):
         live.add(op.output)
-        peak = max(peak, SHARE * sum(sizes[name] for name in live) + kind_of(op).memory(op, plan, sizes[op.output]))
-        live -= {name for name in op.inputs if last_use[name] == position and name != plan.output}
+        held += sizes[op.output]
+        peak = max(peak, SHARE * held + kind_of(op).memory(op, plan, sizes[op.output]))
+        done = {name for name in op.inputs if last_use[name] == position and name != plan.output}
+        live -= done
+        held -= sum(sizes[name] for name in done)
     return peak + 2 * SHARE * sizes[plan.output]  # refreshed, and encoded for the clients
 
 

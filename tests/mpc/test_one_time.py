@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from keras_private.mpc.ops.linear import LinearLayer
 from keras_private.mpc.masks import Masks
+from keras_private.mpc.ops.linear import LinearLayer
 from keras_private.mpc.party import Party
 from keras_private.mpc.program import Program
 from keras_private.mpc.relu import maximum, relu

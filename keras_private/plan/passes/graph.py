@@ -6,7 +6,7 @@ returns False; `rewrite` applies the rules until none does anything. Ops that no
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from keras_private.errors import PlanError
 from keras_private.plan.attributes import constant_array
-from keras_private.plan.builder import fresh_name
+from keras_private.plan.builder import Names
 from keras_private.plan.ops import infer
 from keras_private.plan.plan import Draft, Op, Shape, Tensor, Weight
 
@@ -32,11 +32,30 @@ class Graph:
         self._plan = draft.plan
         self._values = dict(draft.values)
         self._tensors: dict[str, Tensor] = dict(draft.plan.tensors)
+        self._names = Names(self._tensors)
+        self._weight_names = Names(self._values)
         self._output = draft.plan.output
-        self.ops: list[Op] = list(draft.plan.ops)
-        self._index()
+        self._producers: dict[str, Op] = {}
+        self._users: defaultdict[str, Counter[str]] = defaultdict(Counter)  # outputs of the ops that use a tensor
+        self._uses: Counter[str] = Counter([self._output])
+        ops = _needed(draft.plan.ops, self._output)
+        self._slots: list[list[Op]] = [[op] for op in ops]  # what stands where an op of the draft was
+        self._slot_of = {op.output: slot for op, slot in zip(ops, self._slots, strict=True)}
+        for op in ops:
+            self._link(op)
 
     # --- looking
+
+    @property
+    def ops(self) -> list[Op]:
+        """All ops, in execution order."""
+        return [op for slot in self._slots for op in slot]
+
+    @property
+    def has_unused(self) -> bool:
+        """Whether the draft came with ops or weights that its output does not depend on."""
+        ops = self.ops
+        return len(ops) < len(self._plan.ops) or self._values.keys() != {name for op in ops for name in op.weights}
 
     def shape(self, tensor: str) -> Shape:
         return self._tensors[tensor].shape
@@ -59,7 +78,8 @@ class Graph:
         """The only user of `op`'s output, if there is exactly one and it is not the plan's output."""
         if self._uses[op.output] != 1 or op.output == self._output:
             return None
-        return next((user for user in self.ops if op.output in user.inputs), None)
+        (user,) = self._users[op.output]
+        return self._producers[user]
 
     def factor(self, op: Op) -> Array:
         """The array that a `mul`, `scale` or one-input `add` applies, as float64."""
@@ -69,14 +89,14 @@ class Graph:
 
     def weight(self, value: Array, like: str) -> str:
         """A new weight, named after an old one."""
-        name = fresh_name(like.partition(":")[0] + ":1", self._values)
+        name = self._weight_names.fresh(like.partition(":")[0] + ":1")
         self._values[name] = np.array(value, dtype=np.float64, order="C")
         return name
 
     def new(self, kind: str, source: str | Sequence[str], like: Op, *, weights: Sequence[str] = (), **attrs: Any) -> Op:
         """A new op of the same layer as `like`; insert it with `replace`."""
         inputs = (source,) if isinstance(source, str) else tuple(source)
-        output = fresh_name(like.output.partition(":")[0] + ":1", self._tensors)
+        output = self._names.fresh(like.output.partition(":")[0] + ":1")
         op = Op(kind, inputs, tuple(weights), output, attrs, like.layer)
         self._tensors[output] = self._infer(op)
         return op
@@ -84,52 +104,80 @@ class Graph:
     def replace(self, old: Op, *new: Op) -> None:
         """Put `new` ops where `old` was; the last one's output takes the name of `old`'s."""
         renamed = replace(new[-1], output=old.output)
-        at = self.ops.index(old)
-        self.ops[at : at + 1] = [*new[:-1], renamed]
+        placed = [*new[:-1], renamed]
+        slot = self._slot_of[old.output]
+        at = slot.index(old)
+        slot[at : at + 1] = placed
+        self._unlink(old)
+        for op in placed:
+            self._slot_of[op.output] = slot
+            self._link(op)
         self._tensors[old.output] = self._infer(renamed)
-        self._index()
+        self._sweep([*old.inputs, *(op.output for op in placed)])
 
     def drop(self, op: Op) -> None:
         """Take an op out; its users get its first input instead."""
         source, gone = op.inputs[0], op.output
-        self.ops = [
-            replace(other, inputs=tuple(source if name == gone else name for name in other.inputs))
-            if gone in other.inputs
-            else other
-            for other in self.ops
-            if other is not op
-        ]
-        self._output = source if self._output == gone else self._output
-        self._index()
+        for name in list(self._users[gone]):
+            user = self._producers[name]
+            turned = replace(user, inputs=tuple(source if name == gone else name for name in user.inputs))
+            slot = self._slot_of[name]
+            slot[slot.index(user)] = turned
+            self._unlink(user)
+            self._link(turned)
+        if self._output == gone:
+            self._uses[gone] -= 1
+            self._uses[source] += 1
+            self._output = source
+        self._sweep([gone])
 
     def finish(self) -> Draft:
         """The rewritten draft, every shape inferred anew."""
-        used = {name for op in self.ops for name in op.weights}
+        ops = self.ops
+        used = {name for op in ops for name in op.weights}
         values = {name: value for name, value in self._values.items() if name in used}
         weights = {name: Weight(value.shape) for name, value in values.items()}
         tensors = {self._plan.input: self._tensors[self._plan.input]}
-        for op in self.ops:
+        for op in ops:
             tensors[op.output] = infer(
                 op, [tensors[name] for name in op.inputs], [weights[name] for name in op.weights], 0
             )
-        plan = replace(self._plan, output=self._output, tensors=tensors, weights=weights, ops=tuple(self.ops))
+        plan = replace(self._plan, output=self._output, tensors=tensors, weights=weights, ops=tuple(ops))
         return Draft(plan, values)
 
     def _infer(self, op: Op) -> Tensor:
         weights = [Weight(self._values[name].shape) for name in op.weights]
         return infer(op, [self._tensors[name] for name in op.inputs], weights, 0)
 
-    def _index(self) -> None:
-        needed = {self._output}
-        alive: list[Op] = []
-        for op in reversed(self.ops):
-            if op.output in needed:
-                alive.append(op)
-                needed |= set(op.inputs)
-        self.ops = alive[::-1]
-        self._producers = {op.output: op for op in self.ops}
-        self._uses = Counter(name for op in self.ops for name in op.inputs)
-        self._uses[self._output] += 1
+    def _link(self, op: Op) -> None:
+        self._producers[op.output] = op
+        for name in op.inputs:
+            self._users[name][op.output] += 1
+            self._uses[name] += 1
+
+    def _unlink(self, op: Op) -> None:
+        del self._producers[op.output]
+        for name in set(op.inputs):
+            self._uses[name] -= self._users[name].pop(op.output)
+
+    def _sweep(self, names: list[str]) -> None:
+        """Take out the ops that make these tensors, where nobody uses them, and what only they used."""
+        while names:
+            op = self._producers.get(names.pop())
+            if op is not None and not self._uses[op.output]:
+                self._slot_of.pop(op.output).remove(op)
+                self._unlink(op)
+                names += op.inputs
+
+
+def _needed(ops: Sequence[Op], output: str) -> list[Op]:
+    """The ops that `output` depends on."""
+    needed, found = {output}, []
+    for op in reversed(ops):
+        if op.output in needed:
+            found.append(op)
+            needed.update(op.inputs)
+    return found[::-1]
 
 
 Rule = Callable[[Graph, Op], bool]
@@ -138,13 +186,13 @@ Rule = Callable[[Graph, Op], bool]
 def rewrite(draft: Draft, rules: Sequence[Rule]) -> Draft:
     """Apply the rules until none changes anything."""
     graph = Graph(draft)
-    changed = True
+    changed, rewritten = True, False
     while changed:
         changed = False
-        for op in tuple(graph.ops):  # those that a rule has replaced or made useless meanwhile are left out
+        for op in graph.ops:  # those that a rule has replaced or made useless meanwhile are left out
             if graph.producer(op.output) is op and any(rule(graph, op) for rule in rules):
-                changed = True
-    return graph.finish()
+                changed = rewritten = True
+    return graph.finish() if rewritten or graph.has_unused else draft
 
 
 def has_factor(op: Op) -> bool:
