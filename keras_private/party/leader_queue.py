@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from keras_private.config import PARTY_NAMES
@@ -201,12 +201,17 @@ class LeaderQueue(RequestQueue):
         """
         with self._lock:
             while not stop():
-                serving = self._serving
-                if serving and (run := self._next_run(serving, max_rows())):
+                serving, waiting = self._serving, self._ready()
+                if serving is None or not waiting:
+                    self.changed.wait(_LOOK_UP_S)
+                elif patience := self._turns.patience(waiting):
+                    self.changed.wait(patience)
+                elif run := self._next_run(serving, waiting, max_rows()):
                     self._running.update((piece.request.id, serving) for piece in run)
                     serving.claimed += len(run)
                     return run
-                self.changed.wait(_LOOK_UP_S)
+                else:
+                    self.changed.wait(_LOOK_UP_S)
             return []
 
     def finish(self, ids: list[bytes], *, served: bool, seconds: float = 0.0, rows: int = 0) -> list[Request]:
@@ -220,7 +225,7 @@ class LeaderQueue(RequestQueue):
         doomed: list[tuple[bytes, tuple[str, str]]] = []
         with self._lock:
             if seconds:
-                self._turns.pace.note(rows, seconds)
+                self._turns.ended(rows, seconds)
             over = []
             for id_ in ids:
                 serving, request, fate = (
@@ -254,10 +259,12 @@ class LeaderQueue(RequestQueue):
                 if serving.budget <= 0:
                     self.stop_serving(serving)
 
-    def _next_run(self, serving: Serving, max_rows: int) -> list[Piece]:
+    def _next_run(self, serving: Serving, waiting: Mapping[str, Sequence[Request]], max_rows: int) -> list[Piece]:
         allowed = len(self._requests) if serving.budget is None else serving.budget - serving.claimed
-        if allowed <= 0:
-            return []
+        return self._turns.choose(waiting, max_rows, min(allowed, MAX_REQUESTS)) if allowed > 0 else []
+
+    def _ready(self) -> dict[str, list[Request]]:
+        """Every client's requests that can run, of one model."""
         waiting: dict[str, list[Request]] = {}
         model = None
         for request in self._requests.values():
@@ -266,7 +273,7 @@ class LeaderQueue(RequestQueue):
             model = model or request.model
             if request.model == model:
                 waiting.setdefault(request.client, []).append(request)
-        return self._turns.choose(waiting, max_rows, min(allowed, MAX_REQUESTS)) if waiting else []
+        return waiting
 
     def _complete(self, id_: bytes) -> bool:
         return len(self._holds.get(id_, ())) == len(FOLLOWERS)

@@ -9,12 +9,17 @@ Where clients compete, a single image must not wait for a hundred rows of somebo
 small waste the fixed cost of a run, which is small between processes of one machine and large between continents. So
 the leader measures it (`Pace`): seconds = fixed + rows · each, fitted to the latest runs. In company a run gets the
 rows that make its fixed cost an eighth of it, and at least one for every client that waits.
+
+When a run begins. Clients that ask one query after the other are all back a moment after their answers. Who began at
+once with the first of them would run many small runs, each at the full fixed cost. So where others took part in the
+latest runs, the next one waits for them, no longer than the latest run took; if one does not come in that time, the
+next runs wait for nobody.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from keras_private.party.queue import Piece, Request
 
@@ -22,6 +27,8 @@ COMPANY_S = 2.0  # a client that waited so lately will probably be back
 LEAST_ROWS = 8
 FIRST_ROWS = 32  # as long as nothing has been measured
 _FIXED_PART = 8
+_LATEST = 2  # who took part in so many runs is expected back
+_IMPATIENT = 16  # runs that wait for nobody after somebody did not come
 _FORGET = 0.97  # what a run's weight becomes with every later one
 
 
@@ -56,7 +63,33 @@ class Turns:
     def __init__(self) -> None:
         self.pace = Pace()
         self._runs = 0
+        self._ended: tuple[float, float] | None = None  # when the latest run did, and how long others may be waited for
+        self._impatient_until = 0
         self._served: dict[str, tuple[int, float]] = {}  # the last run with this client's rows, and when it was chosen
+
+    def ended(self, rows: int, seconds: float) -> None:
+        """A run has ended well."""
+        self.pace.note(rows, seconds)
+        self._ended = time.monotonic(), seconds
+
+    def patience(self, waiting: Collection[str]) -> float:
+        """Seconds that a run for these clients had better wait for others; 0: begin.
+
+        Ask again when somebody has come or the time is over.
+        """
+        if self._ended is None or self._runs < self._impatient_until:
+            return 0.0
+        expected = [
+            client for client, (run, _) in self._served.items() if run > self._runs - _LATEST and client not in waiting
+        ]
+        if not expected:
+            return 0.0
+        at, seconds = self._ended
+        left = at + seconds - time.monotonic()
+        if left > 0:
+            return left
+        self._impatient_until = self._runs + _IMPATIENT
+        return 0.0
 
     def choose(self, waiting: Mapping[str, Sequence[Request]], room: int, most: int) -> list[Piece]:
         """The next run.

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from keras_private.party import turns as turns_module
 from keras_private.party.queue import Piece, Request
 from keras_private.party.turns import FIRST_ROWS, LEAST_ROWS, Pace, Turns, share_out
 from keras_private.sharing.share import Share
@@ -106,3 +107,54 @@ def test_a_pace_without_spread_or_sense() -> None:
     for rows in (1, 10, 100):
         quick.note(rows, 1e-6 + rows)
     assert quick.rows == LEAST_ROWS
+
+
+class Clock:
+    """Time that passes when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+def test_a_run_waits_for_those_who_will_be_back_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(turns_module, "time", clock)
+    turns, both, alone = Turns(), make({"a": [1], "b": [1]}), make({"a": [1]})
+    assert turns.patience(both) == 0
+    turns.choose(both, 8, 8)
+    turns.ended(2, 0.004)
+    clock.now += 0.001
+    assert turns.patience(alone) == pytest.approx(0.003)  # no longer than a run takes
+    assert turns.patience(both) == 0
+    turns.choose(both, 8, 8)
+    turns.ended(2, 0.004)
+    clock.now += 0.005  # b has not come
+    assert turns.patience(alone) == 0
+    for _ in range(turns_module._IMPATIENT):  # and for a while nobody is waited for
+        turns.choose(both, 8, 8)
+        turns.ended(2, 0.004)
+        last = turns.patience(alone)
+    assert last == pytest.approx(0.004)
+
+
+def test_nobody_waits_for_a_client_that_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns_module, "time", Clock())
+    turns, alone = Turns(), make({"a": [1]})
+    turns.choose(make({"a": [1], "b": [1]}), 8, 8)
+    turns.ended(2, 0.004)
+    for _ in range(turns_module._LATEST):
+        assert turns.patience(alone) > 0
+        turns.choose(alone, 8, 8)
+        turns.ended(1, 0.004)
+    assert turns.patience(alone) == 0
+
+
+def test_a_client_alone_never_waits() -> None:
+    turns, alone = Turns(), make({"a": [1]})
+    for _ in range(5):
+        assert turns.patience(alone) == 0
+        turns.choose(alone, 8, 8)
+        turns.ended(1, 1.0)
