@@ -53,7 +53,11 @@ def apply(op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:
     Raises:
         PlanError: the op's kind is unknown.
     """
-    result = kind_of(op).plain(op, xs, ws)
+    return fused_relu(op, kind_of(op).plain(op, xs, ws))
+
+
+def fused_relu(op: Op, result: Array) -> Array:
+    """What `op` makes of its kind's `plain` result."""
     return np.maximum(result, 0.0) if op.attrs.get("relu") else result
 
 

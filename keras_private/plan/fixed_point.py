@@ -258,9 +258,9 @@ class _Writer:
     def takes(self, user: Op, products: set[str], puts_off: set[str]) -> bool:
         """Whether a truncation is better left to what comes after `user`."""
         later = self.later(user)
-        if later is Later.BETTER or (len(user.inputs) == 2 and products.issuperset(user.inputs)):
+        if later is Later.AS_GOOD and len(user.inputs) == 2 and products.issuperset(user.inputs):
             return True  # of two products added: one truncation instead of two
-        return later is Later.AS_GOOD and user.output in puts_off
+        return later is Later.BETTER or (later is Later.AS_GOOD and user.output in puts_off)
 
     def later(self, op: Op) -> Later:
         return kind_of(op).truncate_later(op, self.draft.plan.tensors[op.inputs[0]].shape)

@@ -13,7 +13,6 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_private.plan.attributes import constant, constant_array
 from keras_private.plan.plan import Op
 
 Array: TypeAlias = NDArray[np.float64]
@@ -59,11 +58,11 @@ def combined(plain: Plain, op: Op, xs: Sequence[Interval], ws: Sequence[Array]) 
 
 
 def signed(plain: Plain, op: Op, xs: Sequence[Interval], ws: Sequence[Array]) -> Interval:
-    """Of an op that multiplies each element by a number: a weight's or a public one."""
+    """Of an op that multiplies each element by a number of `ws[0]`; `ws[1]`, if there is one, is added."""
     (x,) = xs
     centre, radius = (x.low + x.high) / 2, (x.high - x.low) / 2
     middle = plain(op, [centre], ws)
-    reach = plain(_unsigned(op), [radius], [np.abs(weight) for weight in ws[:1]])
+    reach = plain(op, [radius], [np.abs(ws[0])])
     slack = ROUNDING * (np.abs(middle) + reach)
     return Interval(middle - reach - slack, middle + reach + slack, x.attained, x.independent)
 
@@ -72,11 +71,3 @@ def signed_sum(plain: Plain, op: Op, xs: Sequence[Interval], ws: Sequence[Array]
     """Of an op that adds up products of several elements with numbers."""
     found = signed(plain, op, xs, ws)
     return replace(found, attained=found.attained and xs[0].independent, independent=False)
-
-
-def _unsigned(op: Op) -> Op:
-    """The op with the magnitudes of its public constant."""
-    for name in ("factor", "multiplier"):
-        if name in op.attrs:
-            return replace(op, attrs={**op.attrs, name: constant(np.abs(constant_array(op.attrs[name])))})
-    return op

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_private.errors import PlanError
-from keras_private.plan.evaluate import apply
-from keras_private.plan.ops import Linear, describe, kind_of, rectified
+from keras_private.plan.evaluate import fused_relu
+from keras_private.plan.ops import Linear, Product, describe, kind_of, rectified
 from keras_private.plan.plan import Draft
 
 Array = NDArray[np.float64]
@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Measured:
-    """What a recorded draft did with `inputs`.
+    """What a draft did with `inputs`.
 
     sizes: for each tensor the largest magnitude to reckon with: seen, or, for a product, what inputs as large as those
         seen make of weights that size (a unit that stayed silent has a size too). Before a ReLU, not after it.
@@ -34,7 +34,7 @@ class Measured:
 
 
 def measure(draft: Draft, x: Array) -> Measured:
-    """Run a recorded draft on `x`.
+    """Run a draft of either form on `x`.
 
     Raises:
         PlanError: values outgrow float64; names the layer.
@@ -46,12 +46,15 @@ def measure(draft: Draft, x: Array) -> Measured:
     sizes = dict(seen)
     for index, op in enumerate(plan.ops):
         weights = [draft.values[name] for name in op.weights]
-        result = values[op.output] = apply(op, [values[name] for name in op.inputs], weights)
+        kind = kind_of(op)
+        result = kind.plain(op, [values[name] for name in op.inputs], weights)
+        values[op.output] = fused_relu(op, result)
         largest = float(np.max(np.abs(result)))
         if not np.isfinite(largest):
             raise PlanError(f"{describe(op)}: its values outgrow every number format; rescale the layer's weights")
-        seen[op.output] = max(largest, seen[op.inputs[0]]) if rectified(op) else largest
-        reckoned = kind_of(op).reckoned(op, seen[op.inputs[0]], [sizes[name] for name in op.inputs], weights)
+        before = rectified(op) and not isinstance(kind, Product)  # of a product, `result` is before its ReLU
+        seen[op.output] = max(largest, seen[op.inputs[0]]) if before else largest
+        reckoned = kind.reckoned(op, seen[op.inputs[0]], [sizes[name] for name in op.inputs], weights)
         sizes[op.output] = max(seen[op.output], reckoned)
         for name in {*op.inputs, op.output}:
             if last_use.get(name, -1) <= index and name != plan.output:

@@ -22,6 +22,7 @@ from keras_private.plan.measure import measure
 from keras_private.plan.ops import KINDS, infer, kind
 from keras_private.plan.ops.elementwise import Elementwise, Relu
 from keras_private.plan.optimise import optimise, simplify
+from keras_private.plan.passes.layout import layout
 from keras_private.plan.plan import Draft, Op, Plan, Tensor
 from keras_private.plan.serialise import parse, serialise
 from keras_private.plan.simulate import simulate
@@ -156,3 +157,26 @@ def test_a_kind_whose_rows_meet_is_in_no_executable_plan(registry: dict[str, kin
     with pytest.raises(PlanError, match="another does not belong in an executable plan"):
         infer(op, [Tensor((4,), 16)], [], 16)
     assert infer(replace(op, attrs={}), [Tensor((4,))], [], 0) == Tensor((4,))
+
+
+def test_all_weights_of_an_op_move_along_with_it(registry: dict[str, kind.Kind]) -> None:
+    body = declared() | {"weights": (2, 2), "plain": lambda _, op, xs, ws: xs[0] * ws[0] + ws[1]}
+    type("Another", (kind.Kind,), body)
+    random = np.random.default_rng(2)
+
+    def weighted(builder: PlanBuilder, source: str, *shapes: tuple[int, ...]) -> str:
+        weights = [builder.weight(random.normal(size=shape), "w") for shape in shapes]
+        return builder.op("another", source, weights=weights)
+
+    past_transpose = PlanBuilder((2, 3, 4))
+    turned = past_transpose.op("transpose", past_transpose.input, perm=(2, 0, 1))
+    last = weighted(past_transpose, turned, (4, 2, 1), (3,))
+    past_reshape = PlanBuilder((2, 3, 4))
+    flat = past_reshape.op("reshape", past_reshape.input, shape=(6, 4))
+    for draft in (
+        past_transpose.finish(past_transpose.op("transpose", last, perm=(1, 2, 0))),
+        past_reshape.finish(weighted(past_reshape, flat, (4,), (6, 4))),
+        past_reshape.finish(weighted(past_reshape, flat, (4,), (6, 1))),  # which does not fit what comes in
+    ):
+        x, moved = random.normal(size=(5, 2, 3, 4)), layout(draft)
+        np.testing.assert_allclose(evaluate.evaluate(moved, x), evaluate.evaluate(draft, x))

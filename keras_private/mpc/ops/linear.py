@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_private.errors import PlanError
 from keras_private.mpc.kernels import ring
 from keras_private.mpc.ops.registry import Run, runs
 from keras_private.mpc.party import Party
@@ -18,6 +19,7 @@ from keras_private.mpc.reshare import empty_share, reshare
 from keras_private.mpc.rounds import Protocol, Words, together
 from keras_private.mpc.truncation import truncation
 from keras_private.plan.cost import product_bits
+from keras_private.plan.ops import describe
 from keras_private.plan.plan import Op, Plan, Shape
 from keras_private.sharing.share import Share
 
@@ -68,9 +70,11 @@ class LinearLayer:
             kernel = (*self._sums.shape[:2], *shape[1:3])
             flat = z.reshape(-1, shape[-1])
             ring.conv2d(x.mine, x.next, self._tall, flat, kernel, *_geometry(attrs))
-        else:
+        elif kind == "depthwise_conv2d":
             by_channel = z.reshape(*shape[:3], *self._sums.shape[2:])
             ring.depthwise_conv2d(x.mine, x.next, self._sums, self._lows, by_channel, *_geometry(attrs))
+        else:
+            raise PlanError(f"{describe(self._op)} is no secret product")
         return z
 
     def __repr__(self) -> str:

@@ -11,8 +11,6 @@ from keras_private.plan.ops.kind import (
     KINDS,
     MAX_ELEMENTS,
     Kind,
-    Later,
-    Writer,
     describe,
     dropped,
     kind_of,
@@ -21,6 +19,7 @@ from keras_private.plan.ops.kind import (
 )
 from keras_private.plan.ops.linear import Convolution, Linear, Product
 from keras_private.plan.ops.windows import window_count
+from keras_private.plan.ops.writer import Later, Writer
 from keras_private.plan.plan import CONTRACT_BITS
 
 __all__ = [

@@ -1,8 +1,9 @@
 """Ops on each value by itself, but for products with a secret (`linear.py`)."""
 
-# ruff: noqa: ARG002 - every kind has the same methods
+# ruff: noqa: ARG001, ARG002 - every kind has the same methods
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -16,14 +17,12 @@ from keras_private.plan.ops.kind import (
     Array,
     Attributes,
     Kind,
-    Later,
     Local,
-    V,
-    Writer,
     describe,
     equal_frac,
     values,
 )
+from keras_private.plan.ops.writer import Later, V, Writer
 from keras_private.plan.plan import Op, Plan, Shape, Tensor, Weight
 
 DROP = at.integer(0, at.MAX_TRUNCATION)
@@ -66,8 +65,11 @@ class Sum(Elementwise, Local, abstract=True):
             raise PlanError(f"{describe(op)}: a weight of shape {ws[0]} does not fit an input of shape {xs[0]}")
         return shape
 
-    def passes_factor(self, op: Op, factor: Array, *, public: bool) -> bool:
-        return False
+    def moved_factor(self, op: Op, factor: Array, given: Shape, *, back: bool, public: bool) -> Array | None:
+        return None
+
+    def reckoned(self, op: Op, seen: float, sizes: Sequence[float], ws: Sequence[Array]) -> float:
+        return max(sizes)
 
     def write(self, op: Op, xs: Sequence[V], writer: Writer[V]) -> V:
         return writer.join(op, xs)
@@ -127,11 +129,21 @@ class Factor(Elementwise, Local, abstract=True):
     def shape(self, op: Op, xs: Sequence[Shape], ws: Sequence[Shape]) -> Shape:
         return check_factor(op, xs[0], at.constant_shape(op.attrs[self.constant]))
 
-    def interval(self, op: Op, xs: Sequence[Interval], ws: Sequence[Array]) -> Interval:
-        return signed(self.plain, op, xs, ws)
+    @abstractmethod
+    def factor(self, op: Op) -> Array:
+        """The constant, as a real number or an array of them."""
 
-    def passes_factor(self, op: Op, factor: Array, *, public: bool) -> bool:
-        return False  # two factors in a row become one
+    def plain(self, op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:
+        return _times(op, xs, [self.factor(op)])
+
+    def interval(self, op: Op, xs: Sequence[Interval], ws: Sequence[Array]) -> Interval:
+        return signed(_times, op, xs, [self.factor(op)])
+
+    def reckoned(self, op: Op, seen: float, sizes: Sequence[float], ws: Sequence[Array]) -> float:
+        return sizes[0] * float(np.max(np.abs(self.factor(op))))
+
+    def moved_factor(self, op: Op, factor: Array, given: Shape, *, back: bool, public: bool) -> Array | None:
+        return None  # two factors in a row become one
 
 
 class Scale(Factor):
@@ -143,9 +155,8 @@ class Scale(Factor):
     recorded: ClassVar[Attributes | None] = {}
     executable = None
 
-    def plain(self, op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:
-        result: Array = xs[0] * at.constant_array(op.attrs["factor"])
-        return result
+    def factor(self, op: Op) -> Array:
+        return at.constant_array(op.attrs["factor"]).astype(np.float64)
 
     def does_nothing(self, op: Op, given: Shape) -> bool:
         return bool(op.attrs["factor"] == 1)
@@ -155,9 +166,6 @@ class Scale(Factor):
 
     def truncate_later(self, op: Op, given: Shape) -> Later:
         return Later.WORSE
-
-    def reckoned(self, op: Op, seen: float, sizes: Sequence[float], ws: Sequence[Array]) -> float:
-        return sizes[0] * float(np.max(np.abs(at.constant_array(op.attrs["factor"]))))
 
 
 class ScaleInt(Factor):
@@ -172,9 +180,13 @@ class ScaleInt(Factor):
     def frac(self, op: Op, xs: Sequence[Tensor], ws: Sequence[Weight]) -> int:
         return xs[0].frac + int(op.attrs["bits"])
 
-    def plain(self, op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:
+    def factor(self, op: Op) -> Array:
         factor: Array = np.ldexp(at.constant_array(op.attrs["multiplier"]).astype(np.float64), -op.attrs["bits"])
-        return xs[0] * factor
+        return factor
+
+
+def _times(op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:
+    return xs[0] * ws[0]
 
 
 def check_factor(op: Op, given: Shape, factor: Shape) -> Shape:
@@ -222,8 +234,8 @@ class Truncate(Elementwise):
     def interval(self, op: Op, xs: Sequence[Interval], ws: Sequence[Array]) -> Interval:
         return xs[0]
 
-    def passes_factor(self, op: Op, factor: Array, *, public: bool) -> bool:
-        return False
+    def moved_factor(self, op: Op, factor: Array, given: Shape, *, back: bool, public: bool) -> Array | None:
+        return None
 
     def dropped(self, op: Op) -> int:
         return int(op.attrs["bits"])
@@ -266,8 +278,8 @@ class Relu(Elementwise):
     def interval(self, op: Op, xs: Sequence[Interval], ws: Sequence[Array]) -> Interval:
         return monotone(self.plain, op, xs, ws)
 
-    def passes_factor(self, op: Op, factor: Array, *, public: bool) -> bool:
-        return public and bool(np.all(factor > 0))
+    def moved_factor(self, op: Op, factor: Array, given: Shape, *, back: bool, public: bool) -> Array | None:
+        return factor if public and np.all(factor > 0) else None
 
     def write(self, op: Op, xs: Sequence[V], writer: Writer[V]) -> V:
         return writer.emit(op, xs, truncate=max(0, xs[0].frac - writer.target(op.output)))

@@ -10,8 +10,8 @@ No op of an executable plan may let rows of a batch meet, since they may be diff
 axis out, so each rule has to keep to the axes behind it: inputs of one op have equal ranks, and a weight or constant
 never has more axes than the input.
 
-Attributes of two names mean the same in every kind that takes them: `relu`, that negative results become 0;
-`truncate`, that so many low bits of the result are dropped.
+Attributes of three names mean the same in every kind that takes them: `relu`, that negative results become 0;
+`truncate`, that so many low bits of the result are dropped; `factor`, a public constant that broadcasts to the input.
 """
 
 # ruff: noqa: ARG002 - every kind has the same methods
@@ -20,9 +20,8 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from enum import Enum
 from types import MappingProxyType
-from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,55 +31,13 @@ from keras_private.plan import attributes as at
 from keras_private.plan import working
 from keras_private.plan.cost import Cost
 from keras_private.plan.interval import Interval
+from keras_private.plan.ops.writer import Later, V, Writer
 from keras_private.plan.plan import Op, Plan, Shape, Tensor, Weight
 
 Array: TypeAlias = NDArray[np.float64]
 Attributes: TypeAlias = Mapping[str, at.Check]
 
 MAX_ELEMENTS = 1 << 28  # of one tensor or weight
-
-
-class Later(Enum):
-    """Whether an op's result is a better place for a truncation than what comes in."""
-
-    BETTER = "better"
-    AS_GOOD = "as good"
-    WORSE = "worse"
-
-
-class Value(Protocol):
-    """A tensor of the executable plan that is being written."""
-
-    @property
-    def frac(self) -> int: ...
-
-
-V = TypeVar("V", bound=Value)
-
-
-class Writer(Protocol[V]):
-    """What writes the executable plan (`fixed_point.py`), as the kinds see it."""
-
-    def product(self, op: Op, x: V) -> V:
-        """A secret product, its weights encoded, with its truncation and a ReLU that follows."""
-
-    def scale(self, op: Op, x: V) -> V:
-        """A public factor as an integer and a shift."""
-
-    def join(self, op: Op, xs: Sequence[V]) -> V:
-        """Several values, or a value and a weight, brought to the same fractional bits and rank."""
-
-    def local(self, op: Op, x: V) -> V:
-        """An op that keeps the fractional bits of its input, however many."""
-
-    def settled(self, x: V, layer: str) -> V:
-        """`x` with no more fractional bits than such a value keeps."""
-
-    def target(self, tensor: str) -> int:
-        """Fractional bits that a recorded tensor has when it has been truncated."""
-
-    def emit(self, like: Op, xs: Sequence[V], weights: Sequence[str] = (), **attrs: Any) -> V:
-        """Append an op of `like`'s kind."""
 
 
 class Kind(ABC):
@@ -106,7 +63,8 @@ class Kind(ABC):
     interactive: ClassVar[bool]
     """Its protocol sends messages."""
     elementwise: ClassVar[bool]
-    """Each value of the output depends on the values at its own place alone."""
+    """Each value of the output depends on the values at its own place alone: of the inputs, and of its weights and its
+    `factor`, broadcast."""
     public_linear: ClassVar[bool]
     """The output is made of the input by moving, adding and public factors; an addend may be secret."""
     carries: ClassVar[bool]
@@ -182,14 +140,16 @@ class Kind(ABC):
     def transposed(self, op: Op, perm: Sequence[int]) -> Mapping[str, Any] | None:
         """The attributes with which op(transpose(x, perm)) = transpose(op'(x), perm); None: there are none.
 
-        A constant or weight that is applied to the values is turned by the caller.
+        Weights, and a constant `factor`, are turned by the caller, which takes them to broadcast to the input.
         """
 
     @abstractmethod
-    def passes_factor(self, op: Op, factor: Array, *, public: bool) -> bool:
-        """Whether op(factor · x) = factor · op(x), for a full-rank factor; the second one with its axes moved along.
+    def moved_factor(self, op: Op, factor: Array, given: Shape, *, back: bool, public: bool) -> Array | None:
+        """The factor g with op(factor · x) = g · op(x), for an x of shape `given`; None: there is none.
 
         Args:
+            factor: with as many axes as what it is applied to; so has the result.
+            back: the other way round, the g with op(g · x) = factor · op(x).
             public: otherwise the plan, which is public, must not depend on the factor's values.
         """
 
@@ -277,9 +237,6 @@ class Local(Kind, abstract=True):
 
     def memory(self, op: Op, plan: Plan, count: int) -> int:
         return working.local(count)
-
-    def reckoned(self, op: Op, seen: float, sizes: Sequence[float], ws: Sequence[Array]) -> float:
-        return max(sizes)
 
 
 def equal_frac(op: Op, xs: Sequence[Tensor], ws: Sequence[Weight]) -> int:

@@ -20,8 +20,9 @@ from keras_private.plan import attributes as at
 from keras_private.plan import cost, working
 from keras_private.plan.interval import Interval, signed, signed_sum
 from keras_private.plan.ops.elementwise import DROP, check_factor
-from keras_private.plan.ops.kind import Array, Attributes, Kind, Later, V, Writer, describe, values
+from keras_private.plan.ops.kind import Array, Attributes, Kind, describe, values
 from keras_private.plan.ops.windows import PADS, PAIR, as_recorded, image, shape_of_windows, windows_of
+from keras_private.plan.ops.writer import Later, V, Writer
 from keras_private.plan.plan import Op, Plan, Shape, Tensor, Weight
 
 _PRODUCT: Attributes = {"truncate": DROP, "bits": at.integer(1, at.MAX_SHIFT)}
@@ -102,8 +103,8 @@ class Linear(Product, abstract=True):
     def transposed(self, op: Op, perm: Sequence[int]) -> Mapping[str, Any] | None:
         return None
 
-    def passes_factor(self, op: Op, factor: Array, *, public: bool) -> bool:
-        return False
+    def moved_factor(self, op: Op, factor: Array, given: Shape, *, back: bool, public: bool) -> Array | None:
+        return None
 
     def outputs(self, weight: Shape) -> int:
         """How many outputs there are at one place, for a weight of this shape."""
@@ -251,8 +252,8 @@ class Mul(Product):
     def transposed(self, op: Op, perm: Sequence[int]) -> Mapping[str, Any] | None:
         return op.attrs
 
-    def passes_factor(self, op: Op, factor: Array, *, public: bool) -> bool:
-        return False  # two factors in a row become one
+    def moved_factor(self, op: Op, factor: Array, given: Shape, *, back: bool, public: bool) -> Array | None:
+        return None  # two factors in a row become one
 
     def memory(self, op: Op, plan: Plan, count: int) -> int:
         return super().memory(op, plan, count) + 16 * count  # both factors, laid out

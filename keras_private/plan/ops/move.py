@@ -13,7 +13,8 @@ import numpy as np
 from keras_private.errors import PlanError
 from keras_private.plan import attributes as at
 from keras_private.plan.interval import Interval, monotone
-from keras_private.plan.ops.kind import Array, Attributes, Later, Local, V, Writer, describe
+from keras_private.plan.ops.kind import Array, Attributes, Local, describe
+from keras_private.plan.ops.writer import Later, V, Writer
 from keras_private.plan.plan import Op, Shape
 
 
@@ -29,6 +30,9 @@ class Move(Local, abstract=True):
 
     def interval(self, op: Op, xs: Sequence[Interval], ws: Sequence[Array]) -> Interval:
         return monotone(self.plain, op, xs, ws)
+
+    def reckoned(self, op: Op, seen: float, sizes: Sequence[float], ws: Sequence[Array]) -> float:
+        return max(sizes)
 
     def write(self, op: Op, xs: Sequence[V], writer: Writer[V]) -> V:
         return writer.local(op, xs[0])
@@ -56,8 +60,10 @@ class Reshape(Move):
     def transposed(self, op: Op, perm: Sequence[int]) -> Mapping[str, Any] | None:
         return None
 
-    def passes_factor(self, op: Op, factor: Array, *, public: bool) -> bool:
-        return True
+    def moved_factor(self, op: Op, factor: Array, given: Shape, *, back: bool, public: bool) -> Array | None:
+        if factor.size == 1:
+            return factor.reshape((1,) * len(given if back else op.attrs["shape"]))
+        return None if back else np.broadcast_to(factor, given).reshape(op.attrs["shape"])
 
 
 class Transpose(Move):
@@ -79,8 +85,9 @@ class Transpose(Move):
     def transposed(self, op: Op, perm: Sequence[int]) -> Mapping[str, Any] | None:
         return None  # two transposes become one
 
-    def passes_factor(self, op: Op, factor: Array, *, public: bool) -> bool:
-        return True
+    def moved_factor(self, op: Op, factor: Array, given: Shape, *, back: bool, public: bool) -> Array | None:
+        perm = op.attrs["perm"]
+        return factor.transpose(np.argsort(perm) if back else perm)
 
 
 class Pad(Move):
@@ -104,9 +111,10 @@ class Pad(Move):
     def transposed(self, op: Op, perm: Sequence[int]) -> Mapping[str, Any] | None:
         return {"paddings": tuple(op.attrs["paddings"][axis] for axis in np.argsort(perm))}
 
-    def passes_factor(self, op: Op, factor: Array, *, public: bool) -> bool:
+    def moved_factor(self, op: Op, factor: Array, given: Shape, *, back: bool, public: bool) -> Array | None:
         """Along a padded axis it must not vary."""
-        return all(size == 1 or not any(pair) for size, pair in zip(factor.shape, op.attrs["paddings"], strict=True))
+        pairs = zip(factor.shape, op.attrs["paddings"], strict=True)
+        return factor if all(size == 1 or not any(pair) for size, pair in pairs) else None
 
 
 class Concat(Move):
@@ -130,8 +138,8 @@ class Concat(Move):
     def transposed(self, op: Op, perm: Sequence[int]) -> Mapping[str, Any] | None:
         return {"axis": perm[op.attrs["axis"]]}
 
-    def passes_factor(self, op: Op, factor: Array, *, public: bool) -> bool:
-        return False
+    def moved_factor(self, op: Op, factor: Array, given: Shape, *, back: bool, public: bool) -> Array | None:
+        return None
 
     def write(self, op: Op, xs: Sequence[V], writer: Writer[V]) -> V:
         return writer.join(op, xs)
@@ -162,8 +170,8 @@ class Gather(Move):
     def transposed(self, op: Op, perm: Sequence[int]) -> Mapping[str, Any] | None:
         return {"axis": perm[op.attrs["axis"]], "indices": op.attrs["indices"]}
 
-    def passes_factor(self, op: Op, factor: Array, *, public: bool) -> bool:
-        return bool(factor.shape[op.attrs["axis"]] == 1)
+    def moved_factor(self, op: Op, factor: Array, given: Shape, *, back: bool, public: bool) -> Array | None:
+        return factor if factor.shape[op.attrs["axis"]] == 1 else None
 
     def truncate_later(self, op: Op, given: Shape) -> Later:
         """Not where it leaves more values than there were: none is truncated twice."""

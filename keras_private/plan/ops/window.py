@@ -19,15 +19,13 @@ from keras_private.plan.ops.kind import (
     Array,
     Attributes,
     Kind,
-    Later,
     Local,
-    V,
-    Writer,
     describe,
     equal_frac,
     values,
 )
 from keras_private.plan.ops.windows import PADS, PAIR, as_recorded, image, shape_of_windows, windows_of
+from keras_private.plan.ops.writer import Later, V, Writer
 from keras_private.plan.plan import Op, Plan, Shape, Tensor, Weight
 
 MAX_PLACES = 1 << 18  # of a maximum's window
@@ -82,8 +80,11 @@ class SumPool2d(Pool, Local):
         windows = windows_of(op, xs[0], op.attrs["pool"], (1, 1), 0.0)
         return as_recorded(op, _reduced(windows, np.add))
 
-    def passes_factor(self, op: Op, factor: Array, *, public: bool) -> bool:
-        return factor.shape[:2] == (1, 1)
+    def moved_factor(self, op: Op, factor: Array, given: Shape, *, back: bool, public: bool) -> Array | None:
+        return factor if factor.shape[:2] == (1, 1) else None
+
+    def reckoned(self, op: Op, seen: float, sizes: Sequence[float], ws: Sequence[Array]) -> float:
+        return max(sizes)
 
     def write(self, op: Op, xs: Sequence[V], writer: Writer[V]) -> V:
         return writer.local(op, xs[0])
@@ -119,8 +120,8 @@ class MaxPool2d(Pool):
         windows = windows_of(op, xs[0], op.attrs["pool"], (1, 1), -np.inf)
         return as_recorded(op, _reduced(windows, np.maximum))
 
-    def passes_factor(self, op: Op, factor: Array, *, public: bool) -> bool:
-        return factor.shape[:2] == (1, 1) and public and bool(np.all(factor > 0))
+    def moved_factor(self, op: Op, factor: Array, given: Shape, *, back: bool, public: bool) -> Array | None:
+        return factor if factor.shape[:2] == (1, 1) and public and np.all(factor > 0) else None
 
     def write(self, op: Op, xs: Sequence[V], writer: Writer[V]) -> V:
         return writer.emit(op, [writer.settled(xs[0], op.layer)])

@@ -41,21 +41,16 @@ def _backwards(graph: Graph, op: Op) -> bool:
             graph.replace(source, graph.new(source.kind, source.inputs, source, weights=names, **source.attrs))
             graph.drop(op)
             return True
-        if not kind.passes_factor(source, factor, public=not op.weights):
-            return False
-        if source.kind == "reshape":
-            rank = len(graph.shape(source.inputs[0]))
-            factor = factor.reshape((1,) * rank) if factor.size == 1 else None
-        elif source.kind == "transpose":
-            factor = factor.transpose(np.argsort(source.attrs["perm"]))
+        given = graph.shape(source.inputs[0])
+        factor = kind.moved_factor(source, factor, given, back=True, public=not op.weights)
         at = source
     return False
 
 
 def _forwards(graph: Graph, op: Op) -> bool:
-    factor: Array = full_rank(graph.factor(op), len(graph.shape(op.output)))
+    factor: Array | None = full_rank(graph.factor(op), len(graph.shape(op.output)))
     at = op
-    while (user := graph.after(at)) is not None:
+    while factor is not None and (user := graph.after(at)) is not None:
         kind = kind_of(user)
         if isinstance(kind, Linear):
             vector = channels_only(factor, graph.shape(at.output))
@@ -65,14 +60,8 @@ def _forwards(graph: Graph, op: Op) -> bool:
             graph.replace(user, graph.new(user.kind, user.inputs, user, weights=names, **user.attrs))
             graph.drop(op)
             return True
-        if not kind.passes_factor(user, factor, public=not op.weights):
-            return False
-        if user.kind == "reshape":
-            shape = graph.shape(user.output)
-            whole = np.broadcast_to(factor, graph.shape(at.output))
-            factor = factor.reshape((1,) * len(shape)) if factor.size == 1 else whole.reshape(shape)
-        elif user.kind == "transpose":
-            factor = factor.transpose(user.attrs["perm"])
+        given = graph.shape(at.output)
+        factor = kind.moved_factor(user, factor, given, back=False, public=not op.weights)
         at = user
     return False
 

@@ -85,6 +85,11 @@ class Graph:
         """The array that a `mul`, `scale` or one-input `add` applies, as float64."""
         return self.value(op.weights[0]) if op.weights else constant_array(op.attrs["factor"]).astype(np.float64)
 
+    def applied(self, op: Op) -> list[Array]:
+        """All weights and the `factor` that an elementwise op applies."""
+        constants = [constant_array(op.attrs["factor"]).astype(np.float64)] if "factor" in op.attrs else []
+        return [*(self.value(name) for name in op.weights), *constants]
+
     # --- changing
 
     def weight(self, value: Array, like: str) -> str:
@@ -193,11 +198,6 @@ def rewrite(draft: Draft, rules: Sequence[Rule]) -> Draft:
             if graph.producer(op.output) is op and any(rule(graph, op) for rule in rules):
                 changed = rewritten = True
     return graph.finish() if rewritten or graph.has_unused else draft
-
-
-def has_factor(op: Op) -> bool:
-    """Whether `op` applies a constant or a weight to its input, value by value or channel by channel."""
-    return bool(op.weights) or "factor" in op.attrs
 
 
 def full_rank(value: Array, rank: int) -> Array:

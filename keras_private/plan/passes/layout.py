@@ -14,7 +14,7 @@ import numpy as np
 
 from keras_private.plan.attributes import constant, constant_array
 from keras_private.plan.ops import kind_of
-from keras_private.plan.passes.graph import Array, Graph, full_rank, has_factor, rewrite
+from keras_private.plan.passes.graph import Array, Graph, full_rank, rewrite
 from keras_private.plan.plan import Draft, Op
 
 _TO_NHWC, _TO_NCHW = (1, 2, 0), (2, 0, 1)
@@ -95,7 +95,7 @@ def _sink_reshape(graph: Graph, op: Op) -> bool:
         same_channels = value.ndim == 1 and bool(inner) and bool(outer) and inner[-1] == outer[-1]
         return value.size == 1 or value.shape == outer or same_channels
 
-    if has_factor(op) and not fits(graph.factor(op)):
+    if not all(map(fits, graph.applied(op))):
         return False
 
     def reshaped(value: Array) -> Array:
@@ -124,11 +124,9 @@ def _into_matmul(graph: Graph, op: Op) -> bool:
 
 
 def _moved(graph: Graph, op: Op, source: str, attrs: Mapping[str, Any], turn: Callable[[Array], Array]) -> Op:
-    """`op` on `source` with other attributes, and the constant that it applies turned to match."""
-    if op.weights:
-        weights = [graph.weight(turn(graph.factor(op)), op.weights[0])]
-        return graph.new(op.kind, source, op, weights=weights, **attrs)
-    if has_factor(op):
+    """`op` on `source` with other attributes, and what it applies turned to match."""
+    weights = [graph.weight(turn(graph.value(name)), name) for name in op.weights]
+    if "factor" in op.attrs:
         factor = constant_array(op.attrs["factor"])
         attrs = {**attrs, "factor": constant(turn(factor)) if factor.ndim else factor.item()}
-    return graph.new(op.kind, source, op, **attrs)
+    return graph.new(op.kind, source, op, weights=weights, **attrs)

@@ -1,0 +1,52 @@
+"""What writes the executable plan (`fixed_point.py`), as the kinds see it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import Any, Protocol, TypeVar
+
+from keras_private.plan.plan import Op
+
+
+class Later(Enum):
+    """Whether an op's result is a better place for a truncation than what comes in."""
+
+    BETTER = "better"
+    AS_GOOD = "as good"
+    WORSE = "worse"
+
+
+class Value(Protocol):
+    """A tensor of the executable plan that is being written."""
+
+    @property
+    def frac(self) -> int: ...
+
+
+V = TypeVar("V", bound=Value)
+
+
+class Writer(Protocol[V]):
+    """Appends ops to the plan."""
+
+    def product(self, op: Op, x: V) -> V:
+        """A secret product, its weights encoded, with its truncation and a ReLU that follows."""
+
+    def scale(self, op: Op, x: V) -> V:
+        """A public factor as an integer and a shift."""
+
+    def join(self, op: Op, xs: Sequence[V]) -> V:
+        """Several values, or a value and a weight, brought to the same fractional bits and rank."""
+
+    def local(self, op: Op, x: V) -> V:
+        """An op that keeps the fractional bits of its input, however many."""
+
+    def settled(self, x: V, layer: str) -> V:
+        """`x` with no more fractional bits than such a value keeps."""
+
+    def target(self, tensor: str) -> int:
+        """Fractional bits that a recorded tensor has when it has been truncated."""
+
+    def emit(self, like: Op, xs: Sequence[V], weights: Sequence[str] = (), **attrs: Any) -> V:
+        """Append an op of `like`'s kind."""
