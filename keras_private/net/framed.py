@@ -183,7 +183,8 @@ class Connection:
                 socket.socket.shutdown(self._sock, socket.SHUT_WR)
                 deadline = time.monotonic() + timeout
                 while self._wait(select.POLLIN, deadline) and socket.socket.recv(self._sock, _CHUNK):
-                    pass
+                    if time.monotonic() >= deadline:  # who never stops sending would keep us here
+                        break
         except (OSError, LinkError, StateError):
             pass
         finally:

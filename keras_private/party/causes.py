@@ -13,6 +13,8 @@ Cause = tuple[str, str]
 STOPPED: Cause = messages.STOPPED, "the model was stopped by its owner; ask again when it is shared and served again"
 SHARED_AGAIN: Cause = messages.REPLACED, "the model was replaced by its owner; call connect_to_model again"
 
+INTERRUPTED: Cause = messages.BROKEN, "the parties lost each other between two runs of this request; ask again"
+
 
 def gone(party: str) -> Cause:
     """A party ended, or cannot be reached any more."""

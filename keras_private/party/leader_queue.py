@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from keras_private.config import PARTY_NAMES
 from keras_private.errors import RefusedError
-from keras_private.party.causes import Cause, apart, gone, never_came
+from keras_private.party.causes import INTERRUPTED, Cause, apart, gone, never_came
 from keras_private.party.messages import FAILED, REFUSED, Hold
 from keras_private.party.queue import Piece, Request, RequestQueue
 from keras_private.party.turns import Turns
@@ -85,12 +85,9 @@ class LeaderQueue(RequestQueue):
         with self._lock:
             lost = [id_ for id_, holds in self._holds.items() if index in holds and id_ not in self._running]
             lost += [id_ for id_ in self._requests if id_ not in self._running and id_ not in lost]
+            self._doomed.update((id_, gone(PARTY_NAMES[index])) for id_ in self._running)  # the rest of its rows
             removed = self._forget(lost, *gone(PARTY_NAMES[index]))
         self._tell(lost, removed, *gone(PARTY_NAMES[index]))
-
-    def ids_of_other_models(self, model: bytes) -> list[bytes]:
-        with self._lock:
-            return [id_ for id_ in super().ids_of_other_models(model) if id_ not in self._running]
 
     def discard(self, ids: list[bytes], code: str, text: str) -> None:
         """None of these will run, except for the rows that do already: tell our clients, and the followers."""
@@ -192,6 +189,9 @@ class LeaderQueue(RequestQueue):
         with self._lock:
             self._lanes_up += 1 if up else -1
             self._lane_down_since = time.monotonic()
+            begun = [] if up else [request.id for request in self._requests.values() if request.done]
+        # Another party may have failed in the run that went well here, and hold nothing of them any more.
+        self.discard(begun, *INTERRUPTED)
 
     def take(self, max_rows: Callable[[], int], stop: Callable[[], bool]) -> list[Piece]:
         """Wait for the next run: rows of requests that all three parties hold, `max_rows()` of them at most.

@@ -12,7 +12,7 @@ rows that make its fixed cost an eighth of it, and at least one for every client
 
 When a run begins. Clients that ask one query after the other are all back a moment after their answers. Who began at
 once with the first of them would run many small runs, each at the full fixed cost. So where others took part in the
-latest runs, the next one waits for them, no longer than the latest run took; if one does not come in that time, the
+latest runs, the next one waits for them, no longer than the latest run took and than `COMPANY_S`; if one does not come in that time, the
 next runs wait for nobody.
 """
 
@@ -85,7 +85,7 @@ class Turns:
         if not expected:
             return 0.0
         at, seconds = self._ended
-        left = at + seconds - time.monotonic()
+        left = at + min(seconds, COMPANY_S) - time.monotonic()
         if left > 0:
             return left
         self._impatient_until = self._runs + _IMPATIENT

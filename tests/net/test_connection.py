@@ -465,3 +465,24 @@ def test_a_pending_caller_can_be_hung_up_on(caller: Caller) -> None:
     with socket.create_connection(caller.listener.address, 10.0) as raw:
         caller.listener.accept(10.0).close()
         assert raw.recv(1) == b""
+
+
+def test_who_never_stops_sending_does_not_keep_us(
+    pairs: Pairs, pool: ThreadPoolExecutor, closing: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(framed, "_CHUNK", 1)  # the other side is faster than we read
+    bob, server = pairs()
+    sock = bare(bob, closing)
+    flooding = pool.submit(flood, sock)
+    try:
+        pool.submit(server.finish, 0.1).result(10.0)
+    finally:
+        sock.close()
+    flooding.result(10.0)
+    assert server.closed
+
+
+def flood(sock: ssl.SSLSocket) -> None:
+    with contextlib.suppress(OSError):
+        while True:
+            socket.socket.sendall(sock, bytes(1 << 20))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from keras_private.errors import RefusedError
-from keras_private.party.causes import gone
+from keras_private.party.causes import INTERRUPTED, STOPPED, gone
 from keras_private.party.leader_queue import LeaderQueue
 from keras_private.party.messages import FAILED, REFUSED, Hold
 from keras_private.party.queue import Request, RequestQueue
@@ -327,5 +327,46 @@ def test_what_runs_is_not_discarded(desk: Desk) -> None:
     desk.queue.discard([runs.id, waits.id], REFUSED, "the model was stopped")  # found before `take`, say
     assert desk.refused.keys() == {waits.id}
     assert [ids for ids, _, _ in desk.discarded] == [[waits.id]]
-    assert desk.queue.ids_of_other_models(b"") == []
     assert desk.finish([runs]) == [runs]
+    assert desk.refused.keys() == {waits.id}
+
+
+def begin(desk: Desk) -> Request:
+    """A request of which the first of three rows is running."""
+    request = desk.add(3)
+    desk.queue.start_serving(None)
+    assert desk.take(1) == [request]
+    return request
+
+
+def end_first_run(desk: Desk, request: Request) -> None:
+    request.done = 1
+    assert desk.queue.finish([request.id], served=True) == []
+
+
+def test_the_rest_of_a_request_does_not_outlive_its_model(desk: Desk) -> None:
+    request = begin(desk)
+    desk.queue.discard(desk.queue.ids_of_other_models(b""), *STOPPED)
+    assert not desk.refused
+    end_first_run(desk, request)
+    assert desk.refused == {request.id: STOPPED}
+    assert desk.queue.waiting == 0
+
+
+def test_the_rest_of_a_request_does_not_outlive_a_follower(desk: Desk) -> None:
+    request = begin(desk)
+    desk.queue.forget_party(2)
+    end_first_run(desk, request)
+    assert desk.refused == {request.id: gone("server2")}
+    assert desk.queue.waiting == 0
+
+
+def test_the_rest_of_a_request_does_not_outlive_its_lane(desk: Desk) -> None:
+    """A follower that failed at the end of a run has forgotten its requests: announced again, they would fail others'."""
+    request = begin(desk)
+    desk.queue.lane_is(up=True)
+    end_first_run(desk, request)
+    waits = desk.add()
+    desk.queue.lane_is(up=False)
+    assert desk.refused == {request.id: INTERRUPTED}
+    assert desk.take() == [waits]

@@ -140,6 +140,14 @@ def test_a_run_waits_for_those_who_will_be_back_at_once(monkeypatch: pytest.Monk
     assert last == pytest.approx(0.004)
 
 
+def test_after_a_run_that_hung_nobody_is_waited_for_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns_module, "time", Clock())
+    turns = Turns()
+    turns.choose(make({"a": [1], "b": [1]}), 8, 8)
+    turns.ended(2, 50.0)
+    assert turns.patience(make({"a": [1]})) == pytest.approx(turns_module.COMPANY_S)
+
+
 def test_nobody_waits_for_a_client_that_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turns_module, "time", Clock())
     turns, alone = Turns(), make({"a": [1]})
