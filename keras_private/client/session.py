@@ -217,7 +217,7 @@ class Session:
         for index in ready:
             channel = self._channels[index]
             try:
-                message = decode(channel.receive(0.0, self._answer_bytes))
+                self._take_in(index, decode(channel.receive(0.0, self._answer_bytes)))
             except LinkTimeoutError as error:
                 if channel.closed:
                     self._gone(index, error)
@@ -225,8 +225,9 @@ class Session:
             except LinkError as error:
                 self._gone(index, error)
                 return
-            else:
-                self._take_in(index, message)
+            except BaseException:  # Ctrl-C, say: what was read may have been an answer to another thread
+                channel.close("interrupted")
+                raise
 
     def _take_in(self, index: int, message: object) -> None:
         channel = self._channels[index]

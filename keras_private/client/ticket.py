@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from keras_private.client.query import Query
 from keras_private.client.session import GLANCE_S, Request, Session
-from keras_private.errors import StateError
+from keras_private.errors import PartyError, StateError
 
 Reals32 = NDArray[np.float32]
 
@@ -106,14 +106,23 @@ class Tickets:
         return Ticket(query, self._claimed)
 
     def add(self, ticket: Ticket) -> None:
-        """Look after a ticket whose first attempt is on its way."""
-        with self._changed:
-            self._open[ticket] = self._unclaimed[ticket] = None
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._live, name="keras_private tickets", daemon=True)
-                self._thread.start()
-            self._changed.notify()
+        """Look after a ticket whose first attempt is on its way.
+
+        Raises:
+            RuntimeError: the system starts no more threads; the query was taken back.
+        """
         ticket.on_done(self._ended)
+        try:
+            with self._changed:
+                if self._thread is None:
+                    thread = threading.Thread(target=self._live, name="keras_private tickets", daemon=True)
+                    thread.start()
+                    self._thread = thread
+                self._open[ticket] = self._unclaimed[ticket] = None
+                self._changed.notify()
+        except BaseException:
+            ticket.cancel()
+            raise
 
     def oldest(self) -> Ticket:
         """The oldest that nobody has asked for.
@@ -181,7 +190,12 @@ class Tickets:
                 due = min(ticket.again_at for ticket in self._open)
                 self._changed.wait(max(0.0, due - time.monotonic()))
         for session in sessions:
-            session.wait(self._news, time.monotonic() + GLANCE_S / len(sessions))
+            try:
+                session.wait(self._news, time.monotonic() + GLANCE_S / len(sessions))
+            except Exception as error:  # noqa: BLE001  no memory, say: this thread is the only one that tickets have
+                failure = PartyError(f"the connection was interrupted ({type(error).__name__})").again()
+                failure.__cause__ = error
+                session.close(failure)
 
     def _news(self) -> bool:
         with self._changed:
@@ -214,7 +228,9 @@ class Tickets:
                 continue
             try:
                 if failure is None:
-                    ticket.attempt = self._send(ticket.query)
+                    ticket.attempt = session, request = self._send(ticket.query)
+                    if ticket.cancelled():  # meanwhile
+                        session.take_back(request)
             except Exception as error:  # noqa: BLE001  whatever it is, somebody waits to be told
                 failure = error
             if failure is not None:

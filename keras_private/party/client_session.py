@@ -174,7 +174,11 @@ class ClientSession:
     def answer(self, id_: bytes, output: Share) -> None:
         """Send this party's share of a request's output."""
         held = self._settle(id_)
-        data = encode(Answer(id_, as_bytes(output.mine), as_bytes(output.next)))
+        try:
+            data = encode(Answer(id_, as_bytes(output.mine), as_bytes(output.next)))
+        except BaseException:
+            self._left(held)
+            raise
         keep = min(held, len(data))  # until it has left
         if held > keep:
             self._node.memory.give_back(self._client, held - keep)

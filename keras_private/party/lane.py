@@ -13,6 +13,7 @@ waits for the batch, and opens the lane anew as soon as both followers are there
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import threading
@@ -228,6 +229,8 @@ class Lane:
                     request.refuse(request.id, REFUSED, _TWO_COPIES)
             except Exception as error:
                 self._node.log.error("answer failed", lane=self.number, peer=request.client, exc_info=error)
+                with contextlib.suppress(Exception):  # nobody else will settle it
+                    request.refuse(request.id, *broken(self._node.name, _cause(error)))
 
 
 class LeaderLane(Lane):

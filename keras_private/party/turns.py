@@ -12,8 +12,8 @@ rows that make its fixed cost an eighth of it, and at least one for every client
 
 When a run begins. Clients that ask one query after the other are all back a moment after their answers. Who began at
 once with the first of them would run many small runs, each at the full fixed cost. So where others took part in the
-latest runs, the next one waits for them, no longer than the latest run took and than `COMPANY_S`; if one does not come in that time, the
-next runs wait for nobody.
+latest runs, the next one waits for them, no longer than the latest run took, nor than `COMPANY_S`; if one does not come
+in that time, the next runs wait for nobody.
 """
 
 from __future__ import annotations

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from typing import Any
 
 import numpy as np
 import pytest
 
-from keras_private.client import checks
+from keras_private.client import checks, session
 from keras_private.client.answer import _activated
-from keras_private.client.session import _check_same
+from keras_private.client.session import Session, _check_same
 from keras_private.errors import ConfigError, InputError, PartyError, RefusedError
 from keras_private.net.roles import Role
 from keras_private.party.messages import Description
@@ -162,3 +163,30 @@ def test_clients_without_a_name_are_counted_one_by_one(trio: Any) -> None:
         refusals = [entrance._take_place(role) for _ in range(most + 1)]
         assert refusals.count(None) == (most + 1 if role == unnamed else most)
         entrance._places.subtract({role: most + 1 if role == unnamed else most})
+
+
+class Line:
+    closed = False
+
+    def receive(self, *_: object) -> bytes:
+        return b"an answer to somebody"
+
+    def close(self, _: str = "") -> None:
+        self.closed = True
+
+    def wait(self, *_: object) -> list[int]:
+        return [0]
+
+
+def test_ctrl_c_while_an_answer_is_taken_in_loses_it_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose it was would wait for it until the deadline, if the connection were used on."""
+
+    def interrupted(_: bytes) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(session, "decode", interrupted)
+    line: Any = Line()
+    shared = Session(line, [line] * 3, MODEL)
+    with pytest.raises(KeyboardInterrupt):
+        shared.wait(lambda: False, time.monotonic() + 20)
+    assert not shared.usable

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from keras_private.client.session import Session
 from keras_private.client.ticket import Ticket
 from keras_private.errors import InputError, LinkTimeoutError, StateError
 from keras_private.worker import TFEWorker
@@ -250,3 +251,43 @@ def test_a_ticket_belongs_to_its_process(waiting: Any, tiny: Any, monkeypatch: p
             ticket.result()
     model.serve(1)
     check(Ticket.result(ticket, 20), tiny, tiny.batch(1))
+
+
+def test_a_thread_that_did_not_start_is_started_later(
+    waiting: Any, tiny: Any, memory_cluster: Any, until: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, client = waiting
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "keras_private tickets":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="new thread"):
+            client.query_model_async(tiny.batch(1))
+    until(lambda: all(status.waiting == 0 for status in memory_cluster.status().values()), "the parties forget it")
+    data = tiny.batch(2)
+    ticket = client.query_model_async(data)
+    model.serve(1)
+    check(ticket.result(20), tiny, data)
+
+
+def test_tickets_survive_what_their_thread_meets(
+    memory_cluster: Any, tiny: Any, serving: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, met = Session._read, threading.Event()
+
+    def fail_once(session: Session, seconds: float) -> None:
+        if not met.is_set():
+            met.set()
+            raise MemoryError
+        read(session, seconds)
+
+    monkeypatch.setattr(Session, "_read", fail_once)
+    data = tiny.batch(2)
+    with serving(memory_cluster, tiny), connected(memory_cluster, tiny) as client:
+        check(client.query_model_async(data).result(20), tiny, data)
+    assert met.is_set()

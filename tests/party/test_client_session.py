@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from keras_private.errors import LinkError
 from keras_private.party import client_session
+from keras_private.party.budget import Budget
 from keras_private.party.client_session import ClientSession
+from keras_private.party.lane import Lane
+from keras_private.party.queue import Request
+from keras_private.sharing.share import Share
 
 
 class Stuck:
@@ -58,3 +64,28 @@ def test_answers_never_wait_for_the_client(monkeypatch: pytest.MonkeyPatch) -> N
     assert len(set(threading.enumerate()) - before) == 1  # one writer, however many answers
     session.refuse(b"3" * 16, "refused", "x" * 60_000)  # over the cap
     assert channel.hung_up.is_set()
+
+
+def test_an_answer_that_cannot_be_made_holds_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    channel: Any = Stuck()
+    node: Any = SimpleNamespace(memory=Budget(1000, "bytes"), name="server0")
+    session = ClientSession(node, channel, lambda _: None, lambda _: None)
+    node.memory.take(session._client, 100)
+    session._open[bytes(16)] = 100
+
+    def no_memory(_: object) -> bytes:
+        raise MemoryError
+
+    monkeypatch.setattr(client_session, "encode", no_memory)
+    with pytest.raises(MemoryError):
+        session.answer(bytes(16), Share(np.zeros(1, np.uint64), np.zeros(1, np.uint64)))
+    assert node.memory.used == 0
+
+
+def test_who_gets_no_answer_is_told() -> None:
+    said: list[tuple[bytes, str, str]] = []
+    nothing: Any = None
+    node: Any = SimpleNamespace(name="server0", log=SimpleNamespace(error=lambda *_, **__: None))
+    request = Request(bytes(16), "bob", b"", "", 1, nothing, nothing, lambda *what: said.append(what))
+    Lane(0, node)._answer([request])  # it has no output: that it cannot be put together is no matter of the lane
+    assert [(id_, code) for id_, code, _ in said] == [(bytes(16), "broken")]

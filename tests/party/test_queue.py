@@ -362,7 +362,7 @@ def test_the_rest_of_a_request_does_not_outlive_a_follower(desk: Desk) -> None:
 
 
 def test_the_rest_of_a_request_does_not_outlive_its_lane(desk: Desk) -> None:
-    """A follower that failed at the end of a run has forgotten its requests: announced again, they would fail others'."""
+    """A follower that failed at the end of a run has forgotten its requests: announced, they would fail others."""
     request = begin(desk)
     desk.queue.lane_is(up=True)
     end_first_run(desk, request)
