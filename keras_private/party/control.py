@@ -176,8 +176,9 @@ class Followers:
             self._models.pop(index, None)
             self._away[index] = cause
             self._changed.notify_all()
-        if not self._node.closing.is_set():
-            self._node.log.warning("peer down", peer=PARTY_NAMES[index], cause=cause)
+        if self._node.closing.is_set():  # we hung up: clients must not hear that a follower is gone
+            return
+        self._node.log.warning("peer down", peer=PARTY_NAMES[index], cause=cause)
         for lane in self.lanes:
             lane.interrupt()
         self._queue.forget_party(index)
