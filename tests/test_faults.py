@@ -23,6 +23,7 @@ from keras_private.net.frames import FrameType, pack_header
 from keras_private.net.roles import Role
 from keras_private.net.tls import TLSFiles, client_context
 from keras_private.party.dial import ask, call
+from keras_private.party.entrance import HANDSHAKE_S
 from keras_private.party.messages import (
     VERSION,
     Accepted,
@@ -39,6 +40,7 @@ from keras_private.party.messages import (
     encode,
 )
 from keras_private.party.network import TLSNetwork, credentials
+from keras_private.party.server import HELLO_BYTES
 from keras_private.plan.serialise import serialise
 from keras_private.sharing import fixed
 from keras_private.sharing.share import split
@@ -190,6 +192,14 @@ def process_sizes(process_cluster: Any) -> Iterator[Any]:
         return [psutil.Process(pid).memory_info().rss for pid in process_cluster.pids.values()]
 
     return measure
+
+
+def test_a_first_message_is_small(process_cluster: Any) -> None:
+    """No budget knows its sender yet, so nothing may be taken in for it: the party hangs up and waits for no more."""
+    with greeted(process_cluster.config, 0, CLIENT) as sock:
+        sock.settimeout(HANDSHAKE_S / 2)
+        sock.sendall(struct.pack("<IBBHQ", HELLO_BYTES + 1, FrameType.MESSAGE, 0, 0, 0))
+        assert hung_up(sock)
 
 
 @pytest.mark.parametrize("what", HOSTILE)

@@ -60,7 +60,7 @@ class Shelf:
             RefusedError: there is one already.
         """
         if not self._upload.acquire(blocking=False):
-            raise RefusedError("another model is being uploaded; try again")
+            raise RefusedError("another model is being uploaded; try again").again()
         try:
             yield
         finally:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable
+from typing import Final
 
 from keras_private.config import PARTY_NAMES, ClusterConfig
 from keras_private.errors import FrameError, LinkError, RefusedError
@@ -32,7 +33,6 @@ from keras_private.party.heap import HeapWatch
 from keras_private.party.lane import LANES, FollowerLane, Lane, LeaderLane
 from keras_private.party.leader_queue import LeaderQueue
 from keras_private.party.messages import (
-    CONTROL_BYTES,
     REFUSED,
     VERSION,
     Error,
@@ -48,6 +48,7 @@ from keras_private.party.node import Node
 from keras_private.party.owner_session import OwnerSession
 from keras_private.party.queue import Request, RequestQueue
 
+HELLO_BYTES: Final = 1 << 16  # the largest first message: no budget knows its sender yet
 _EXPIRY_CHECK_S = 1.0
 _STOP_S = 1.0
 
@@ -206,7 +207,7 @@ class PartyServer:
     def _attend(self, channel: Channel) -> None:
         peer = str(channel.peer)
         try:
-            hello = decode(channel.receive(HANDSHAKE_S, CONTROL_BYTES))
+            hello = decode(channel.receive(HANDSHAKE_S, HELLO_BYTES))
             if not isinstance(hello, Hello):
                 raise FrameError(f"a {hello.kind} message came before a hello")
             self._check_hello(hello, channel.peer)
