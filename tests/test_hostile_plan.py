@@ -84,9 +84,9 @@ def test_no_value_outgrows_what_the_plan_says(trio: Any) -> None:
 def lies(bits: int) -> Plan:
     """Comparisons and a truncation of values that outgrow what is claimed of them."""
     ops = (
-        Op("scale_int", ("input",), (), "far", {"multiplier": 3 << 40, "bits": 40}),
+        Op("scale_int", ("input",), (), "far", {"multiplier": 3 << 40, "shift": 40}),
         Op("max_pool2d", ("far",), (), "best", {"pool": (3, 3), "strides": (1, 1), "pads": (1,) * 4, "relu": True}),
-        Op("relu", ("best",), (), "positive", {"truncate": 40}),
+        Op("relu", ("best",), (), "positive", {"drop": 40}),
         Op("add", ("positive", "input"), (), "output"),
     )
     tensors = {"input": Tensor((3, 3, 1), FRAC, bits)}
@@ -111,7 +111,7 @@ def test_false_bounds_spoil_their_owners_answers_only(trio: Any, until: Any, bit
         assert first.query_model_join().shape == data.shape
         assert second.query_model_join().shape == (1, 3, 3, 1)
     model.stop()
-    honest = handmade((3, 3, 1), Op("relu", ("input",), (), "output", {"truncate": 0}), skip="")
+    honest = handmade((3, 3, 1), Op("relu", ("input",), (), "output", {"drop": 0}), skip="")
     model = OwnedModel.upload(trio, honest, {}, name="bob")
     with TFEWorker(name="alice") as client:
         client.connect_to_model((1, 3, 3, 1), (1, 3, 3, 1), trio)

@@ -21,18 +21,18 @@ from keras_private.sharing.share import Share
 
 
 def relu(
-    party: Party, x: Share, bits: int | None, drop: int = 0, *, wait: int = 0, out: Share | None = None
+    party: Party, x: Share, bound: int | None, drop: int = 0, *, wait: int = 0, out: Share | None = None
 ) -> Protocol[Share]:
     """Share of max(x, 0) / 2^drop. 2 + `wait` + window.levels rounds: the truncation runs in the rounds of the sign.
 
     Args:
-        x: a share of any shape, |x| < 2^bits; its pair's part may be filled during the first 1 + `wait` rounds.
-        bits: the proven bound, up to 63 (up to 62 with `drop`); None: the contract's.
+        x: a share of any shape, |x| < 2^bound; its pair's part may be filled during the first 1 + `wait` rounds.
+        bound: bits, proven, up to 63 (up to 62 with `drop`); None: the contract's.
         drop: bits to truncate by, 0 for none; results smaller than one unit may then come out as 0. Without `wait`.
         wait: rounds between the dealer's messages and the first exchange.
         out: where to put the result; the dealer's part of it is there before the first round.
     """
-    seen, negative = window(bits, drop, x.mine.size), empty_bits(x.mine.size)
+    seen, negative = window(bound, drop, x.mine.size), empty_bits(x.mine.size)
     compared = sign(party, x, seen, wait=wait, out=negative)
     later = wait + seen.levels
     if drop:
@@ -44,14 +44,14 @@ def relu(
     return result  # type: ignore[no-any-return]
 
 
-def maximum(party: Party, candidates: list[Share], bits: int, relu_bits: int | None = None) -> Protocol[Share]:
+def maximum(party: Party, candidates: list[Share], bound: int, relu_bound: int | None = None) -> Protocol[Share]:
     """Share of the elementwise maximum of shares of one shape, as a tournament: max(a, b) = b + relu(a - b).
 
     All pairs of a level are compared at once.
 
     Args:
-        bits: bound of the *difference* of two candidates: |a - b| < 2^bits, 63 at most.
-        relu_bits: take a ReLU of the result, whose bound this is.
+        bound: of the *difference* of two candidates: |a - b| < 2^bound, 63 at most.
+        relu_bound: take a ReLU of the result, whose bound this is.
     """
     protocols: list[Protocol[object]] = []
     done = 0  # rounds until the candidates are known to the pair, the first one not counted
@@ -59,17 +59,17 @@ def maximum(party: Party, candidates: list[Share], bits: int, relu_bits: int | N
         half = len(candidates) // 2
         game = _Game(candidates[:half], candidates[half : 2 * half])
         protocols.append(game.compare(party, 1 + done))
-        protocols.append(relu(party, game.difference, bits, wait=done, out=game.gain))
-        done += relu_cost(game.difference.mine.size, bits, 0).rounds - 1
+        protocols.append(relu(party, game.difference, bound, wait=done, out=game.gain))
+        done += relu_cost(game.difference.mine.size, bound, 0).rounds - 1
         protocols.append(game.decide(party, 1 + done))
         candidates = game.winners + candidates[2 * half :]
     largest = candidates[0]
-    if relu_bits is not None:
-        protocols.append(relu(party, largest, relu_bits, wait=done))
+    if relu_bound is not None:
+        protocols.append(relu(party, largest, relu_bound, wait=done))
     if not protocols:
         return largest
     *_, last = yield from together(*protocols)
-    return largest if relu_bits is None else last
+    return largest if relu_bound is None else last
 
 
 class _Game:

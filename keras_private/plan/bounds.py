@@ -61,7 +61,7 @@ def after_product(op: Op, product: Interval | None, frac: int) -> Interval | Non
     return result
 
 
-def bits(interval: Interval | None, frac: int) -> int | None:
+def bound(interval: Interval | None, frac: int) -> int | None:
     """The smallest b with |raw| < 2^b proven; None if there is none up to the contract's."""
     if interval is None:
         return None

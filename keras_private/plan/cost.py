@@ -93,8 +93,8 @@ ROUND_BYTES = 24_000  # sent by all parties, worth as much as a round: 20 µs at
 
 
 @lru_cache(maxsize=4096)
-def window(bits: int | None, drop: int, count: int) -> Window:
-    """The cheapest window to compare `count` values |x| < 2^bits (None: the contract's bound), ignoring `drop` low
+def window(bound: int | None, drop: int, count: int) -> Window:
+    """The cheapest window to compare `count` values |x| < 2^bound (None: the contract's bound), ignoring `drop` low
     bits.
 
     Bits below the window take with them a carry, so that a value may look one unit of the window smaller than it is:
@@ -102,7 +102,7 @@ def window(bits: int | None, drop: int, count: int) -> Window:
     downwards, which makes the comparison finer, and upwards at the bottom of the word. Large groups and nodes
     save levels of the carry tree, but 2^size products are dealt for each: right for few values, wrong for many.
     """
-    top = CONTRACT_BITS if bits is None else min(bits, 63)
+    top = CONTRACT_BITS if bound is None else min(bound, 63)
     top += drop > 0 and top < 63
     candidates = []
     for size in GROUP_SIZES:
@@ -149,37 +149,37 @@ def select(count: int) -> Cost:
     return Cost(2, (8 * count, 8 * count, 16 * count))
 
 
-def relu(count: int, bits: int | None, drop: int) -> Cost:
+def relu(count: int, bound: int | None, drop: int) -> Cost:
     """The dealer's messages for the selection travel with those for the comparison."""
-    compared = sign(count, window(bits, drop, count))
+    compared = sign(count, window(bound, drop, count))
     if drop:
         compared |= truncation(count, drop)
     chosen = select(count)
     return Cost(compared.rounds + 1, _sum(compared.sent, chosen.sent))
 
 
-def maximum(count: int, candidates: int, bits: int, relu_bits: int | None = None) -> Cost:
+def maximum(count: int, candidates: int, bound: int, relu_bound: int | None = None) -> Cost:
     """A tournament, and a ReLU of the result if its bound is given. All that is dealt travels in the first round."""
     games = []
     while candidates > 1:
-        games.append(relu(count * (candidates // 2), bits, 0))
+        games.append(relu(count * (candidates // 2), bound, 0))
         candidates -= candidates // 2
-    if relu_bits is not None:
-        games.append(relu(count, relu_bits, 0))
+    if relu_bound is not None:
+        games.append(relu(count, relu_bound, 0))
     if not games:
         return Cost()
     rounds = 1 + sum(game.rounds - 1 for game in games)
     return Cost(rounds, sum(games, Cost()).sent)
 
 
-def linear(count: int, drop: int, relu_bits: int | None = None) -> Cost:
+def linear(count: int, drop: int, relu_bound: int | None = None) -> Cost:
     """A secret product of `count` outputs, its truncation, and its ReLU if the product's bound is given.
 
     What follows the product begins in the round that opens it.
     """
     opened = reshare(count)
-    if relu_bits is not None:
-        follow = relu(count, relu_bits, drop)
+    if relu_bound is not None:
+        follow = relu(count, relu_bound, drop)
     elif drop:
         follow = truncation(count, drop)
     else:
@@ -190,18 +190,18 @@ def linear(count: int, drop: int, relu_bits: int | None = None) -> Cost:
 # --- ops
 
 
-def product_bits(op: Op) -> int:
+def product_bound(op: Op) -> int:
     """The bound of a secret product before its truncation."""
-    return int(op.attrs.get("bits", CONTRACT_BITS))
+    return int(op.attrs.get("bound", CONTRACT_BITS))
 
 
-def difference_bits(op: Op, plan: Plan) -> int:
+def difference_bound(op: Op, plan: Plan) -> int:
     """The bound for the difference of two values of a `max_pool2d`."""
-    bits = plan.tensors[op.inputs[0]].bits
-    return (CONTRACT_BITS if bits is None else bits) + 1
+    bound = plan.tensors[op.inputs[0]].bound
+    return (CONTRACT_BITS if bound is None else bound) + 1
 
 
-def maximum_bits(op: Op, plan: Plan) -> int | None:
+def maximum_bound(op: Op, plan: Plan) -> int | None:
     """The bound for the result of a `max_pool2d` whose negative results become 0; None if it keeps them."""
-    bits = plan.tensors[op.inputs[0]].bits
-    return (CONTRACT_BITS if bits is None else bits) if op.attrs["relu"] else None
+    bound = plan.tensors[op.inputs[0]].bound
+    return (CONTRACT_BITS if bound is None else bound) if op.attrs["relu"] else None

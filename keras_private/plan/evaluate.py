@@ -1,7 +1,7 @@
 """Run a plan in plain float64 by its kinds' meaning: the reference that passes and protocols are tested against.
 
 Both forms of a plan are understood. In an executable one no rounding happens: `truncate` and the shifts only change how
-a real number is written, so they are the identity here, and `scale_int` multiplies by multiplier / 2^bits.
+a real number is written, so they are the identity here, and `scale_int` multiplies by multiplier / 2^shift.
 """
 
 from __future__ import annotations

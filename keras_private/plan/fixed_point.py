@@ -82,8 +82,8 @@ class _Writer:
         self.puts_off = self.what_puts_off()
         frac = fractions.target(plan.input)
         interval = bounds.of_input(plan.input_shape, plan.input_range, frac)
-        tensor = Tensor(plan.input_shape, frac, bounds.bits(interval, frac))
-        if interval is not None and tensor.bits is None:
+        tensor = Tensor(plan.input_shape, frac, bounds.bound(interval, frac))
+        if interval is not None and tensor.bound is None:
             raise PlanError(f"input_range {plan.input_range} does not fit {frac} fractional bits; narrow the range")
         self.input = _Value("input", tensor, interval, plan.input)
         self.raw = {plan.input}  # recorded tensors that hold inputs, at most moved, scaled and shifted
@@ -128,13 +128,13 @@ class _Writer:
         if len(op.weights) == 2:
             names.append(self.encode(op, op.weights[1], x.frac + frac, self.draft.values[op.weights[1]]))
         later = bool(more) or (relu is None and op.output in self.puts_off)
-        attrs: dict[str, Any] = {"truncate": 0 if later else max(0, x.frac + frac - self.fractions.target(op.output))}
+        attrs: dict[str, Any] = {"drop": 0 if later else max(0, x.frac + frac - self.fractions.target(op.output))}
         if linear:
             attrs["relu"] = relu is not None
         result = self.emit(op, [x], names, **attrs)
         if more:
             names = [self.encode(op, op.weights[0], frac + more, weight - main)]
-            rest = self.emit(op, [x], names, **{**attrs, "truncate": more})
+            rest = self.emit(op, [x], names, **{**attrs, "drop": more})
             return self.emit(Op("add", (), (), op.output, {}, op.layer), [result, rest])
         if relu is not None:
             self.fused.add(relu.output)
@@ -179,7 +179,7 @@ class _Writer:
         if np.any(np.abs(multiplier) >= 2.0 ** (SAFE_BITS - 1)):
             raise PlanError(f"{describe(op)}: a factor is too large for {self.precision} fractional bits")
         whole = Op("scale_int", op.inputs, (), op.output, {}, op.layer)
-        return self.emit(whole, [x], multiplier=constant(multiplier.astype(np.int64)), bits=shift)
+        return self.emit(whole, [x], multiplier=constant(multiplier.astype(np.int64)), shift=shift)
 
     def join(self, op: Op, xs: Sequence[_Value]) -> _Value:
         """add, sub, concat: both sides must have the same fractional bits and rank."""
@@ -284,11 +284,11 @@ class _Writer:
     def truncated(self, x: _Value, frac: int, layer: str) -> _Value:
         if x.frac <= frac:
             return x
-        return self.emit(Op("truncate", (), (), "", {}, layer), [x], bits=x.frac - frac)
+        return self.emit(Op("truncate", (), (), "", {}, layer), [x], drop=x.frac - frac)
 
     def shifted(self, x: _Value, frac: int, layer: str) -> _Value:
         up = frac - x.frac
-        return x if up == 0 else self.emit(Op("scale_int", (), (), "", {}, layer), [x], multiplier=1 << up, bits=up)
+        return x if up == 0 else self.emit(Op("scale_int", (), (), "", {}, layer), [x], multiplier=1 << up, shift=up)
 
     def grown(self, x: _Value, rank: int, layer: str) -> _Value:
         """Broadcasting among tensors is spelt out: equal ranks."""
@@ -321,16 +321,16 @@ class _Writer:
         raw_frac = tensor.frac + dropped(op)
         product = self.checked(op, product, raw_frac)
         if isinstance(kind_of(op), Product):
-            op = replace(op, attrs={**op.attrs, "bits": bounds.bits(product, raw_frac) or CONTRACT_BITS})
+            op = replace(op, attrs={**op.attrs, "bound": bounds.bound(product, raw_frac) or CONTRACT_BITS})
         interval = bounds.after_product(op, product, tensor.frac)
-        tensor = replace(tensor, bits=bounds.bits(interval, tensor.frac))
+        tensor = replace(tensor, bound=bounds.bound(interval, tensor.frac))
         self.ops.append(op)
         self.tensors[output] = tensor
         return _Value(output, tensor, interval, like.output or xs[0].recorded)
 
     def checked(self, op: Op, product: Interval | None, frac: int) -> Interval | None:
         """Drop a bound that proves nothing; refuse one that proves an overflow."""
-        if product is None or bounds.bits(product, frac) is not None:
+        if product is None or bounds.bound(product, frac) is not None:
             return product
         limit = 2.0 ** (CONTRACT_BITS - frac)
         if product.attained or bool(np.any(product.low >= limit) or np.any(product.high <= -limit)):

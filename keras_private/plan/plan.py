@@ -32,12 +32,12 @@ IDENTIFIER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./:-]{0,63}")
 class Tensor:
     """A value during the run.
 
-    frac: fractional bits of the raw value. bits: proven |raw| < 2^bits; None = only the contract |raw| < 2^62.
+    frac: fractional bits of the raw value. bound: proven |raw| < 2^bound; None = only the contract |raw| < 2^62.
     """
 
     shape: Shape
     frac: int = 0
-    bits: int | None = None
+    bound: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

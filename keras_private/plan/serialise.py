@@ -3,7 +3,7 @@
 Theory of operation. `parse` is where a party meets an owner's data. It limits sizes before it builds anything, checks
 the type of every field, refuses whatever it does not know, and infers every tensor anew from the ops: what the sender
 claimed must equal what was inferred. What it returns can be executed without further checks. Only the proven bounds
-(`bits`) cannot be checked without the weights; a wrong one spoils the owner's own results, never memory safety.
+(`bound`) cannot be checked without the weights; a wrong one spoils the owner's own results, never memory safety.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from keras_private.plan.ops import MAX_ELEMENTS, infer, kind_of, shape_fits
 from keras_private.plan.plan import FINAL_ACTIVATIONS, IDENTIFIER, Op, Plan, Shape, Tensor, Weight
 
 MAGIC = "keras_private plan"
-VERSION = 3
+VERSION = 4
 MAX_BYTES = 4 << 20
 MAX_OPS = 10_000
 MAX_WEIGHT_ELEMENTS = 1 << 28  # of all weights together
@@ -58,7 +58,7 @@ def serialise(plan: Plan) -> bytes:
         "input_range": plan.input_range,
         "input_limit": plan.input_limit,
         "tensors": [
-            [name, plan.tensors[name].shape, plan.tensors[name].frac, plan.tensors[name].bits] for name in names
+            [name, plan.tensors[name].shape, plan.tensors[name].frac, plan.tensors[name].bound] for name in names
         ],
         "weights": [[name, weight.shape, weight.frac] for name, weight in sorted(plan.weights.items())],
         "ops": [
@@ -174,8 +174,8 @@ def _weights(entries: tuple[Any, ...], max_elements: int) -> dict[str, Weight]:
 def _tensors(entries: tuple[Any, ...]) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for entry in entries:
-        name, shape, frac, bits = _record(entry, 4, "tensor")
-        proven = None if bits is None else _int(bits, "a bound in bits", 1, MAX_BITS)
+        name, shape, frac, bound = _record(entry, 4, "tensor")
+        proven = None if bound is None else _int(bound, "a bound in bits", 1, MAX_BITS)
         if _name(name, "tensor") in tensors:
             raise PlanError(f"tensor {name!r} appears twice")
         tensors[name] = Tensor(_shape(shape), _int(frac, "fractional bits", 0, MAX_BITS), proven)

@@ -80,8 +80,8 @@ def unproven(plan: Plan) -> list[str]:
 
 
 def _is_unproven(plan: Plan, op: Op) -> bool:
-    product = isinstance(kind_of(op), Product) and op.attrs.get("bits", CONTRACT_BITS) >= CONTRACT_BITS
-    return product or plan.tensors[op.output].bits is None
+    product = isinstance(kind_of(op), Product) and op.attrs.get("bound", CONTRACT_BITS) >= CONTRACT_BITS
+    return product or plan.tensors[op.output].bound is None
 
 
 def size(count: int) -> str:
@@ -119,7 +119,7 @@ def _range(plan: Plan) -> str:
 
 def _bound(plan: Plan, name: str) -> str:
     tensor = plan.tensors[name]
-    return "?" if tensor.bits is None else f"2^{tensor.bits - tensor.frac}"
+    return "?" if tensor.bound is None else f"2^{tensor.bound - tensor.frac}"
 
 
 def _rule(left: str, middle: str, right: str) -> str:
@@ -164,7 +164,7 @@ def _unproven(plan: Plan) -> list[str]:
         return ["Ranges: proven for every value; nothing can overflow for inputs within the declared range."]
     names = ", ".join(layers[:8]) + (f" and {len(layers) - 8} more" if len(layers) > 8 else "")
     limit = CONTRACT_BITS - max(
-        plan.tensors[op.output].frac + int(op.attrs.get("truncate", 0)) for op in plan.ops if _is_unproven(plan, op)
+        plan.tensors[op.output].frac + int(op.attrs.get("drop", 0)) for op in plan.ops if _is_unproven(plan, op)
     )
     cause = (
         "no input_range was declared; share(cluster, input_range=(low, high)) lets bounds be proven"

@@ -23,23 +23,23 @@ def truncation(count: int) -> int:
     return TRUNCATION * count
 
 
-def relu(count: int, bits: int | None, drop: int) -> int:
-    seen = window(bits, drop, count)
+def relu(count: int, bound: int | None, drop: int) -> int:
+    seen = window(bound, drop, count)
     # Planes: the window's bits, what is dealt and its masks, and the exchanged pairs of bits: sent, got, two masks.
     planes = seen.size * seen.groups + 1 + 2 * seen.dealt + 4 * (2 * seen.groups)
     return planes * -(-count // 64) * 8 + (SELECT + SHARE) * count + (TRUNCATION + SHARE if drop else 0) * count
 
 
-def linear(count: int, drop: int, relu_bits: int | None) -> int:
+def linear(count: int, drop: int, relu_bound: int | None) -> int:
     """A secret product of `count` outputs, its truncation, and its ReLU if the product's bound is given."""
-    if relu_bits is not None:
-        return RESHARE * count + relu(count, relu_bits, drop)
+    if relu_bound is not None:
+        return RESHARE * count + relu(count, relu_bound, drop)
     return (RESHARE + (SHARE + TRUNCATION if drop else 0)) * count
 
 
-def maximum(count: int, candidates: int, bits: int, relu_bits: int | None) -> int:
+def maximum(count: int, candidates: int, bound: int, relu_bound: int | None) -> int:
     """A tournament whose levels all live at once: the candidates, what is compared at every level, the comparisons."""
     compared = (candidates - 1) * count
     words = SHARE * (candidates * count + 4 * compared)
-    final = 0 if relu_bits is None else relu(count, relu_bits, 0)
-    return words + (relu(compared, bits, 0) if compared else 0) + final
+    final = 0 if relu_bound is None else relu(count, relu_bound, 0)
+    return words + (relu(compared, bound, 0) if compared else 0) + final

@@ -74,9 +74,9 @@ class Author:
         weights = self.weights_for(kind, x, spec.weights if len(inputs) == 1 or kind not in ("add", "sub") else (0, 0))
         attrs = {name: self.attribute(name, kind, x) for name in {**spec.attrs, **(spec.executable or {})}}
         if isinstance(spec, Product):
-            attrs["truncate"] = random.choice([0, weights[0].frac, weights[0].frac, random.randint(0, 60)])
+            attrs["drop"] = random.choice([0, weights[0].frac, weights[0].frac, random.randint(0, 60)])
             if random.random() < 0.3:
-                del attrs["bits"]
+                del attrs["bound"]
         self.add(kind, inputs, weights, attrs)
 
     def add(self, kind: str, inputs: Sequence[str], weights: Sequence[Weight], attrs: dict[str, Any]) -> None:
@@ -113,9 +113,9 @@ class Author:
             down = tensor.frac - self.precision
             for bits in (min(down, MAX_TRUNCATION), down - MAX_TRUNCATION):
                 if bits > 0:
-                    self.must("truncate", [self.ops[-1].output], bits=bits)
+                    self.must("truncate", [self.ops[-1].output], drop=bits)
             if down < 0:
-                self.must("scale_int", [self.ops[-1].output], multiplier=1 << -down, bits=-down)
+                self.must("scale_int", [self.ops[-1].output], multiplier=1 << -down, shift=-down)
             flat.append(self.ops[-1].output)
         if len(flat) > 1:
             self.must("concat", flat, axis=0)
@@ -168,9 +168,9 @@ class Author:
             return tuple(random.choice([0, 0, 0, 1, 1, 2, 3]) for _ in range(4))
         if name == "relu":
             return random.random() < 0.5
-        if name == "truncate":
-            return random.choice([0, random.randint(0, 60)])
-        if name == "bits":
+        if name == "drop":
+            return random.choice([0, 1, max(1, x.frac - self.precision), random.randint(0, 60)])
+        if name in ("bound", "shift"):
             return random.choice([0, 1, max(1, x.frac - self.precision), random.randint(1, 62)])
         if name == "multiplier":
             shape = self.addend(x.shape)

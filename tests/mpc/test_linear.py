@@ -26,12 +26,12 @@ def run_layer(
     b: np.ndarray | None,
     shape: tuple[int, ...],
 ) -> np.ndarray:
-    op = Op(kind, ("x",), ("w", "b")[: 1 + (b is not None)], "y", {"truncate": 0, "bits": 62, **attrs}, "layer")
+    op = Op(kind, ("x",), ("w", "b")[: 1 + (b is not None)], "y", {"drop": 0, "bound": 62, **attrs}, "layer")
     biases: list[Share | None] = [None] * 3 if b is None else list(shares_of(b.view(np.uint64)))
     layers = [LinearLayer(op, weight, bias) for weight, bias in zip(shares_of(w.view(np.uint64)), biases, strict=True)]
     y = three.value(lambda party, layer, x: layer(party, x, shape), layers, shares_of(x.view(np.uint64)))
-    bits = cost.product_bits(op) if op.attrs.get("relu") else None
-    declared = cost.linear(y.size, op.attrs["truncate"], bits)
+    bits = cost.product_bound(op) if op.attrs.get("relu") else None
+    declared = cost.linear(y.size, op.attrs["drop"], bits)
     assert three.counted() == (declared.rounds, declared.sent)
     return y.view(np.int64)
 
@@ -106,7 +106,7 @@ def test_mul_broadcasts_its_weight(three: Three) -> None:
 def test_truncation_and_relu_share_the_products_rounds(three: Three, relu: bool, count: int) -> None:
     generator = np.random.default_rng(count)
     x, w = random(generator, count, 8, high=2**18), random(generator, 8, 1, high=2**16)
-    y = run_layer(three, "matmul", {"truncate": 16, "relu": relu, "bits": 38}, x, w, None, (count, 1))
+    y = run_layer(three, "matmul", {"drop": 16, "relu": relu, "bound": 38}, x, w, None, (count, 1))
     product = (x @ w) / 2**16
     assert np.abs(y - (np.maximum(product, 0) if relu else product)).max() <= 1
 
@@ -114,6 +114,5 @@ def test_truncation_and_relu_share_the_products_rounds(three: Three, relu: bool,
 def test_a_layer_shows_no_weight() -> None:
     share = shares_of(np.full((2, 2), 77, np.uint64))[0]
     assert (
-        repr(LinearLayer(Op("matmul", ("x",), ("w",), "y", {"truncate": 0}), share, None))
-        == "LinearLayer(matmul, (2, 2))"
+        repr(LinearLayer(Op("matmul", ("x",), ("w",), "y", {"drop": 0}), share, None)) == "LinearLayer(matmul, (2, 2))"
     )

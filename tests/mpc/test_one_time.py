@@ -204,7 +204,7 @@ def test_every_message_of_two_layers_on_one_tensor() -> None:
         x, outputs = random_shares(1, COUNT)[i], []
         for turn, (drop, bits) in enumerate([(16, 40), (33, 62), (1, 5)]):
             party.take_turn(party.role - party.index + turn)
-            op = Op("mul", ("x",), ("w",), "y", {"truncate": drop, "relu": True, "bits": bits})
+            op = Op("mul", ("x",), ("w",), "y", {"drop": drop, "relu": True, "bound": bits})
             outputs.append((yield from LinearLayer(op, weight[i], None)(party, x, x.shape)))
         both = Share(outputs[0].mine - outputs[1].mine, outputs[0].next - outputs[1].next)
         return (yield from relu(party, both, None))

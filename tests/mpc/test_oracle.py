@@ -28,7 +28,7 @@ def test_rows_out_of_range_give_the_jacobian_at_a_chosen_point(memory_three: Thr
     second = builder.weight(random.normal(size=(HIDDEN, OUTPUTS)) / np.sqrt(HIDDEN), "second")
     output = builder.op("matmul", hidden, weights=[second], layer="second")
     draft = optimise(builder.finish(output), precision=PRECISION)
-    assert draft.plan.ops[0].attrs["bits"] < FAR
+    assert draft.plan.ops[0].attrs["bound"] < FAR
 
     point = random.uniform(-1, 1, INPUTS)
     rows = np.tile(fixed.encode(point, draft.plan.input_frac), (INPUTS + 1, 1))

@@ -39,7 +39,7 @@ SECRETS = {
 
 
 def layer(party: Party, x: Share, w: Share) -> Protocol[Share]:
-    op = Op("mul", ("x",), ("w",), "y", {"truncate": 40, "relu": True, "bits": 55})
+    op = Op("mul", ("x",), ("w",), "y", {"drop": 40, "relu": True, "bound": 55})
     return LinearLayer(op, w, None)(party, x, x.shape)
 
 

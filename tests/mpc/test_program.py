@@ -161,7 +161,7 @@ POOL = {"pool": (1, 1), "strides": (1, 1), "pads": (0, 0, 0, 0)}
             r"concat has shape \(4, 10\), the plan says \(4, 5\)",
         ),
         (
-            unchecked((5, 1), Op("add", ("x", "x"), (), "y"), Op("relu", ("y",), (), "z", {"truncate": 0}), y=(1, 5)),
+            unchecked((5, 1), Op("add", ("x", "x"), (), "y"), Op("relu", ("y",), (), "z", {"drop": 0}), y=(1, 5)),
             r"add has shape \(4, 5, 1\), the plan says \(4, 1, 5\)",
         ),
     ],

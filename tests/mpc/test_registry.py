@@ -34,7 +34,7 @@ def test_a_kind_without_a_protocol_is_not_run(monkeypatch: pytest.MonkeyPatch) -
         None,
         {"x": Tensor((2,), 16), "y": Tensor((2,), 16)},
         {},
-        (Op("relu", ("x",), (), "y", {"truncate": 0}),),
+        (Op("relu", ("x",), (), "y", {"drop": 0}),),
     )
     monkeypatch.delitem(registry._PROTOCOLS, "relu")
     with pytest.raises(PlanError, match="relu: there is no protocol for ops of this kind"):

@@ -10,12 +10,12 @@ import numpy as np
 from keras_private.plan.ops import KINDS, infer
 from keras_private.plan.plan import Op, Plan, Shape, Tensor, Weight
 
-FRAC, BITS = 8, 20  # of inputs, unless a sample says otherwise
+FRAC, BOUND = 8, 20  # of inputs, unless a sample says otherwise
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One op. Inputs are below 2^bits in magnitude, and weights so small that float64 holds every sum exactly.
+    """One op. Inputs are below 2^bound in magnitude, and weights so small that float64 holds every sum exactly.
 
     inputs, weights: shapes. fracs: fractional bits of the weights.
     """
@@ -24,7 +24,7 @@ class Sample:
     attrs: dict[str, Any] = field(default_factory=dict)
     weights: tuple[Shape, ...] = ()
     fracs: tuple[int, ...] = ()
-    bits: int = BITS
+    bound: int = BOUND
 
     def op(self, kind: str) -> Op:
         inputs = tuple(f"x{i}" for i in range(len(self.inputs)))
@@ -35,7 +35,7 @@ class Sample:
         op = self.op(kind)
         executable = KINDS[kind].executable is not None
         frac = FRAC if executable else 0
-        tensors = {name: Tensor(shape, frac, self.bits) for name, shape in zip(op.inputs, self.inputs, strict=True)}
+        tensors = {name: Tensor(shape, frac, self.bound) for name, shape in zip(op.inputs, self.inputs, strict=True)}
         fracs = self.fracs if executable else (0,) * len(self.weights)
         weights = {name: Weight(shape, bits) for name, shape, bits in zip(op.weights, self.weights, fracs, strict=True)}
         tensors["y"] = infer(op, list(tensors.values()), list(weights.values()), frac)
@@ -43,7 +43,7 @@ class Sample:
 
     def raw_inputs(self, random: np.random.Generator, batch: int) -> list[np.ndarray]:
         """int64, a third of them at an edge of what is allowed."""
-        high = 2**self.bits - 1
+        high = 2**self.bound - 1
         found = []
         for shape in self.inputs:
             size = (batch, *shape)

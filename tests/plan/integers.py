@@ -24,7 +24,7 @@ def run(draft: Draft, x: np.ndarray) -> dict[str, np.ndarray]:
         raw[f"{op.output} product"] = result
         if op.attrs.get("relu") or op.kind == "relu":
             result = np.maximum(result, 0)
-        drop = op.attrs["bits"] if op.kind == "truncate" else op.attrs.get("truncate", 0)
+        drop = op.attrs.get("drop", 0)
         raw[op.output] = result >> drop
     return raw
 

@@ -54,7 +54,7 @@ def test_the_first_linear_layer_is_tight() -> None:
 def test_without_a_range_nothing_is_known() -> None:
     assert bounds.of_input((3,), None, 16) is None
     assert bounds.propagate(Op("relu", ("x",), (), "y"), [None], []) is None
-    assert bounds.bits(None, 16) is None
+    assert bounds.bound(None, 16) is None
 
 
 def test_subtraction_crosses_the_ends() -> None:
@@ -79,14 +79,14 @@ def test_values_that_a_gather_repeats_are_not_independent() -> None:
 )
 def test_bits(size: float, frac: int, expected: int) -> None:
     interval = Interval(np.full((1, 2), -size), np.full((1, 2), size / 2))
-    assert bounds.bits(interval, frac) == expected
+    assert bounds.bound(interval, frac) == expected
     assert size * 2**frac < 2**expected
 
 
 def test_bits_end_at_the_contract() -> None:
     interval = Interval(np.zeros((1, 1)), np.full((1, 1), 2.0**46))
-    assert bounds.bits(interval, 16) is None
-    assert bounds.bits(interval, 15) == 62
+    assert bounds.bound(interval, 16) is None
+    assert bounds.bound(interval, 15) == 62
 
 
 def test_repr_shows_no_values() -> None:

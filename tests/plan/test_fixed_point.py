@@ -46,7 +46,7 @@ def test_rescaling_that_meets_no_linear_layer() -> None:
 def test_dyadic_factors_are_exact(factor: float, bits: int, multiplier: int) -> None:
     builder = PlanBuilder((3,), (-1, 1))
     (op, *rest) = ops(builder.finish(builder.op("scale", builder.input, factor=factor)))
-    assert op.attrs == {"bits": bits, "multiplier": multiplier}
+    assert op.attrs == {"shift": bits, "multiplier": multiplier}
     assert [other.kind for other in rest] == (["truncate"] if bits else [])
 
 
@@ -58,7 +58,7 @@ def test_no_value_is_truncated_twice(indices: tuple[int, ...]) -> None:
     model.relu()
     product, *rest = ops(model.draft())
     assert [op.kind for op in rest] == ["gather", "relu"]
-    assert (product.attrs["truncate"] == 0) == (len(indices) <= 3)  # put off to the ReLU, unless there are more then
+    assert (product.attrs["drop"] == 0) == (len(indices) <= 3)  # put off to the ReLU, unless there are more then
     model = Model((4,), (-1.0, 1.0))
     model.leaky()
     model.op("gather", axis=0, indices=indices)
@@ -74,7 +74,7 @@ def test_a_relu_is_fused_and_takes_the_truncation() -> None:
     first, second = ops(model.draft())
     assert first.attrs["relu"] is True
     assert second.attrs["relu"] is False
-    assert first.attrs["truncate"] == optimise(model.draft()).plan.weights[first.weights[0]].frac
+    assert first.attrs["drop"] == optimise(model.draft()).plan.weights[first.weights[0]].frac
 
 
 def test_a_truncation_is_put_off_past_sums() -> None:
@@ -84,8 +84,8 @@ def test_a_truncation_is_put_off_past_sums() -> None:
     model.relu()
     conv, pool, relu = ops(model.draft())
     assert (conv.kind, pool.kind, relu.kind) == ("conv2d", "sum_pool2d", "relu")
-    assert conv.attrs["truncate"] == 0
-    assert relu.attrs["truncate"] > 0
+    assert conv.attrs["drop"] == 0
+    assert relu.attrs["drop"] > 0
 
 
 def test_a_residual_addition_shifts_instead_of_truncating() -> None:
@@ -97,7 +97,7 @@ def test_a_residual_addition_shifts_instead_of_truncating() -> None:
     model.relu()
     done = ops(model.draft())
     assert [op.kind for op in done] == ["matmul", "matmul", "scale_int", "add", "relu"]
-    assert [op.attrs["truncate"] for op in (done[1], done[4])] == [0, done[2].attrs["bits"]]
+    assert [op.attrs["drop"] for op in (done[1], done[4])] == [0, done[2].attrs["shift"]]
 
 
 def test_two_branches_are_truncated_once() -> None:
@@ -109,7 +109,7 @@ def test_two_branches_are_truncated_once() -> None:
     draft = model.draft()
     done = ops(draft)
     assert sum(op.kind == "truncate" for op in done) == 1
-    assert all(op.attrs["truncate"] == 0 for op in done if isinstance(kind_of(op), Product))
+    assert all(op.attrs["drop"] == 0 for op in done if isinstance(kind_of(op), Product))
     assert error(draft, models.inputs(draft)) < 1e-4
 
 
@@ -136,7 +136,7 @@ def test_room_limits_the_weight_bits() -> None:
     name = builder.weight(np.full((4, 2), 0.9), "w")
     done = optimise(builder.finish(builder.op("matmul", builder.input, weights=[name])))
     assert done.plan.weights["w"].frac == 16 + 61 - (24 + 2 + 32 + 0)
-    assert done.plan.ops[0].attrs["bits"] == 61
+    assert done.plan.ops[0].attrs["bound"] == 61
 
 
 def test_proven_overflow_is_refused_with_the_layer() -> None:
@@ -144,7 +144,7 @@ def test_proven_overflow_is_refused_with_the_layer() -> None:
     model.op("matmul", weights=[model.builder.weight(np.full((4, 2), 1000.0), "w")], layer="head")
     with pytest.raises(PlanError, match=r"layer 'head'.*narrow input_range or lower precision_fractional"):
         optimise(model.draft())
-    assert optimise(model.draft(), precision=12).plan.ops[0].attrs["bits"] < 62
+    assert optimise(model.draft(), precision=12).plan.ops[0].attrs["bound"] < 62
 
 
 def test_a_worst_case_that_proves_nothing_is_left_unproven() -> None:
@@ -153,9 +153,9 @@ def test_a_worst_case_that_proves_nothing_is_left_unproven() -> None:
         model.dense(4, layer=f"dense{number}")
         model.relu()
     done = optimise(model.draft())
-    assert done.plan.tensors[done.plan.ops[0].output].bits is not None
-    assert done.plan.tensors[done.plan.output].bits is None
-    assert done.plan.ops[-1].attrs["bits"] == 62
+    assert done.plan.tensors[done.plan.ops[0].output].bound is not None
+    assert done.plan.tensors[done.plan.output].bound is None
+    assert done.plan.ops[-1].attrs["bound"] == 62
 
 
 def test_what_cannot_be_encoded_is_refused() -> None:

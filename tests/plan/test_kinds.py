@@ -116,7 +116,7 @@ DECLARED = [name for name in declared() if name != "dropped"]  # which is what a
 def test_a_kind_that_declares_everything_is_registered(registry: dict[str, kind.Kind]) -> None:
     type("Another", (kind.Kind,), declared())
     assert registry.keys() - {"another"} == {name for name in KINDS if name != "another"}
-    assert infer(Op("another", ("x",), (), "y", {"truncate": 3}), [Tensor((4,), 16)], [], 16) == Tensor((4,), 13)
+    assert infer(Op("another", ("x",), (), "y", {"drop": 3}), [Tensor((4,), 16)], [], 16) == Tensor((4,), 13)
 
 
 def test_every_declaration_is_looked_for() -> None:
@@ -153,7 +153,7 @@ def test_other_ways_to_declare_nothing(registry: dict[str, kind.Kind]) -> None:
 
 def test_a_kind_whose_rows_meet_is_in_no_executable_plan(registry: dict[str, kind.Kind]) -> None:
     type("Another", (kind.Kind,), declared() | {"rowwise": False})
-    op = Op("another", ("input",), (), "t0", {"truncate": 0})
+    op = Op("another", ("input",), (), "t0", {"drop": 0})
     with pytest.raises(PlanError, match="another does not belong in an executable plan"):
         infer(op, [Tensor((4,), 16)], [], 16)
     assert infer(replace(op, attrs={}), [Tensor((4,))], [], 0) == Tensor((4,))

@@ -32,6 +32,6 @@ def test_a_fused_relu_does_not_change_what_is_reckoned_with() -> None:
 @pytest.mark.parametrize("factor", [3.0, -0.25])
 def test_a_public_factor_is_reckoned_with_in_either_form(factor: float) -> None:
     recorded = Op("scale", ("x",), (), "y", {"factor": factor})
-    whole = Op("scale_int", ("x",), (), "y", {"multiplier": int(factor * 8), "bits": 3})
+    whole = Op("scale_int", ("x",), (), "y", {"multiplier": int(factor * 8), "shift": 3})
     for op in (recorded, whole):
         assert KINDS[op.kind].reckoned(op, 1.0, [2.0], []) == 2 * abs(factor)

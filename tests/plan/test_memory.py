@@ -144,7 +144,7 @@ def test_no_message_of_a_run_is_larger_than_a_frame() -> None:
 def test_a_row_whose_messages_are_too_large() -> None:
     size = 5_000  # squared, at some 50 bytes a value: more than 1 GiB
     tensors = {name: Tensor((size, size, 1), 16) for name in ("x", "y")}
-    plan = Plan(16, "x", "y", None, tensors, {}, (Op("relu", ("x",), (), "y", {"truncate": 0}),))
+    plan = Plan(16, "x", "y", None, tensors, {}, (Op("relu", ("x",), (), "y", {"drop": 0}),))
     with pytest.raises(PlanError, match=r"messages of up to \d+ MB between the parties, the limit is 1024 MB"):
         room(plan, Limits(request_mb=1, memory_mb=1_048_576))
 

@@ -43,12 +43,12 @@ def test_executable_in_integers(draft: Draft, precision: int, ranged: bool) -> N
     assert error < 2.0**-precision * 600 * max(1.0, np.abs(expected).max())
     for name, tensor in done.plan.tensors.items():
         if ranged:
-            assert tensor.bits is not None
-        if tensor.bits is not None:
-            assert np.abs(raw[name]).max() < 2**tensor.bits
+            assert tensor.bound is not None
+        if tensor.bound is not None:
+            assert np.abs(raw[name]).max() < 2**tensor.bound
     for op in done.plan.ops:
         if isinstance(kind_of(op), Product):
-            assert np.abs(raw[f"{op.output} product"]).max() < 2 ** op.attrs["bits"]
+            assert np.abs(raw[f"{op.output} product"]).max() < 2 ** op.attrs["bound"]
 
 
 def test_products_stay_in_their_bounds_as_real_numbers(draft: Draft) -> None:
@@ -61,8 +61,8 @@ def test_products_stay_in_their_bounds_as_real_numbers(draft: Draft) -> None:
     values = trace(plain, models.inputs(draft))
     for op in plain.plan.ops[:1]:  # without the ReLUs later values are others
         if isinstance(kind_of(op), Product):
-            frac = done.plan.tensors[op.output].frac + op.attrs["truncate"]
-            assert np.abs(values[op.output]).max() * 2.0**frac < 2 ** op.attrs["bits"]
+            frac = done.plan.tensors[op.output].frac + op.attrs["drop"]
+            assert np.abs(values[op.output]).max() * 2.0**frac < 2 ** op.attrs["bound"]
 
 
 def test_the_shipped_kind_of_model_is_as_cheap_as_promised() -> None:
@@ -70,7 +70,7 @@ def test_the_shipped_kind_of_model_is_as_cheap_as_promised() -> None:
     assert [op.kind for op in done.plan.ops] == ["sum_pool2d", "conv2d", "sum_pool2d", "conv2d", "reshape", "matmul"]
     assert [op.attrs["relu"] for op in done.plan.ops if isinstance(kind_of(op), Product)] == [True, True, False]
     assert total(done.plan, 1).rounds <= 14
-    assert all(tensor.bits is not None for tensor in done.plan.tensors.values())
+    assert all(tensor.bound is not None for tensor in done.plan.tensors.values())
 
 
 @pytest.mark.parametrize("name", ["mnist", "batch_norm", "residual", "activations"])
@@ -80,7 +80,7 @@ def test_no_transpose_survives(name: str) -> None:
 
 def test_at_most_one_truncation_for_a_linear_layer(draft: Draft) -> None:
     done = optimise(draft)
-    fused = sum(1 for op in done.plan.ops if op.attrs.get("truncate"))
+    fused = sum(1 for op in done.plan.ops if op.attrs.get("drop"))
     alone = sum(1 for op in done.plan.ops if op.kind == "truncate")
     secret = sum(1 for op in done.plan.ops if isinstance(kind_of(op), Product))
     scales = sum(1 for op in done.plan.ops if op.kind == "scale_int")

@@ -114,7 +114,7 @@ anything = st.one_of(
     st.binary(max_size=4),
     st.sampled_from(["t0", "t1", "input", "relu", "matmul", "conv2d", "truncate", "scale_int", "NHWC", ""]),
     st.lists(st.integers(-1, 9), max_size=4),
-    st.dictionaries(st.sampled_from(["bits", "truncate", "relu", "x"]), st.integers(-1, 70), max_size=3),
+    st.dictionaries(st.sampled_from(["bound", "drop", "relu", "x"]), st.integers(-1, 70), max_size=3),
     st.just([[[[[[]]]]]]),
 )
 
@@ -151,7 +151,7 @@ def attr(document: Any, op: int, name: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda d: d.update(version=1), "version 1, this program reads version 3"),
+        (lambda d: d.update(version=1), "version 1, this program reads version 4"),
         (lambda d: d.update(format="other"), "not a keras_private plan"),
         (lambda d: d.update(extra=1), "fields"),
         (lambda d: d.pop("input_range"), "fields"),
@@ -174,10 +174,10 @@ def attr(document: Any, op: int, name: str, value: Any) -> None:
         (lambda d: d["ops"][1].__setitem__(5, "x" * 65), "short identifier"),
         (lambda d: d["ops"].pop(0), "does not exist"),
         (lambda d: d["ops"].pop(), "no op makes"),
-        (lambda d: attr(d, 1, "truncate", 99), "truncate is malformed"),
-        (lambda d: attr(d, 1, "truncate", 3), "fractional bits differ|needs"),
+        (lambda d: attr(d, 1, "drop", 99), "drop is malformed"),
+        (lambda d: attr(d, 1, "drop", 3), "fractional bits differ|needs"),
         (lambda d: attr(d, 1, "relu", 1), "relu is malformed"),
-        (lambda d: attr(d, 1, "bits", 63), "bits is malformed"),
+        (lambda d: attr(d, 1, "bound", 63), "bound is malformed"),
         (lambda d: attr(d, 1, "surprise", 1), "surprise"),
         (lambda d: d["ops"][1][4].pop("strides"), "strides"),
         (lambda d: attr(d, 1, "strides", [2, 0]), "strides is malformed"),

@@ -37,7 +37,7 @@ def scale_int(op: Op, xs: Sequence[Words], shape: Shape) -> Words:
 
 @runs("truncate")
 def bind_truncate(op: Op, plan: Plan, weights: Sequence[Share]) -> Run:
-    drop = int(op.attrs["bits"])
+    drop = int(op.attrs["drop"])
 
     def run(party: Party, xs: Sequence[Share], shape: Shape) -> Protocol[Share]:
         return truncation(party, xs[0], drop)
@@ -47,9 +47,9 @@ def bind_truncate(op: Op, plan: Plan, weights: Sequence[Share]) -> Run:
 
 @runs("relu")
 def bind_relu(op: Op, plan: Plan, weights: Sequence[Share]) -> Run:
-    bits, drop = plan.tensors[op.inputs[0]].bits, int(op.attrs["truncate"])
+    bound, drop = plan.tensors[op.inputs[0]].bound, int(op.attrs["drop"])
 
     def run(party: Party, xs: Sequence[Share], shape: Shape) -> Protocol[Share]:
-        return relu(party, xs[0], bits, drop)
+        return relu(party, xs[0], bound, drop)
 
     return run

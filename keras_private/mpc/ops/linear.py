@@ -18,7 +18,7 @@ from keras_private.mpc.relu import relu
 from keras_private.mpc.reshare import empty_share, reshare
 from keras_private.mpc.rounds import Protocol, Words, together
 from keras_private.mpc.truncation import truncation
-from keras_private.plan.cost import product_bits
+from keras_private.plan.cost import product_bound
 from keras_private.plan.ops import describe
 from keras_private.plan.plan import Op, Plan, Shape
 from keras_private.sharing.share import Share
@@ -44,9 +44,9 @@ class LinearLayer:
     def __call__(self, party: Party, x: Share, shape: tuple[int, ...]) -> Protocol[Share]:
         """The layer's output share, of `shape` (batch included)."""
         z = self.product(x, shape)
-        drop, out = int(self._op.attrs["truncate"]), empty_share(shape)
+        drop, out = int(self._op.attrs["drop"]), empty_share(shape)
         if self._op.attrs.get("relu"):
-            follow = relu(party, out, product_bits(self._op), drop)
+            follow = relu(party, out, product_bound(self._op), drop)
         elif drop:
             follow = truncation(party, out, drop)
         else:

@@ -12,7 +12,7 @@ from keras_private.mpc.ops.registry import Run, runs, runs_locally
 from keras_private.mpc.party import Party
 from keras_private.mpc.relu import maximum
 from keras_private.mpc.rounds import Protocol, Words
-from keras_private.plan.cost import difference_bits, maximum_bits
+from keras_private.plan.cost import difference_bound, maximum_bound
 from keras_private.plan.plan import Op, Plan, Shape
 from keras_private.sharing.share import Share
 
@@ -27,10 +27,10 @@ def sum_pool2d(op: Op, xs: Sequence[Words], shape: Shape) -> Words:
 
 @runs("max_pool2d")
 def bind_max_pool2d(op: Op, plan: Plan, weights: Sequence[Share]) -> Run:
-    bits, relu_bits = difference_bits(op, plan), maximum_bits(op, plan)
+    bound, relu_bound = difference_bound(op, plan), maximum_bound(op, plan)
 
     def run(party: Party, xs: Sequence[Share], shape: Shape) -> Protocol[Share]:
-        return maximum(party, _places(op, xs[0], shape), bits, relu_bits)
+        return maximum(party, _places(op, xs[0], shape), bound, relu_bound)
 
     return run
 

@@ -169,19 +169,19 @@ class Scale(Factor):
 
 
 class ScaleInt(Factor):
-    """By an integer, and `bits` more fractional bits: by multiplier / 2^bits. Of executable plans."""
+    """By an integer, and `shift` more fractional bits: by multiplier / 2^shift. Of executable plans."""
 
     name = "scale_int"
     constant = "multiplier"
-    attrs: ClassVar[Attributes] = {"multiplier": at.integer_constant, "bits": at.integer(0, at.MAX_SHIFT)}
+    attrs: ClassVar[Attributes] = {"multiplier": at.integer_constant, "shift": at.integer(0, at.MAX_SHIFT)}
     recorded = None
     executable: ClassVar[Attributes | None] = {}
 
     def frac(self, op: Op, xs: Sequence[Tensor], ws: Sequence[Weight]) -> int:
-        return xs[0].frac + int(op.attrs["bits"])
+        return xs[0].frac + int(op.attrs["shift"])
 
     def factor(self, op: Op) -> Array:
-        factor: Array = np.ldexp(at.constant_array(op.attrs["multiplier"]).astype(np.float64), -op.attrs["bits"])
+        factor: Array = np.ldexp(at.constant_array(op.attrs["multiplier"]).astype(np.float64), -op.attrs["shift"])
         return factor
 
 
@@ -212,7 +212,7 @@ class Truncate(Elementwise):
     name = "truncate"
     inputs = (1, 1)
     weights = (0, 0)
-    attrs: ClassVar[Attributes] = {"bits": at.integer(1, at.MAX_TRUNCATION)}
+    attrs: ClassVar[Attributes] = {"drop": at.integer(1, at.MAX_TRUNCATION)}
     recorded = None
     executable: ClassVar[Attributes | None] = {}
     optional = frozenset()
@@ -237,9 +237,6 @@ class Truncate(Elementwise):
     def moved_factor(self, op: Op, factor: Array, given: Shape, *, back: bool, public: bool) -> Array | None:
         return None
 
-    def dropped(self, op: Op) -> int:
-        return int(op.attrs["bits"])
-
     def reckoned(self, op: Op, seen: float, sizes: Sequence[float], ws: Sequence[Array]) -> float:
         return max(sizes)
 
@@ -258,7 +255,7 @@ class Relu(Elementwise):
     weights = (0, 0)
     attrs: ClassVar[Attributes] = {}
     recorded: ClassVar[Attributes | None] = {}
-    executable: ClassVar[Attributes | None] = {"truncate": DROP}
+    executable: ClassVar[Attributes | None] = {"drop": DROP}
     optional = frozenset()
     rowwise = True
     interactive = True
@@ -282,7 +279,7 @@ class Relu(Elementwise):
         return factor if public and np.all(factor > 0) else None
 
     def write(self, op: Op, xs: Sequence[V], writer: Writer[V]) -> V:
-        return writer.emit(op, xs, truncate=max(0, xs[0].frac - writer.target(op.output)))
+        return writer.emit(op, xs, drop=max(0, xs[0].frac - writer.target(op.output)))
 
     def truncate_later(self, op: Op, given: Shape) -> Later:
         return Later.BETTER
@@ -291,7 +288,7 @@ class Relu(Elementwise):
         return max(sizes)
 
     def cost(self, op: Op, plan: Plan, batch: int) -> cost.Cost:
-        return cost.relu(values(op, plan, batch), plan.tensors[op.inputs[0]].bits, self.dropped(op))
+        return cost.relu(values(op, plan, batch), plan.tensors[op.inputs[0]].bound, self.dropped(op))
 
     def memory(self, op: Op, plan: Plan, count: int) -> int:
-        return working.relu(count, plan.tensors[op.inputs[0]].bits, self.dropped(op))
+        return working.relu(count, plan.tensors[op.inputs[0]].bound, self.dropped(op))

@@ -11,7 +11,7 @@ axis out, so each rule has to keep to the axes behind it: inputs of one op have 
 never has more axes than the input.
 
 Attributes of three names mean the same in every kind that takes them: `relu`, that negative results become 0;
-`truncate`, that so many low bits of the result are dropped; `factor`, a public constant that broadcasts to the input.
+`drop`, that so many low bits of the result are dropped; `factor`, a public constant that broadcasts to the input.
 """
 
 # ruff: noqa: ARG002 - every kind has the same methods
@@ -177,7 +177,7 @@ class Kind(ABC):
 
     def dropped(self, op: Op) -> int:
         """Low bits of the result that are dropped."""
-        return int(op.attrs.get("truncate", 0))
+        return int(op.attrs.get("drop", 0))
 
 
 _DECLARATIONS = tuple(Kind.__annotations__)

@@ -1,7 +1,7 @@
 """Products with a secret weight.
 
 Weight layouts: matmul (K, N); conv2d (kh, kw, Cin, Cout); depthwise_conv2d (kh, kw, C, M) with output channel c·M + m.
-`pads` are (top, bottom, left, right) zeros. `bits` of an executable product: proven |raw| < 2^bits before its
+`pads` are (top, bottom, left, right) zeros. `bound` of an executable product: proven |raw| < 2^bound before its
 truncation; without it only the contract holds.
 """
 
@@ -25,7 +25,7 @@ from keras_private.plan.ops.windows import PADS, PAIR, as_recorded, image, shape
 from keras_private.plan.ops.writer import Later, V, Writer
 from keras_private.plan.plan import Op, Plan, Shape, Tensor, Weight
 
-_PRODUCT: Attributes = {"truncate": DROP, "bits": at.integer(1, at.MAX_SHIFT)}
+_PRODUCT: Attributes = {"drop": DROP, "bound": at.integer(1, at.MAX_SHIFT)}
 _FUSED: Attributes = {**_PRODUCT, "relu": at.boolean}
 _CONV: Attributes = {"strides": PAIR, "pads": PADS, "dilation": PAIR}
 _LAYOUT: Attributes = {"data_format": at.data_format}
@@ -37,7 +37,7 @@ class Product(Kind, abstract=True):
     """Of the input and the first weight; a second weight is a bias."""
 
     inputs = (1, 1)
-    optional = frozenset({"bits"})
+    optional = frozenset({"bound"})
     rowwise = True
     interactive = True
     public_linear = False
@@ -87,7 +87,7 @@ class Product(Kind, abstract=True):
 
 
 def _relu_bits(op: Op) -> int | None:
-    return cost.product_bits(op) if op.attrs.get("relu") else None
+    return cost.product_bound(op) if op.attrs.get("relu") else None
 
 
 class Linear(Product, abstract=True):

@@ -133,12 +133,12 @@ class MaxPool2d(Pool):
         return max(sizes)
 
     def cost(self, op: Op, plan: Plan, batch: int) -> cost.Cost:
-        bits, relu_bits = cost.difference_bits(op, plan), cost.maximum_bits(op, plan)
-        return cost.maximum(values(op, plan, batch), math.prod(op.attrs["pool"]), bits, relu_bits)
+        bound, relu_bound = cost.difference_bound(op, plan), cost.maximum_bound(op, plan)
+        return cost.maximum(values(op, plan, batch), math.prod(op.attrs["pool"]), bound, relu_bound)
 
     def memory(self, op: Op, plan: Plan, count: int) -> int:
-        bits, relu_bits = cost.difference_bits(op, plan), cost.maximum_bits(op, plan)
-        return working.maximum(count, math.prod(op.attrs["pool"]), bits, relu_bits)
+        bound, relu_bound = cost.difference_bound(op, plan), cost.maximum_bound(op, plan)
+        return working.maximum(count, math.prod(op.attrs["pool"]), bound, relu_bound)
 
 
 def _reduced(windows: Array, combine: np.ufunc) -> Array:

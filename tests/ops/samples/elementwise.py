@@ -17,17 +17,17 @@ SAMPLES = {
         Sample(((3, 5),), {"factor": ((5,), (0.5, -2.0, 0.0, 1.0, 3.25))}),
     ],
     "scale_int": [
-        Sample(((3, 5),), {"multiplier": -5, "bits": 3}),
-        Sample(((3, 2),), {"multiplier": ((2,), (7, -(2**20))), "bits": 0}),
+        Sample(((3, 5),), {"multiplier": -5, "shift": 3}),
+        Sample(((3, 2),), {"multiplier": ((2,), (7, -(2**20))), "shift": 0}),
     ],
     "truncate": [
-        Sample(((65,),), {"bits": 5}),
-        Sample(((3, 7),), {"bits": 1}, bits=50),
-        Sample(((),), {"bits": 8}),
+        Sample(((65,),), {"drop": 5}),
+        Sample(((3, 7),), {"drop": 1}, bound=50),
+        Sample(((),), {"drop": 8}),
     ],
     "relu": [
-        Sample(((63,),), {"truncate": 0}),
-        Sample(((3, 7),), {"truncate": 7}, bits=44),
-        Sample(((),), {"truncate": 3}),
+        Sample(((63,),), {"drop": 0}),
+        Sample(((3, 7),), {"drop": 7}, bound=44),
+        Sample(((),), {"drop": 3}),
     ],
 }

@@ -4,9 +4,9 @@ from typing import Any
 
 from tests.ops.sample import FRAC, Sample
 
-PLAIN = {"truncate": 0, "relu": False, "bits": 45}
-DROP = {"truncate": 9, "relu": False, "bits": 45}
-FUSED = {"truncate": 9, "relu": True, "bits": 40}
+PLAIN = {"drop": 0, "relu": False, "bound": 45}
+DROP = {"drop": 9, "relu": False, "bound": 45}
+FUSED = {"drop": 9, "relu": True, "bound": 40}
 
 
 def conv(**attrs: Any) -> dict[str, Any]:
@@ -17,7 +17,7 @@ SAMPLES = {
     "matmul": [
         Sample(((5,),), PLAIN, ((5, 3), (3,)), (9, FRAC + 9)),
         Sample(((2, 3, 7),), DROP, ((7, 5),), (9,)),
-        Sample(((7,),), {"truncate": 33, "relu": True}, ((7, 13), (13,)), (30, FRAC + 30)),
+        Sample(((7,),), {"drop": 33, "relu": True}, ((7, 13), (13,)), (30, FRAC + 30)),
         Sample(((2,),), FUSED, ((2, 1),), (9,)),
     ],
     "conv2d": [
@@ -31,9 +31,9 @@ SAMPLES = {
         Sample(((1, 3, 1),), {**FUSED, **conv()}, ((1, 3, 1, 1),), (9,)),
     ],
     "mul": [
-        Sample(((3, 5),), {"truncate": 0, "bits": 45}, ((5,),), (9,)),
-        Sample(((3, 1, 5),), {"truncate": 9, "bits": 45}, ((3, 1, 1),), (9,)),
-        Sample(((7,),), {"truncate": 20}, ((),), (20,)),
-        Sample(((1,),), {"truncate": 9, "bits": 45}, ((1,),), (9,)),
+        Sample(((3, 5),), {"drop": 0, "bound": 45}, ((5,),), (9,)),
+        Sample(((3, 1, 5),), {"drop": 9, "bound": 45}, ((3, 1, 1),), (9,)),
+        Sample(((7,),), {"drop": 20}, ((),), (20,)),
+        Sample(((1,),), {"drop": 9, "bound": 45}, ((1,),), (9,)),
     ],
 }

@@ -16,7 +16,7 @@ SAMPLES = {
     ],
     "max_pool2d": [
         Sample(((5, 7, 2),), pool((2, 3), pads=(1, 0, 2, 2), relu=True)),
-        Sample(((3, 5, 3),), pool((3, 1), strides=(1, 2), relu=False), bits=40),
+        Sample(((3, 5, 3),), pool((3, 1), strides=(1, 2), relu=False), bound=40),
         Sample(((3, 2, 1),), pool((1, 1), relu=False)),
         Sample(((2, 3, 2),), pool((2, 2), pads=(1, 1, 0, 1), relu=False)),
         Sample(((1, 2, 1),), pool((1, 2), relu=True)),
