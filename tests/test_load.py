@@ -92,7 +92,7 @@ def test_what_is_sent_to_one_party_only_takes_the_senders_places(
 def test_what_only_some_hold_goes_soon_when_places_are_scarce(
     make_trio: Any, tiny: Any, until: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("keras_private.party.leader_queue.IMPATIENT_S", 0.2)
+    monkeypatch.setattr("keras_private.party.leader.queue.IMPATIENT_S", 0.2)
     trio = make_trio(queue=32, timeout_s=60)
     model = tiny.upload(trio)
     with contextlib.ExitStack() as stack:
@@ -135,8 +135,8 @@ def test_single_images_beside_large_batches(
     make_trio: Any, tiny: Any, serving: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Runs in which others wait are short, and every client's rows are in them."""
-    monkeypatch.setattr("keras_private.party.turns.FIRST_ROWS", 16)
-    monkeypatch.setattr("keras_private.party.turns.Pace.note", lambda *_: None)
+    monkeypatch.setattr("keras_private.party.leader.turns.FIRST_ROWS", 16)
+    monkeypatch.setattr("keras_private.party.leader.turns.Pace.note", lambda *_: None)
     trio = make_trio()
     over, failures = threading.Event(), []
 

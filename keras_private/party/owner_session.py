@@ -16,9 +16,9 @@ from keras_private.errors import (
     PlanError,
     RefusedError,
 )
-from keras_private.party.control import Followers
 from keras_private.party.dial import code_of
-from keras_private.party.leader_queue import LeaderQueue, Serving
+from keras_private.party.leader.followers import Followers
+from keras_private.party.leader.queue import LeaderQueue, Serving
 from keras_private.party.messages import (
     CONTROL_BYTES,
     Accepted,

@@ -2,7 +2,7 @@
 
 Theory of operation. A client sends its request to all three parties, in three packages, so a request may be known to
 one party and not yet (or never) to another. Running it needs all three. Therefore the leader, server0, decides
-(`leader_queue`):
+(`leader.queue`):
 
 - A follower tells the leader which requests it holds (`Hold`) and keeps each until the leader discards it or announces
   a run with it. When the follower's client goes away it only says so (`Drop`), so what the leader announces is there.

@@ -27,11 +27,14 @@ from keras_private.party import causes
 from keras_private.party.budget import Budget
 from keras_private.party.certificate import LOOK_S, CertificateWatch
 from keras_private.party.client_session import ClientSession
-from keras_private.party.control import Followers, LeaderLine
 from keras_private.party.entrance import HANDSHAKE_S, Entrance
+from keras_private.party.follower.lane import FollowerLane
+from keras_private.party.follower.line import LeaderLine
 from keras_private.party.heap import HeapWatch
-from keras_private.party.lane import LANES, FollowerLane, Lane, LeaderLane
-from keras_private.party.leader_queue import LeaderQueue
+from keras_private.party.lane import LANES, Lane
+from keras_private.party.leader.followers import Followers
+from keras_private.party.leader.lane import LeaderLane
+from keras_private.party.leader.queue import LeaderQueue
 from keras_private.party.messages import (
     REFUSED,
     VERSION,

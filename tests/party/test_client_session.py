@@ -11,9 +11,9 @@ import pytest
 
 from keras_private.errors import LinkError
 from keras_private.party import client_session
+from keras_private.party.batch import answer
 from keras_private.party.budget import Budget
 from keras_private.party.client_session import ClientSession
-from keras_private.party.lane import Lane
 from keras_private.party.queue import Request
 from keras_private.sharing.share import Share
 
@@ -87,5 +87,5 @@ def test_who_gets_no_answer_is_told() -> None:
     nothing: Any = None
     node: Any = SimpleNamespace(name="server0", log=SimpleNamespace(error=lambda *_, **__: None))
     request = Request(bytes(16), "bob", b"", "", 1, nothing, nothing, lambda *what: said.append(what))
-    Lane(0, node)._answer([request])  # it has no output: that it cannot be put together is no matter of the lane
+    answer(node, 0, [request])  # it has no output: that it cannot be put together is no matter of the lane
     assert [(id_, code) for id_, code, _ in said] == [(bytes(16), "broken")]

@@ -11,7 +11,7 @@ import pytest
 from keras_private.client import session
 from keras_private.errors import LinkError, PartyError, RefusedError
 from keras_private.mpc import masks
-from keras_private.party.lane import _suspect
+from keras_private.party.failure import suspect_of
 from keras_private.sharing.share import Package, split
 from keras_private.worker import TFEWorker
 
@@ -138,4 +138,4 @@ def test_every_thread_ends(make_trio: Any, tiny: Any, serving: Any, until: Any) 
     ],
 )
 def test_who_is_suspected(text: str, suspect: int) -> None:
-    assert _suspect(LinkError(text), 0) == suspect
+    assert suspect_of(LinkError(text), 0) == suspect

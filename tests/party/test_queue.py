@@ -11,7 +11,7 @@ import pytest
 
 from keras_private.errors import RefusedError
 from keras_private.party.causes import INTERRUPTED, STOPPED, gone
-from keras_private.party.leader_queue import LeaderQueue
+from keras_private.party.leader.queue import LeaderQueue
 from keras_private.party.messages import FAILED, REFUSED, Hold
 from keras_private.party.queue import Request, RequestQueue
 from keras_private.sharing.share import Share
@@ -73,7 +73,7 @@ def desk() -> Desk:
 
 @pytest.fixture(autouse=True)
 def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("keras_private.party.leader_queue._LOOK_UP_S", 0.01)
+    monkeypatch.setattr("keras_private.party.leader.queue._LOOK_UP_S", 0.01)
 
 
 def test_order_of_arrival_and_rows(desk: Desk) -> None:
@@ -290,7 +290,7 @@ def test_what_was_discarded_stays_discarded(desk: Desk, late: str) -> None:
 
 
 def test_only_so_much_is_remembered(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("keras_private.party.leader_queue._REMEMBERED", 10)
+    monkeypatch.setattr("keras_private.party.leader.queue._REMEMBERED", 10)
     for number in range(30):
         desk.queue.drop(number.to_bytes(16, "big"))
     assert len(desk.queue._gone) == 10

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_private.party import turns as turns_module
+from keras_private.party.leader import turns as turns_module
+from keras_private.party.leader.turns import FIRST_ROWS, LEAST_ROWS, Pace, Turns, share_out
 from keras_private.party.queue import Piece, Request
-from keras_private.party.turns import FIRST_ROWS, LEAST_ROWS, Pace, Turns, share_out
 from keras_private.sharing.share import Share
 
 WAITING = st.dictionaries(st.sampled_from("abcdef"), st.lists(st.integers(1, 128), min_size=1, max_size=6), min_size=1)

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from keras_private.config import PARTY_NAMES
 from keras_private.errors import RefusedError
 from keras_private.party.causes import INTERRUPTED, Cause, apart, gone, never_came
+from keras_private.party.leader.turns import Turns
 from keras_private.party.messages import FAILED, REFUSED, Hold
 from keras_private.party.queue import Piece, Request, RequestQueue
-from keras_private.party.turns import Turns
 
 FOLLOWERS = (1, 2)
 MAX_REQUESTS = 2048  # of one run: their ids must fit into one announcement

@@ -1,0 +1,91 @@
+"""One run of a lane: rows of several requests as one batch, and what each of them gets of the result."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from keras_private.party.causes import broken
+from keras_private.party.failure import cause_of
+from keras_private.party.messages import REFUSED
+from keras_private.party.models import HeldModel
+from keras_private.party.node import Node
+from keras_private.party.queue import Piece, Request
+from keras_private.sharing.share import Share
+
+if TYPE_CHECKING:
+    from keras_private.mpc.party import Party
+
+Settle = Callable[[float], list[Request]]
+"""Takes what a run has finished out of the queue; called with the seconds that it took."""
+
+_TWO_COPIES = "the parties were sent different copies of the same share; send each of them what the others get"
+
+
+def run_batch(node: Node, lane: int, party: Party, model: HeldModel, pieces: list[Piece], settle: Settle) -> None:
+    """Run rows of requests and answer those that are over; `settle` says which of these still wait for it."""
+    from keras_private.mpc.copies import compare_copies  # numba comes with it: a party listens before it is there
+    from keras_private.mpc.rounds import together
+
+    link, log, started = party.link, node.log, time.perf_counter()
+    link.stats.reset()
+    link.phase = "running a query"
+    shares, rows = [piece.share for piece in pieces], sum(piece.rows for piece in pieces)
+    node.run_bytes = max(node.run_bytes, rows * model.room.row_bytes)
+    try:
+        computing = model.program.protocol(party, _join(shares))
+        output, honest = party.run(together(computing, compare_copies(shares)))
+    except Exception:
+        log.info("run stopped", lane=lane, layer=party.layer)
+        raise
+    link.phase = "idle"
+    _hand_out(pieces, output, honest)
+    seconds = time.perf_counter() - started
+    node.served += sum(piece.request.over for piece in pieces)
+    answer(node, lane, settle(seconds))
+    log.info(
+        "run done",
+        lane=lane,
+        requests=len(pieces),
+        rows=rows,
+        rounds=link.stats.rounds,
+        bytes=link.stats.sent_bytes,
+        ms=round(1000 * seconds, 3),
+    )
+
+
+def answer(node: Node, lane: int, requests: list[Request]) -> None:
+    """Give each client its output. What goes wrong with one client is not another one's business."""
+    for request in requests:
+        try:
+            if request.honest:
+                request.answer(request.id, request.output)
+            else:
+                node.log.warning("refused", peer=request.client, request="query", cause=_TWO_COPIES)
+                request.refuse(request.id, REFUSED, _TWO_COPIES)
+        except Exception as error:
+            node.log.error("answer failed", lane=lane, peer=request.client, exc_info=error)
+            with contextlib.suppress(Exception):  # nobody else will settle it
+                request.refuse(request.id, *broken(node.name, cause_of(error)))
+
+
+def _join(shares: list[Share]) -> Share:
+    """One batch from several, in order."""
+    if len(shares) == 1:
+        return shares[0]
+    return Share(np.concatenate([share.mine for share in shares]), np.concatenate([share.next for share in shares]))
+
+
+def _hand_out(pieces: list[Piece], output: Share, honest: list[bool]) -> None:
+    """Give each request the rows of a run's output that are its own."""
+    end = 0
+    for piece, agree in zip(pieces, honest, strict=True):
+        start, end = end, end + piece.rows
+        part = Share(output.mine[start:end], output.next[start:end])
+        if piece.rows < piece.request.rows:  # it waits for the rest, and must not keep the others' rows so long
+            part = Share(part.mine.copy(), part.next.copy())
+        piece.request.collect(part, agree)
