@@ -2,7 +2,8 @@
 
 Theory of operation. Every tensor carries the lowest and highest value of each of its elements (per sample; float64
 arrays that stay in the owner's memory). Each kind carries them along by its own rule (`interval.py`). Fixed point is
-part of the proof: weights enter as they are encoded, and encodings and truncations widen the interval by their error.
+part of the proof: weights enter as they are encoded, and encodings and the ops themselves widen the interval by the
+error that their kinds declare.
 
 The plan gets only the power of two above the largest of all elements, so that little is told of the weights.
 
@@ -20,11 +21,10 @@ from dataclasses import replace
 import numpy as np
 
 from keras_private.plan.interval import Array, Interval
-from keras_private.plan.ops import dropped, kind_of, rectified
-from keras_private.plan.plan import CONTRACT_BITS, Op, Shape
+from keras_private.plan.ops import kind_of, rectified
+from keras_private.plan.plan import CONTRACT_BITS, Op, Plan, Shape
 
 _ABSURD = 900  # bits that nothing sensible reaches, and float64 can still be multiplied with
-TRUNCATION_UNITS = 2  # a truncation errs by less than this many units of its result, the sign of such a value included
 
 
 def of_input(shape: Shape, declared: tuple[float, float] | None, precision: int) -> Interval | None:
@@ -49,15 +49,18 @@ def propagate(op: Op, inputs: Sequence[Interval | None], weights: Sequence[Array
     return kind.interval(op, known, weights) if len(known) == len(inputs) else None
 
 
-def after_product(op: Op, product: Interval | None, frac: int) -> Interval | None:
-    """The interval of the output: `product` after truncation to `frac` bits and the fused ReLU."""
+def error(op: Op, plan: Plan) -> float:
+    """By how much the parties' result of `op` may be off, as a real number."""
+    return math.ldexp(kind_of(op).error(op, plan), -plan.tensors[op.output].frac)
+
+
+def after_product(op: Op, product: Interval | None, by: float) -> Interval | None:
+    """The interval of the output: `product`, off `by` so much at most, and after the fused ReLU."""
     if product is None:
         return None
-    result = product
+    result = product.widened(by) if by else product
     if rectified(op):
         result = replace(result, low=np.maximum(result.low, 0.0), high=np.maximum(result.high, 0.0))
-    if dropped(op):
-        result = result.widened(TRUNCATION_UNITS * 2.0**-frac)
     return result
 
 

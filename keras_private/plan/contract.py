@@ -49,7 +49,7 @@ def _proven(draft: Draft) -> float:
         if product is None or not math.isfinite(product.size):
             return -math.inf
         room = min(room, CONTRACT_BITS - bounds.needed_bits(product, _raw_frac(op, draft)))
-        intervals[op.output] = bounds.after_product(op, product, plan.tensors[op.output].frac)
+        intervals[op.output] = bounds.after_product(op, product, bounds.error(op, plan))
     return room if room >= 0 else -math.inf  # biases do not shrink with the inputs
 
 

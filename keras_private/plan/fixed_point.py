@@ -92,16 +92,17 @@ class _Writer:
         self.tensors: dict[str, Tensor] = {"input": tensor}
         self.weights: dict[str, Array] = {}
         self.names = Names(self.weights)
-        self.fracs: dict[str, int] = {}
+        self.encoded: dict[str, Weight] = {}
+        # Operands so far, for the kinds that are asked about an op.
+        self.written = replace(plan, precision=self.precision, tensors=self.tensors, weights=self.encoded)
         self.ops: list[Op] = []
         self.fused: set[str] = set()
 
     def finish(self) -> Draft:
         plan = self.draft.plan
         output = self.truncated(self.values[plan.output], self.precision, self.ops[-1].layer if self.ops else "")
-        weights = {name: Weight(value.shape, self.fracs[name]) for name, value in self.weights.items()}
         ops, final = tuple(self.ops), plan.final_activation
-        done = Plan(self.precision, "input", output.name, plan.input_range, self.tensors, weights, ops, final)
+        done = Plan(self.precision, "input", output.name, plan.input_range, self.tensors, self.encoded, ops, final)
         return Draft(done, self.weights)
 
     # --- one recorded op
@@ -306,7 +307,7 @@ class _Writer:
             )
         new = self.names.fresh(name.partition(":")[0])
         self.weights[new] = value
-        self.fracs[new] = frac
+        self.encoded[new] = Weight(value.shape, frac)
         return new
 
     def emit(self, like: Op, xs: Sequence[_Value], weights: Sequence[str] = (), **attrs: Any) -> _Value:
@@ -314,15 +315,15 @@ class _Writer:
         kept = {name: value for name, value in like.attrs.items() if name not in ("data_format", "factor")}
         output = f"t{len(self.ops)}"
         op = Op(like.kind, tuple(x.name for x in xs), tuple(weights), output, {**kept, **attrs}, like.layer)
-        shapes = [Weight(self.weights[name].shape, self.fracs[name]) for name in weights]
-        tensor = infer(op, [x.tensor for x in xs], shapes, self.precision)
-        encoded = [rounded(self.weights[name], self.fracs[name]) for name in weights]
+        tensor = infer(op, [x.tensor for x in xs], [self.encoded[name] for name in weights], self.precision)
+        encoded = [rounded(self.weights[name], self.encoded[name].frac) for name in weights]
         product = bounds.propagate(op, [x.interval for x in xs], encoded)
         raw_frac = tensor.frac + dropped(op)
         product = self.checked(op, product, raw_frac)
         if isinstance(kind_of(op), Product):
             op = replace(op, attrs={**op.attrs, "bound": bounds.bound(product, raw_frac) or CONTRACT_BITS})
-        interval = bounds.after_product(op, product, tensor.frac)
+        self.tensors[output] = tensor
+        interval = bounds.after_product(op, product, bounds.error(op, self.written))
         tensor = replace(tensor, bound=bounds.bound(interval, tensor.frac))
         self.ops.append(op)
         self.tensors[output] = tensor

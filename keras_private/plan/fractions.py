@@ -173,7 +173,7 @@ def _proven_sizes(draft: Draft) -> Mapping[str, float]:
         if found is not None:
             if found.size < 2.0**CONTRACT_BITS:
                 sizes[op.output] = found.size
-                found = bounds.after_product(op, found, CONTRACT_BITS)
+                found = bounds.after_product(op, found, 0.0)
             else:
                 found = None
         intervals[op.output] = found

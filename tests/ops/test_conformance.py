@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from keras_private.mpc.ops import bind
 from keras_private.mpc.party import Party
 from keras_private.mpc.rounds import Protocol
-from keras_private.plan.bounds import TRUNCATION_UNITS, after_product
+from keras_private.plan import bounds
 from keras_private.plan.evaluate import apply
 from keras_private.plan.interval import Interval
-from keras_private.plan.ops import KINDS, dropped
+from keras_private.plan.ops import KINDS, rectified
 from keras_private.plan.plan import Plan
 from keras_private.sharing.share import Share, reconstruct
 from tests.mpc.test_joint_view import SHARINGS, VALUES, deficits
@@ -88,7 +88,8 @@ def test_the_protocol_computes_what_the_kind_means_for_what_it_declares(
         [np.ldexp(w.astype(np.float64), -plan.weights[name].frac) for name, w in zip(op.weights, weights, strict=True)],
     )
     error = np.abs(result - np.ldexp(plain, plan.tensors["y"].frac))
-    assert error.max(initial=0) < TRUNCATION_UNITS if dropped(op) else not error.any()
+    assert error.max(initial=0) <= KINDS[kind].error(op, plan)
+    assert not rectified(op) or result.min(initial=0) >= 0
 
     declared = KINDS[kind].cost(op, plan, batch)
     rounds, sent = memory_three.counted()
@@ -115,7 +116,7 @@ def test_the_interval_holds(kind: str, number: int, seed: int, size: float) -> N
         assert np.all(found.low - slack <= values)
         assert np.all(values <= found.high + slack)
 
-    final = after_product(op, proven, plan.tensors["y"].frac)
+    final = bounds.after_product(op, proven, bounds.error(op, plan) if plan.executable else 0.0)
     assert final is not None
     for found, meaning in ((proven, KINDS[kind].plain), (final, apply)):
         inside(found, random.random, meaning)

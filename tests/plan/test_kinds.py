@@ -67,7 +67,8 @@ ASKED: dict[str, Callable[[], Any]] = {
     "evaluate": lambda: evaluate.evaluate(recorded(), X),
     "bounds": lambda: bounds.propagate(SQUARE, [Interval(X[:1], X[1:])], []),
     "bounds, nothing known": lambda: bounds.propagate(SQUARE, [None], []),
-    "bounds after it": lambda: bounds.after_product(SQUARE, Interval(X[:1], X[1:]), 16),
+    "bounds after it": lambda: bounds.after_product(SQUARE, Interval(X[:1], X[1:]), 0.0),
+    "error": lambda: bounds.error(SQUARE, plan(16)),
     "measure": lambda: measure(recorded(), X),
     "simulate": lambda: simulate(executable(), X),
     "fractions": lambda: Fractions(recorded(), 16, 0, measure(recorded(), X)),
@@ -136,9 +137,14 @@ def test_what_a_form_of_plans_asks_for_is_needed_in_that_form_only(registry: dic
     body = {name: value for name, value in declared().items() if name not in kind._EXECUTABLE}
     type("Another", (kind.Kind,), body | {"executable": None})
     op = Op("another", ("input",), (), "t0", {})
-    for ask in (registry["another"].cost, registry["another"].memory):
+    another = registry["another"]
+    for ask in (
+        lambda: another.cost(op, plan(16), 1),
+        lambda: another.memory(op, plan(16), 1),
+        lambda: another.error(op, plan(16)),
+    ):
         with pytest.raises(PlanError, match="another does not belong in an executable plan"):
-            ask(op, plan(16), 1)
+            ask()
 
 
 def test_other_ways_to_declare_nothing(registry: dict[str, kind.Kind]) -> None:

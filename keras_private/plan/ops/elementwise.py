@@ -20,6 +20,7 @@ from keras_private.plan.ops.kind import (
     Local,
     describe,
     equal_frac,
+    truncation_error,
     values,
 )
 from keras_private.plan.ops.writer import Later, V, Writer
@@ -246,6 +247,9 @@ class Truncate(Elementwise):
     def memory(self, op: Op, plan: Plan, count: int) -> int:
         return working.truncation(count)
 
+    def error(self, op: Op, plan: Plan) -> float:
+        return truncation_error(op)
+
 
 class Relu(Elementwise):
     """max(x, 0), and a truncation that costs no more rounds."""
@@ -292,3 +296,6 @@ class Relu(Elementwise):
 
     def memory(self, op: Op, plan: Plan, count: int) -> int:
         return working.relu(count, plan.tensors[op.inputs[0]].bound, self.dropped(op))
+
+    def error(self, op: Op, plan: Plan) -> float:
+        return truncation_error(op)

@@ -1,10 +1,10 @@
 """What a kind of op is: one class that declares everything about it but its protocol.
 
 Theory of operation. A plan names kinds. Whoever has to know something of an op (its shape, its plain meaning, how far
-its values reach, what it costs, whether a rewriting may pass it) asks `kind_of(op)`, which refuses a kind that it does
-not know. Nothing has a default: a class that leaves out a declaration cannot be defined, so that nobody can forget to
-say how large a new function's values get or what it costs. What a family of kinds has in common it declares in an
-abstract class. Only its protocol is elsewhere, under the same name in `mpc/ops/`.
+its values reach, how exact it is, what it costs, whether a rewriting may pass it) asks `kind_of(op)`, which refuses a
+kind that it does not know. Nothing has a default: a class that leaves out a declaration cannot be defined, so that
+nobody can forget to say how large a new function's values get, or what it costs. What a family of kinds has in common
+it declares in an abstract class. Only its protocol is elsewhere, under the same name in `mpc/ops/`.
 
 No op of an executable plan may let rows of a batch meet, since they may be different clients'. Shapes leave the batch
 axis out, so each rule has to keep to the axes behind it: inputs of one op have equal ranks, and a weight or constant
@@ -173,6 +173,13 @@ class Kind(ABC):
         """Bytes that a party needs beside its operands and its output of `count` values: an estimate from above."""
         raise PlanError(f"{describe(op)} does not belong in an executable plan")
 
+    # --- how exact it is: of kinds of executable plans
+
+    def error(self, op: Op, plan: Plan) -> float:
+        """How far a value of its protocol may be from the plain meaning of the same operands, at most: in units of the
+        last place of the output. 0: it never is. `plan` has the tensors and weights up to this op's output."""
+        raise PlanError(f"{describe(op)} does not belong in an executable plan")
+
     # --- the two attributes that are the same everywhere
 
     def dropped(self, op: Op) -> int:
@@ -182,7 +189,7 @@ class Kind(ABC):
 
 _DECLARATIONS = tuple(Kind.__annotations__)
 _RECORDED = ("write", "truncate_later")
-_EXECUTABLE = ("cost", "memory")
+_EXECUTABLE = ("cost", "memory", "error")
 _CLASSES: set[type] = set()
 _KINDS: dict[str, Kind] = {}
 KINDS: Mapping[str, Kind] = MappingProxyType(_KINDS)
@@ -238,6 +245,9 @@ class Local(Kind, abstract=True):
     def memory(self, op: Op, plan: Plan, count: int) -> int:
         return working.local(count)
 
+    def error(self, op: Op, plan: Plan) -> float:
+        return 0.0
+
 
 def equal_frac(op: Op, xs: Sequence[Tensor], ws: Sequence[Weight]) -> int:
     """The fractional bits that all operands have.
@@ -251,6 +261,11 @@ def equal_frac(op: Op, xs: Sequence[Tensor], ws: Sequence[Weight]) -> int:
     if any(weight.frac != frac for weight in ws):
         raise PlanError(f"{describe(op)}: the weight needs {frac} fractional bits, not {ws[0].frac}")
     return frac
+
+
+def truncation_error(op: Op) -> float:
+    """What truncating to one of the two neighbours does, and of a fused ReLU the sign of what is below one unit."""
+    return 1.0 if dropped(op) else 0.0
 
 
 def values(op: Op, plan: Plan, batch: int) -> int:

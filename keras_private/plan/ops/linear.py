@@ -20,7 +20,7 @@ from keras_private.plan import attributes as at
 from keras_private.plan import cost, working
 from keras_private.plan.interval import Interval, signed, signed_sum
 from keras_private.plan.ops.elementwise import DROP, check_factor
-from keras_private.plan.ops.kind import Array, Attributes, Kind, describe, values
+from keras_private.plan.ops.kind import Array, Attributes, Kind, describe, truncation_error, values
 from keras_private.plan.ops.windows import PADS, PAIR, as_recorded, image, shape_of_windows, windows_of
 from keras_private.plan.ops.writer import Later, V, Writer
 from keras_private.plan.plan import Op, Plan, Shape, Tensor, Weight
@@ -68,6 +68,9 @@ class Product(Kind, abstract=True):
 
     def memory(self, op: Op, plan: Plan, count: int) -> int:
         return working.linear(count, self.dropped(op), _relu_bits(op))
+
+    def error(self, op: Op, plan: Plan) -> float:
+        return truncation_error(op)
 
     @abstractmethod
     def fan_in(self, weight: Shape) -> int:

@@ -140,6 +140,9 @@ class MaxPool2d(Pool):
         bound, relu_bound = cost.difference_bound(op, plan), cost.maximum_bound(op, plan)
         return working.maximum(count, math.prod(op.attrs["pool"]), bound, relu_bound)
 
+    def error(self, op: Op, plan: Plan) -> float:
+        return 0.0
+
 
 def _reduced(windows: Array, combine: np.ufunc) -> Array:
     """Place by place, so that no copy of all windows is made."""
