@@ -32,7 +32,7 @@ from keras_private.net.roles import Role
 from keras_private.owner import ask_status
 from keras_private.party.dial import call, wait_for
 from keras_private.party.memory import MemoryNetwork
-from keras_private.party.messages import VERSION, Hello, Status
+from keras_private.party.messages import Hello, Status
 from keras_private.party.network import Network, TLSNetwork, credentials
 from keras_private.worker import TFEWorker
 
@@ -262,7 +262,7 @@ class TFECluster:
         Raises:
             StartError: it is not the party that it should be, does not accept us, or did not come up.
         """
-        hello = Hello("owner", VERSION, self._config.cluster)
+        hello = Hello.plain("owner", self._config.cluster)
         try:
             (wait_for if insist else call)(network, index, hello, timeout).close()
         except (LinkError, ClusterError) as error:

@@ -25,16 +25,9 @@ from keras_private.errors import (
 )
 from keras_private.net.roles import Role
 from keras_private.party.dial import ask, call, expect
-from keras_private.party.messages import (
-    VERSION,
-    AskStatus,
-    Hello,
-    Progress,
-    Serve,
-    Status,
-    encode,
-)
+from keras_private.party.messages import AskStatus, Hello, Progress, Serve, Status
 from keras_private.party.network import Network
+from keras_private.party.wire import encode
 from keras_private.plan.plan import Plan
 from keras_private.plan.serialise import digest, serialise
 from keras_private.upload import call_party, encode_weights, take_away, upload
@@ -229,7 +222,7 @@ def ask_status(config: ClusterConfig, network: Network, index: int, timeout: flo
         LinkError: it cannot be reached.
         RefusedError: it does not let this owner in.
     """
-    channel = call(network, index, Hello("owner", VERSION, config.cluster), timeout)
+    channel = call(network, index, Hello.plain("owner", config.cluster), timeout)
     try:
         return ask(channel, AskStatus(), Status, timeout)
     finally:

@@ -19,19 +19,9 @@ from keras_private.config import PARTY_NAMES
 from keras_private.errors import ClusterError, InputError, LinkError, PartyError, PlanError, StateError
 from keras_private.net.frames import as_bytes
 from keras_private.party.dial import ask, call, expect
-from keras_private.party.messages import (
-    ID_BYTES,
-    VERSION,
-    Accepted,
-    Hello,
-    Load,
-    Loaded,
-    Stop,
-    Stopped,
-    Weight,
-    encode,
-)
+from keras_private.party.messages import ID_BYTES, Accepted, Hello, Load, Loaded, Stop, Stopped, Weight
 from keras_private.party.network import Channel, Network
+from keras_private.party.wire import encode
 from keras_private.plan.plan import Plan
 from keras_private.sharing import fixed
 from keras_private.sharing.share import Part, split
@@ -151,7 +141,7 @@ def take_away(config: ClusterConfig, network: Network, id_: bytes) -> None:
 
 def call_party(config: ClusterConfig, network: Network, index: int) -> Channel:
     """An owner's connection to party `index`; raises as `dial.call`."""
-    return call(network, index, Hello("owner", VERSION, config.cluster), config.limits.timeout_s)
+    return call(network, index, Hello.plain("owner", config.cluster), config.limits.timeout_s)
 
 
 def _narrow(words: Words) -> np.ndarray[tuple[int, ...], np.dtype[Any]]:

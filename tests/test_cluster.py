@@ -23,7 +23,7 @@ from keras_private.errors import ConfigError, StartError, StateError, TrustError
 from keras_private.net.certificates import create_authority, issue, local_authority
 from keras_private.net.roles import Role
 from keras_private.party.dial import wait_for
-from keras_private.party.messages import VERSION, Hello
+from keras_private.party.messages import Hello
 from keras_private.party.network import TLSNetwork, credentials
 from keras_private.worker import TFEWorker
 from tests.conftest import LogLines
@@ -248,7 +248,7 @@ def test_waiting_for_a_party_ends_when_somebody_else_is_there(make_trio: Any) ->
     owner = Role("owner", "owner")
     network = TLSNetwork(ClusterConfig.parse({"cluster": "test", "parties": parties}), credentials(config, owner))
     with pytest.raises(TrustError, match="it is party:server1, not party:server0"):
-        wait_for(network, 0, Hello("owner", VERSION, "test"), 3600)
+        wait_for(network, 0, Hello.plain("owner", "test"), 3600)
 
 
 def test_only_the_commands_of_missing_parties_are_printed(make_trio: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -36,11 +36,10 @@ from keras_private.party.messages import (
     Serve,
     Stop,
     Welcome,
-    decode,
-    encode,
 )
 from keras_private.party.network import TLSNetwork, credentials
 from keras_private.party.server import HELLO_BYTES
+from keras_private.party.wire import decode, encode
 from keras_private.plan.serialise import serialise
 from keras_private.sharing import fixed
 from keras_private.sharing.share import split
@@ -98,12 +97,12 @@ def test_an_expired_certificate(trio: Any, tiny: Any, serving: Any, until: Any, 
 @pytest.mark.parametrize("purpose", ["owner", "control", "lane", "anything"])
 def test_a_clients_certificate_is_for_clients(trio: Any, until: Any, purpose: str) -> None:
     with pytest.raises(RefusedError, match=f"client:client does not allow what was asked for \\({purpose}\\)"):
-        call(trio.network(CLIENT), 0, Hello(purpose, VERSION, "test"), 5)
+        call(trio.network(CLIENT), 0, Hello.plain(purpose, "test"), 5)
     refused(trio, 0, until, "client:client", purpose)
 
 
 def test_a_client_cannot_load_serve_or_stop(trio: Any, tiny: Any, serving: Any, until: Any) -> None:
-    hello = Hello("client", VERSION, "test")
+    hello = Hello.plain("client", "test")
     for message in (Load(bytes(16), serialise(tiny.executable.plan)), Serve(bytes(16), None), Stop(bytes(16))):
         channel = call(trio.network(CLIENT), 0, hello, 5)
         with pytest.raises((RefusedError, LinkError), match="may not send"):
@@ -121,16 +120,16 @@ def test_a_party_is_called_by_higher_parties_only(trio: Any, until: Any, name: s
 
 def test_another_cluster_and_another_version(trio: Any) -> None:
     with pytest.raises(RefusedError, match=r"belongs to cluster 'test', not 'other'"):
-        call(trio.network(CLIENT), 0, Hello("client", VERSION, "other"), 5)
+        call(trio.network(CLIENT), 0, Hello.plain("client", "other"), 5)
     with pytest.raises(RefusedError, match=r"version \d+ of the protocol.*version 99"):
-        call(trio.network(CLIENT), 0, Hello("client", 99, "test"), 5)
+        call(trio.network(CLIENT), 0, Hello("client", 99, "test", 0, None), 5)
 
 
 def test_a_model_belongs_to_its_owner(trio: Any, tiny: Any, other_tiny: Any, serving: Any) -> None:
     model = tiny.upload(trio, name="alice")
     with pytest.raises(RefusedError, match="belongs to owner:alice"):
         other_tiny.upload(trio, name="mallory")
-    channel = call(trio.network(Role("owner", "mallory")), 0, Hello("owner", VERSION, "test"), 5)
+    channel = call(trio.network(Role("owner", "mallory")), 0, Hello.plain("owner", "test"), 5)
     for message in (Stop(model._id), Serve(model._id, None)):
         with pytest.raises(RefusedError, match="belongs to owner:alice"):
             ask(channel, message, Accepted, 5)
@@ -147,7 +146,7 @@ def frame(payload: bytes, sequence: int = 0, kind: FrameType = FrameType.MESSAGE
     return pack_header(len(payload), kind, 0, sequence) + payload
 
 
-HELLO = frame(encode(Hello("client", VERSION, "test")))
+HELLO = frame(encode(Hello.plain("client", "test")))
 HOSTILE = {
     "random bytes": os.urandom(4096),
     "zeros": bytes(4096),
@@ -248,7 +247,7 @@ def test_a_connection_that_says_nothing_is_not_waited_for(trio: Any, tiny: Any, 
 def test_a_plan_that_is_not_one(trio: Any, tiny: Any, serving: Any) -> None:
     good = serialise(tiny.executable.plan)
     for plan in (b"", os.urandom(500), good[:-1], good + b"\x00", good.replace(b"matmul", b"matmuk")):
-        channel = call(trio.network(OWNER), 1, Hello("owner", VERSION, "test"), 5)
+        channel = call(trio.network(OWNER), 1, Hello.plain("owner", "test"), 5)
         with pytest.raises(RefusedError, match=r"server1: .*(plan|op)"):
             ask(channel, Load(bytes(16), plan), Accepted, 5)
         channel.close()
@@ -279,7 +278,7 @@ def raw_query(
 @contextlib.contextmanager
 def clients(trio: Any, name: str = "client") -> Iterator[tuple[dict[int, Any], Description]]:
     channels = {
-        index: call(trio.network(Role("client", name)), index, Hello("client", VERSION, trio.config.cluster), 5)
+        index: call(trio.network(Role("client", name)), index, Hello.plain("client", trio.config.cluster), 5)
         for index in range(3)
     }
     description = ask(channels[0], Describe(), Description, 5)
@@ -373,7 +372,7 @@ def test_an_owner_who_leaves_pauses_serving(trio: Any, tiny: Any, until: Any) ->
     leader = trio.servers[0].node.queue
     with TFEWorker() as client:
         client.connect_to_model(tiny.input_shape, tiny.output_shape, trio)
-        channel = call(trio.network(OWNER), 0, Hello("owner", VERSION, "test"), 5)
+        channel = call(trio.network(OWNER), 0, Hello.plain("owner", "test"), 5)
         channel.send(encode(Serve(model._id, None)))
         until(lambda: leader.serving, "serving")
         client.query_model(tiny.batch(1))

@@ -16,7 +16,8 @@ from keras_private.cluster import TFECluster
 from keras_private.errors import LinkError, RefusedError
 from keras_private.net.roles import Role
 from keras_private.party.dial import ask, call
-from keras_private.party.messages import VERSION, Describe, Description, Error, Hello, Query, decode, encode
+from keras_private.party.messages import Describe, Description, Error, Hello, Query
+from keras_private.party.wire import decode, encode
 from keras_private.plan.builder import PlanBuilder
 from keras_private.plan.memory import row_bytes
 from keras_private.plan.optimise import optimise
@@ -57,7 +58,7 @@ def wide() -> Wide:
 @contextlib.contextmanager
 def channel(cluster: Any, index: int, role: Role = MALLORY) -> Iterator[tuple[Any, Description]]:
     """A client's connection to one party, and the model it is told of."""
-    channel = call(cluster.network(role), index, Hello("client", VERSION, cluster.config.cluster), 20)
+    channel = call(cluster.network(role), index, Hello.plain("client", cluster.config.cluster), 20)
     try:
         yield channel, ask(channel, Describe(), Description, 20)
     finally:

@@ -24,7 +24,8 @@ from keras_private.errors import (
     RefusedError,
     StateError,
 )
-from keras_private.party.messages import Answer, Description, encode
+from keras_private.party.messages import Answer, Description
+from keras_private.party.wire import encode
 from keras_private.sharing.share import split
 from keras_private.worker import TFEWorker
 

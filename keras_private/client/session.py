@@ -33,7 +33,6 @@ from keras_private.party.messages import (
     CONTROL_BYTES,
     ID_BYTES,
     REPLACED,
-    VERSION,
     Answer,
     Cancel,
     Describe,
@@ -41,10 +40,9 @@ from keras_private.party.messages import (
     Error,
     Hello,
     Query,
-    decode,
-    encode,
 )
 from keras_private.party.network import Channel, Network
+from keras_private.party.wire import decode, encode
 from keras_private.sharing import fixed
 from keras_private.sharing.share import Package, Part, split
 
@@ -98,7 +96,7 @@ class Session:
         models: list[Description] = []
         index = 0
         try:
-            hello = Hello("client", VERSION, config.cluster)
+            hello = Hello.plain("client", config.cluster)
             while (index := len(channels)) < len(PARTY_NAMES):
                 channels.append(call(network, index, hello, seconds))
             while (index := len(models)) < len(PARTY_NAMES):

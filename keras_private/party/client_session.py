@@ -13,22 +13,12 @@ from keras_private.net.frames import as_bytes
 from keras_private.net.roles import Role
 from keras_private.party import causes
 from keras_private.party.dial import code_of
-from keras_private.party.messages import (
-    REFUSED,
-    Answer,
-    Cancel,
-    Describe,
-    Description,
-    Error,
-    Message,
-    Query,
-    decode,
-    encode,
-)
+from keras_private.party.messages import REFUSED, Answer, Cancel, Describe, Description, Error, Message, Query
 from keras_private.party.models import HeldModel
 from keras_private.party.network import Channel
 from keras_private.party.node import Node
 from keras_private.party.queue import ID_IN_USE, Request
+from keras_private.party.wire import decode, encode
 from keras_private.sharing.share import Package, Share
 
 IDLE_S = 60.0
@@ -86,7 +76,7 @@ class ClientSession:
                         raise
                 except RefusedError as error:
                     self._node.log.warning("refused", peer=self._client, request="message", cause=str(error))
-                    self._deliver(Error(REFUSED, str(error)))
+                    self._deliver(Error(REFUSED, str(error), None))
                 finally:
                     self._give_back(self._receiving)
         finally:
@@ -123,7 +113,7 @@ class ClientSession:
             try:
                 answer: Message = self._describe(self._model())
             except RefusedError as error:
-                answer = Error(code_of(error), str(error))
+                answer = Error(code_of(error), str(error), None)
             self._deliver(answer)
         else:
             raise FrameError(f"a client may not send a {message.kind} message")

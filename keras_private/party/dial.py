@@ -30,10 +30,10 @@ from keras_private.party.messages import (
     Hello,
     Message,
     Welcome,
-    decode,
-    encode,
+    kind_of,
 )
 from keras_private.party.network import Channel, Network
+from keras_private.party.wire import decode, encode
 
 M = TypeVar("M", bound=Message)
 
@@ -84,7 +84,7 @@ def expect(channel: Channel, answer: type[M], timeout: float, max_bytes: int = C
         raise error_of(channel, reply)
     if not isinstance(reply, answer):
         channel.close()
-        raise FrameError(f"{channel.local.name} ← {channel.peer.name}: expected {answer.kind}, got {reply.kind}")
+        raise FrameError(f"{channel.local.name} ← {channel.peer.name}: expected {kind_of(answer)}, got {reply.kind}")
     return reply
 
 

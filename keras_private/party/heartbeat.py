@@ -9,8 +9,9 @@ from __future__ import annotations
 import time
 
 from keras_private.errors import LinkTimeoutError
-from keras_private.party.messages import CONTROL_BYTES, Message, Ping, decode, encode
+from keras_private.party.messages import CONTROL_BYTES, Message, Ping
 from keras_private.party.network import Channel
+from keras_private.party.wire import decode, encode
 
 
 class Heartbeat:

@@ -1,27 +1,22 @@
-"""The messages between owners, clients and parties: typed records, written as msgpack maps.
-
-A party accepts data, never code, so reading is strict: an unknown type, a missing or unknown field, a value of another
-type, or anything after the message is an error, and the connection that carried it is closed. How many bytes a message
-may have is decided by the receiver before it reads the first of them (`Connection.receive`).
+"""The messages between owners, clients and parties: what each may hold. `wire` writes and reads them.
 
     everyone   Hello → Welcome, or Error
     client     Describe → Description · Query → Answer or Error · Cancel
     owner      Load → Accepted, Weight…  → Loaded · Serve → Progress… · Stop → Stopped · AskStatus → Status
     parties    control (server1, server2 → server0): Hold, Drop, Model, LaneFailed; back: OpenLane, Discard; both: Ping
                lane (between runs, as link control): Run
+
+No field has a default: what is left out of a message is a mistake.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
-from typing import Any, ClassVar, Final, TypeVar
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
-import msgpack
+from msgspec import Meta, Struct
 
-from keras_private.errors import FrameError
-
-VERSION: Final = 2
+VERSION: Final = 3
 """Of this protocol. Both sides must speak the same one."""
 
 ID_BYTES: Final = 16
@@ -46,432 +41,260 @@ BROKEN: Final = "broken"
 NO_MODEL: Final = "no model"
 """The party that says so holds no model, perhaps not any more (`NoModelError`); asking again may help."""
 
-_MAX_TEXT = 1 << 16
-_MAX_ITEMS = 1 << 16
+# What fields hold -----------------------------------------------------------------------------------------------------
+
+_MOST = 1 << 16
+
+Natural = Annotated[int, Meta(ge=0, lt=1 << 62)]
+Real = Annotated[float, Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
+"""Finite."""
+Positive = Annotated[float, Meta(gt=0, le=sys.float_info.max)]
+Text = Annotated[str, Meta(max_length=_MOST)]
+Id = Annotated[bytes, Meta(min_length=ID_BYTES, max_length=ID_BYTES)]
+"""Random bytes."""
+Naturals = Annotated[tuple[Natural, ...], Meta(max_length=_MOST)]
+Texts = Annotated[tuple[Text, ...], Meta(max_length=_MOST)]
+Ids = Annotated[tuple[Id, ...], Meta(max_length=_MOST)]
+
+# Bytes of any size. A sender may pass a view of an array; what arrives is bytes, and that is what msgspec is told.
+if TYPE_CHECKING:
+    Blob = bytes | memoryview
+else:
+    Blob = bytes
 
 
-class Message:
-    """Base of every message; subclasses are frozen dataclasses, registered under `kind`."""
+class Message(Struct, frozen=True, forbid_unknown_fields=True, tag_field="type"):
+    """Base of every message; a subclass' tag is its type on the wire. Bytes do not show."""
 
-    kind: ClassVar[str]
+    @property
+    def kind(self) -> str:
+        return kind_of(type(self))
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
 
-M = TypeVar("M", bound=type[Message])
-_KINDS: dict[str, tuple[type[Message], dict[str, Callable[[Any], bool]]]] = {}
-
-
-def _natural(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 1 << 62
-
-
-def _real(value: Any) -> bool:
-    return type(value) is float or type(value) is int
+    def __rich_repr__(self) -> list[tuple[str, Any]]:  # Struct's own, which tracebacks of `rich` print, shows all
+        return [(name, _shown(getattr(self, name))) for name in self.__struct_fields__]
 
 
-def _positive(value: Any) -> bool:
-    return type(value) is float and value > 0
+def _shown(value: object) -> object:
+    return f"{len(value)} bytes" if isinstance(value, (bytes, memoryview)) else value
 
 
-def _text(value: Any) -> bool:
-    return type(value) is str and len(value) <= _MAX_TEXT
-
-
-def _blob(value: Any) -> bool:
-    return type(value) is bytes
-
-
-def _identifier(value: Any) -> bool:
-    return type(value) is bytes and len(value) == ID_BYTES
-
-
-def _tuple_of(item: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: type(value) is tuple and len(value) <= _MAX_ITEMS and all(map(item, value))
-
-
-def _optional(item: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: value is None or item(value)
-
-
-Id = bytes
-"""ID_BYTES random bytes."""
-Blob = bytes | memoryview
-"""Bytes of any size; a sender may pass a view of an array."""
-
-_CHECKS: dict[str, Callable[[Any], bool]] = {
-    "int": _natural,
-    "int | None": _optional(_natural),
-    "str": _text,
-    "bool": lambda value: type(value) is bool,
-    "float | None": _optional(_positive),
-    "Id": _identifier,
-    "Id | None": _optional(_identifier),
-    "Blob": _blob,
-    "tuple[int, ...]": _tuple_of(_natural),
-    "tuple[str, ...]": _tuple_of(_text),
-    "tuple[Id, ...]": _tuple_of(_identifier),
-    "tuple[float, ...] | None": _optional(_tuple_of(_real)),
-}
-
-
-def _message(kind: str) -> Callable[[M], M]:
-    """Class decorator: register under `kind`, with a check for every field."""
-
-    def register(cls: M) -> M:
-        cls.kind = kind
-        checks = {field.name: _CHECKS[str(field.type)] for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-        _KINDS[kind] = (cls, checks)
-        return cls
-
-    return register
+def kind_of(message: type[Message]) -> str:
+    """The name of a type of message, as in the field `type`."""
+    return str(message.__struct_config__.tag)
 
 
 # Everyone ------------------------------------------------------------------------------------------------------------
 
 
-@_message("hello")
-@dataclasses.dataclass(frozen=True, slots=True)
-class Hello(Message):
-    """The first message of every connection. `purpose`: owner, client, control or lane."""
+class Hello(Message, tag="hello", frozen=True):
+    """The first message of every connection. `purpose`: owner, client, control or lane; `lane` and `epoch` say which
+    lane, if it is for one. Whatever the version, this one stays as it is, so that both sides can say what is wrong.
+    """
 
-    purpose: str
-    version: int
-    cluster: str
-    lane: int = 0
-    epoch: Id | None = None
+    purpose: Text
+    version: Natural
+    cluster: Text
+    lane: Natural
+    epoch: Id | None
+
+    @classmethod
+    def plain(cls, purpose: str, cluster: str) -> Hello:
+        """Of this version, and for no lane."""
+        return cls(purpose, VERSION, cluster, 0, None)
 
 
-@_message("welcome")
-@dataclasses.dataclass(frozen=True, slots=True)
-class Welcome(Message):
-    party: str
+class Welcome(Message, tag="welcome", frozen=True):
+    party: Text
 
 
-@_message("error")
-@dataclasses.dataclass(frozen=True, slots=True)
-class Error(Message):
+class Error(Message, tag="error", frozen=True):
     """`code`: see above; `request`: the query it is about, if it is about one."""
 
-    code: str
-    text: str
-    request: Id | None = None
+    code: Text
+    text: Text
+    request: Id | None
 
 
 # Clients -------------------------------------------------------------------------------------------------------------
 
 
-@_message("describe")
-@dataclasses.dataclass(frozen=True, slots=True)
-class Describe(Message):
+class Describe(Message, tag="describe", frozen=True):
     pass
 
 
-@_message("description")
-@dataclasses.dataclass(frozen=True, slots=True)
-class Description(Message):
+class Description(Message, tag="description", frozen=True):
     """All that a client is told about a model. Shapes are per sample; `owner` is the name in their certificate. Inputs
     have `input_frac` fractional bits, outputs `precision`. `input_limit`: what inputs stay below in size where no range
     was declared.
     """
 
     model: Id
-    digest: str
-    owner: str
-    input_shape: tuple[int, ...]
-    output_shape: tuple[int, ...]
-    input_range: tuple[float, ...] | None
-    input_limit: float | None
-    input_frac: int
-    precision: int
-    final_activation: str
-    max_batch: int
+    digest: Text
+    owner: Text
+    input_shape: Naturals
+    output_shape: Naturals
+    input_range: tuple[Real, Real] | None
+    input_limit: Positive | None
+    input_frac: Natural
+    precision: Natural
+    final_activation: Text
+    max_batch: Natural
 
 
-@_message("query")
-@dataclasses.dataclass(frozen=True, slots=True)
-class Query(Message):
+class Query(Message, tag="query", frozen=True):
     """One party's package of a shared batch: each part a 32-byte seed or the words themselves."""
 
     request: Id
     model: Id
-    rows: int
-    mine: Blob = dataclasses.field(repr=False)
-    next: Blob = dataclasses.field(repr=False)
+    rows: Natural
+    mine: Blob
+    next: Blob
 
 
-@_message("answer")
-@dataclasses.dataclass(frozen=True, slots=True)
-class Answer(Message):
+class Answer(Message, tag="answer", frozen=True):
     """One party's share of the output, little-endian words."""
 
     request: Id
-    mine: Blob = dataclasses.field(repr=False)
-    next: Blob = dataclasses.field(repr=False)
+    mine: Blob
+    next: Blob
 
 
-@_message("cancel")
-@dataclasses.dataclass(frozen=True, slots=True)
-class Cancel(Message):
+class Cancel(Message, tag="cancel", frozen=True):
     request: Id
 
 
 # Owners --------------------------------------------------------------------------------------------------------------
 
 
-@_message("load")
-@dataclasses.dataclass(frozen=True, slots=True)
-class Load(Message):
+class Load(Message, tag="load", frozen=True):
     """`model` names this sharing of the plan: three shares only mean something together if they carry the same."""
 
     model: Id
-    plan: Blob = dataclasses.field(repr=False)
+    plan: Blob
 
 
-@_message("accepted")
-@dataclasses.dataclass(frozen=True, slots=True)
-class Accepted(Message):
+class Accepted(Message, tag="accepted", frozen=True):
     pass
 
 
-@_message("weight")
-@dataclasses.dataclass(frozen=True, slots=True)
-class Weight(Message):
+class Weight(Message, tag="weight", frozen=True):
     """The next piece of one part of a weight's package. `part`: mine or next."""
 
-    name: str
-    part: str
-    data: Blob = dataclasses.field(repr=False)
+    name: Text
+    part: Text
+    data: Blob
     last: bool
 
 
-@_message("loaded")
-@dataclasses.dataclass(frozen=True, slots=True)
-class Loaded(Message):
-    digest: str
+class Loaded(Message, tag="loaded", frozen=True):
+    digest: Text
 
 
-@_message("serve")
-@dataclasses.dataclass(frozen=True, slots=True)
-class Serve(Message):
+class Serve(Message, tag="serve", frozen=True):
     """Answer this many requests (None: until stopped), for as long as this connection lives."""
 
     model: Id
-    num_requests: int | None
+    num_requests: Natural | None
 
 
-@_message("progress")
-@dataclasses.dataclass(frozen=True, slots=True)
-class Progress(Message):
+class Progress(Message, tag="progress", frozen=True):
     """How serving goes on. `trouble`: why no query can be run now, such as a party that is away; empty: nothing is."""
 
-    served: int
-    waiting: int
+    served: Natural
+    waiting: Natural
     done: bool
-    trouble: str
+    trouble: Text
 
 
-@_message("stop")
-@dataclasses.dataclass(frozen=True, slots=True)
-class Stop(Message):
+class Stop(Message, tag="stop", frozen=True):
     """Forget this upload. What was loaded after it stays."""
 
     model: Id
 
 
-@_message("stopped")
-@dataclasses.dataclass(frozen=True, slots=True)
-class Stopped(Message):
+class Stopped(Message, tag="stopped", frozen=True):
     pass
 
 
-@_message("ask-status")
-@dataclasses.dataclass(frozen=True, slots=True)
-class AskStatus(Message):
+class AskStatus(Message, tag="ask-status", frozen=True):
     pass
 
 
-@_message("status")
-@dataclasses.dataclass(frozen=True, slots=True)
-class Status(Message):
+class Status(Message, tag="status", frozen=True):
     """`expires`: when the party's certificate does, seconds since 1970; None without one (in-process clusters)."""
 
-    party: str
-    digest: str
-    owner: str
+    party: Text
+    digest: Text
+    owner: Text
     serving: bool
-    served: int
-    waiting: int
-    peers: tuple[str, ...]
-    lanes: int
-    expires: int | None
+    served: Natural
+    waiting: Natural
+    peers: Texts
+    lanes: Natural
+    expires: Natural | None
 
 
 # Parties -------------------------------------------------------------------------------------------------------------
 
 
-@_message("hold")
-@dataclasses.dataclass(frozen=True, slots=True)
-class Hold(Message):
+class Hold(Message, tag="hold", frozen=True):
     """A follower holds its package of this request."""
 
     request: Id
-    client: str
+    client: Text
     model: Id
-    digest: str
-    rows: int
+    digest: Text
+    rows: Natural
 
 
-@_message("drop")
-@dataclasses.dataclass(frozen=True, slots=True)
-class Drop(Message):
+class Drop(Message, tag="drop", frozen=True):
     """A follower's client went away or changed its mind. The leader decides what becomes of the request."""
 
     request: Id
 
 
-@_message("model")
-@dataclasses.dataclass(frozen=True, slots=True)
-class Model(Message):
+class Model(Message, tag="model", frozen=True):
     """What a follower holds now; None and an empty digest: nothing."""
 
     model: Id | None
-    digest: str
+    digest: Text
 
 
-@_message("lane-failed")
-@dataclasses.dataclass(frozen=True, slots=True)
-class LaneFailed(Message):
+class LaneFailed(Message, tag="lane-failed", frozen=True):
     """A follower tore the lane down; `suspect` is the party whose fault it seemed to be."""
 
-    lane: int
+    lane: Natural
     epoch: Id
-    suspect: int
-    cause: str
+    suspect: Natural
+    cause: Text
 
 
-@_message("open-lane")
-@dataclasses.dataclass(frozen=True, slots=True)
-class OpenLane(Message):
+class OpenLane(Message, tag="open-lane", frozen=True):
     """The leader wants the lane built anew; connections of another epoch are of an older attempt."""
 
-    lane: int
+    lane: Natural
     epoch: Id
 
 
-@_message("discard")
-@dataclasses.dataclass(frozen=True, slots=True)
-class Discard(Message):
+class Discard(Message, tag="discard", frozen=True):
     """The leader will not run these requests; followers forget them and tell their clients why."""
 
-    requests: tuple[Id, ...]
-    code: str
-    text: str
+    requests: Ids
+    code: Text
+    text: Text
 
 
-@_message("ping")
-@dataclasses.dataclass(frozen=True, slots=True)
-class Ping(Message):
+class Ping(Message, tag="ping", frozen=True):
     pass
 
 
-@_message("run")
-@dataclasses.dataclass(frozen=True, slots=True)
-class Run(Message):
+class Run(Message, tag="run", frozen=True):
     """The leader announces the next run of a lane: the next so many `rows` of each of these requests, in this order."""
 
     model: Id
-    digest: str
-    requests: tuple[Id, ...]
-    rows: tuple[int, ...]
-
-
-# -- The wire ----------------------------------------------------------------------------------------------------------
-
-
-def encode(message: Message) -> bytes:
-    """The message as it travels."""
-    fields = {name: getattr(message, name) for name in _KINDS[message.kind][1]}
-    return bytes(msgpack.packb({"type": message.kind, **fields}, use_bin_type=True))
-
-
-def decode(data: bytes) -> Message:
-    """Read a message and check every field.
-
-    Raises:
-        FrameError: it is not exactly one well-formed message; says what is wrong, never what the bytes were.
-    """
-    try:
-        _check_structure(data)
-        fields = msgpack.unpackb(
-            data,
-            raw=False,
-            use_list=False,
-            max_array_len=_MAX_ITEMS,
-            max_map_len=64,
-            max_str_len=_MAX_TEXT,
-            max_ext_len=0,
-        )
-    except (ValueError, TypeError, IndexError, RecursionError, msgpack.UnpackException):
-        raise FrameError("a message that is not msgpack") from None
-    if type(fields) is not dict:
-        raise FrameError("a message that is not a map of fields")
-    kind = fields.pop("type", None)
-    if type(kind) is not str or kind not in _KINDS:
-        raise FrameError("a message of an unknown type")
-    cls, checks = _KINDS[kind]
-    if fields.keys() != checks.keys():
-        raise FrameError(f"a {kind} message with missing or unknown fields")
-    for name, check in checks.items():
-        if not check(fields[name]):
-            raise FrameError(f"a {kind} message whose field {name} is malformed")
-    return cls(**fields)
-
-
-# Of the msgpack types with a first byte from 0xc0 on: bytes that follow it, and bytes in front of a string or blob that
-# say its length. All others (extensions, long maps, 0xc1) appear in no message.
-_FOLLOWING = {0xC0: 0, 0xC2: 0, 0xC3: 0, 0xCA: 4, 0xCB: 8, 0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8}
-_FOLLOWING |= {0xD0: 1, 0xD1: 2, 0xD2: 4, 0xD3: 8}
-_LENGTH = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4}
-
-
-def _check_structure(data: bytes) -> None:
-    """Refuse what is no map of scalars, texts, blobs, and lists of those, before msgpack makes objects of it.
-
-    A nested list of three bytes has msgpack reserve half a megabyte, and a map of one byte becomes hundreds.
-
-    Raises:
-        ValueError, IndexError: it is something else.
-    """
-    if not data:
-        raise ValueError("empty")
-    due = 2 * (data[0] & 0x0F) if data[0] & 0xF0 == 0x80 else 1
-    at, listed = int(data[0] & 0xF0 == 0x80), 0
-    for _ in range(due):
-        at, items = _after(data, at)
-        listed += items
-        if listed > _MAX_ITEMS:
-            raise ValueError("too many items")
-        for _ in range(items):
-            at, nested = _after(data, at)
-            if nested:
-                raise ValueError("a list in a list")
-
-
-def _after(data: bytes, at: int) -> tuple[int, int]:
-    """Where the value at `at` ends or its items begin, and how many items it has if it is a list."""
-    first = data[at]
-    at += 1
-    if first < 0x80 or first >= 0xE0:
-        return at, 0
-    if 0x90 <= first < 0xA0:
-        return at, first & 0x0F
-    if 0xA0 <= first < 0xC0:
-        return at + (first & 0x1F), 0
-    if first in _FOLLOWING:
-        return at + _FOLLOWING[first], 0
-    if first in _LENGTH:
-        start = at + _LENGTH[first]
-        return start + int.from_bytes(data[at:start]), 0
-    if first in (0xDC, 0xDD):
-        start = at + (2 if first == 0xDC else 4)
-        return start, int.from_bytes(data[at:start])
-    raise ValueError("a type that no message has")
+    digest: Text
+    requests: Ids
+    rows: Naturals

@@ -33,12 +33,11 @@ from keras_private.party.messages import (
     Stop,
     Stopped,
     Weight,
-    decode,
-    encode,
 )
 from keras_private.party.models import Upload
 from keras_private.party.network import Channel
 from keras_private.party.node import Node
+from keras_private.party.wire import decode, encode
 from keras_private.plan.serialise import MAX_BYTES as MAX_PLAN_BYTES
 
 IDLE_S = 60.0
@@ -114,7 +113,7 @@ class OwnerSession:
             raise
         except KerasPrivateError as error:
             node.log.warning("refused", peer=self._owner, request=message.kind, cause=str(error))
-            answer = Error(code_of(error), str(error))
+            answer = Error(code_of(error), str(error), None)
         self._channel.send(encode(answer))
 
     def _load(self, load: Load) -> Loaded:
@@ -212,7 +211,7 @@ class OwnerSession:
                     self._channel.send(encode(now))
                     told, told_at = now, time.monotonic()
             if because:
-                self._channel.send(encode(Error(serving.code, because)))
+                self._channel.send(encode(Error(serving.code, because, None)))
             log.info("serving ended", served=serving.served, cause=because or "done")
         except LinkError:
             pass  # the session notices too, and pauses serving

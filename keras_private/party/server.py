@@ -35,21 +35,13 @@ from keras_private.party.lane import LANES, Lane
 from keras_private.party.leader.followers import Followers
 from keras_private.party.leader.lane import LeaderLane
 from keras_private.party.leader.queue import LeaderQueue
-from keras_private.party.messages import (
-    REFUSED,
-    VERSION,
-    Error,
-    Hello,
-    Status,
-    Welcome,
-    decode,
-    encode,
-)
+from keras_private.party.messages import REFUSED, VERSION, Error, Hello, Status, Welcome
 from keras_private.party.models import HeldModel, Shelf
 from keras_private.party.network import Channel, Network
 from keras_private.party.node import Node
 from keras_private.party.owner_session import OwnerSession
 from keras_private.party.queue import Request, RequestQueue
+from keras_private.party.wire import decode, encode
 
 HELLO_BYTES: Final = 1 << 16  # the largest first message: no budget knows its sender yet
 _EXPIRY_CHECK_S = 1.0
@@ -219,12 +211,12 @@ class PartyServer:
         except RefusedError as error:
             self.node.log.warning("refused", peer=peer, cause=str(error))
             with contextlib.suppress(LinkError):
-                channel.send(encode(Error(REFUSED, str(error))))
+                channel.send(encode(Error(REFUSED, str(error), None)))
             channel.finish()
         except FrameError as error:
             self.node.log.warning("closed", peer=peer, cause=str(error))
             with contextlib.suppress(LinkError):
-                channel.send(encode(Error(REFUSED, str(error))))
+                channel.send(encode(Error(REFUSED, str(error), None)))
             channel.finish()
         except LinkError as error:
             self.node.log.debug("gone", peer=peer, cause=str(error))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -18,7 +18,7 @@ from keras_private.party.messages import Description
 from keras_private.worker import TFEWorker
 
 MODEL = Description(bytes(16), "a" * 64, "alice", (4,), (3,), None, None, 16, 16, "", 128)
-IN_RANGE = dataclasses.replace(MODEL, input_range=(0.0, 255.96))
+IN_RANGE = msgspec.structs.replace(MODEL, input_range=(0.0, 255.96))
 
 
 def test_the_owner_and_the_plan_can_be_pinned(trio: Any, tiny: Any) -> None:
@@ -70,7 +70,7 @@ def test_another_model_is_not_taken_for_it(trio: Any, tiny: Any, other_tiny: Any
 
 @pytest.mark.parametrize("data", [[1e9, 0, 0, 0], [0, -1024.0, 0, 0], np.array([2**40] * 4, dtype=np.int64)])
 def test_without_a_range_the_models_values_are_the_limit(data: Any) -> None:
-    limited = dataclasses.replace(MODEL, input_limit=1024.0)
+    limited = msgspec.structs.replace(MODEL, input_limit=1024.0)
     checks.check_data(np.full((1, 4), 1023.9), limited)
     with pytest.raises(InputError, match=r"its values fit for inputs below 2\^10 = 1024 only"):
         checks.check_data([data], limited)
@@ -95,7 +95,7 @@ def test_everything_is_compared_as_float64(data: Any, words: str) -> None:
 
 
 def test_a_range_is_shown_with_all_its_digits() -> None:
-    model = dataclasses.replace(MODEL, input_range=(0.0, 1.0))
+    model = msgspec.structs.replace(MODEL, input_range=(0.0, 1.0))
     with pytest.raises(InputError, match=r"from 0 to 1\.0000001, the model was shared for values from 0 to 1;"):
         checks.check_data([[0, 0, 0, 1.0000001]], model)
 
@@ -145,7 +145,7 @@ def test_a_connection_that_broke_is_made_anew(trio: Any, tiny: Any, serving: Any
 )
 def test_parties_that_differ(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(RefusedError, match=words) as caught:
-        _check_same([MODEL, MODEL, dataclasses.replace(MODEL, **changes)])
+        _check_same([MODEL, MODEL, msgspec.structs.replace(MODEL, **changes)])
     assert caught.value.transient == ("max_batch" not in changes)  # only a new upload may be on its way
     assert ("share the model again" in str(caught.value)) == ("max_batch" not in changes)
 

@@ -17,7 +17,7 @@ from keras_private.errors import LinkError
 from keras_private.net.roles import Role
 from keras_private.party import entrance
 from keras_private.party.dial import call
-from keras_private.party.messages import VERSION, Hello
+from keras_private.party.messages import Hello
 from keras_private.worker import TFEWorker
 
 CLIENT, OWNER = Role("client", "client"), Role("owner", "owner")
@@ -60,7 +60,7 @@ def test_clients_take_no_place_of_an_owner_or_a_party(
     make_trio: Any, tiny: Any, serving: Any, monkeypatch: pytest.MonkeyPatch, until: Any
 ) -> None:
     monkeypatch.setattr(entrance, "MAX_OF_KIND", {"party": 4, "owner": 4, "client": 3})
-    trio, hello = make_trio(), Hello("client", VERSION, "test")
+    trio, hello = make_trio(), Hello.plain("client", "test")
     with ExitStack() as stack:
         for number in range(3):
             for index in range(3):
@@ -103,7 +103,7 @@ def test_strangers_and_a_blip(
         with TFEWorker() as other:
             other.connect_to_model(tiny.input_shape, tiny.output_shape, trio)
             np.testing.assert_allclose(other.query_model(tiny.batch(2)), tiny.expected(tiny.batch(2)), atol=1e-3)
-        with contextlib.closing(call(trio.network(OWNER), 0, Hello("owner", VERSION, "test"), 5)):
+        with contextlib.closing(call(trio.network(OWNER), 0, Hello.plain("owner", "test"), 5)):
             pass
 
 
@@ -149,8 +149,8 @@ def test_the_oldest_of_the_largest_crowd_goes(small_room: Any, until: Any, crowd
 
 def test_where_parties_and_owners_come_from_is_spared(small_room: Any, until: Any, crowd: ExitStack) -> None:
     address = small_room.config.party(0).address
-    call(small_room.network(OWNER), 0, Hello("owner", VERSION, "test"), 5).close()  # from 127.0.0.1
-    call(small_room.network(CLIENT), 0, Hello("client", VERSION, "test"), 5).close()
+    call(small_room.network(OWNER), 0, Hello.plain("owner", "test"), 5).close()  # from 127.0.0.1
+    call(small_room.network(CLIENT), 0, Hello.plain("client", "test"), 5).close()
     assert list(small_room.servers[0]._entrance._familiar) == ["127.0.0.1"]
     until(lambda: shaking(small_room, 0) == 0, "both are through")
     slow = [crowd.enter_context(silent(address)) for _ in range(3)]  # owners on a slow line, say
@@ -172,5 +172,5 @@ def test_a_hand_that_is_withdrawn(small_room: Any, until: Any, crowd: ExitStack)
         with contextlib.suppress(OSError), context.wrap_socket(silent(address)) as tls:
             tls.recv(1)
     until(lambda: shaking(small_room, 0) == 0, "nobody is left")
-    call(small_room.network(OWNER), 0, Hello("owner", VERSION, "test"), 5).close()
+    call(small_room.network(OWNER), 0, Hello.plain("owner", "test"), 5).close()
     until(lambda: not small_room.servers[0]._entrance._places, "no place is taken")

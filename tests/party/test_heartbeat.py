@@ -13,7 +13,8 @@ from keras_private.errors import LinkError, LinkTimeoutError
 from keras_private.net.roles import Role
 from keras_private.party.heartbeat import Heartbeat
 from keras_private.party.memory import MemoryNetwork
-from keras_private.party.messages import Drop, encode
+from keras_private.party.messages import Drop
+from keras_private.party.wire import encode
 
 TIMEOUT = 0.4
 

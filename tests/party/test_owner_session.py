@@ -9,12 +9,13 @@ import pytest
 from keras_private.errors import LinkError, NoModelError, RefusedError
 from keras_private.net.roles import Role
 from keras_private.party.dial import call, expect
-from keras_private.party.messages import VERSION, Accepted, Hello, Load, Progress, Serve, encode
+from keras_private.party.messages import Accepted, Hello, Load, Progress, Serve
+from keras_private.party.wire import encode
 from keras_private.plan.serialise import serialise
 
 
 def owner(trio: Any, name: str) -> Any:
-    return call(trio.network(Role("owner", name)), 0, Hello("owner", VERSION, trio.config.cluster), 10)
+    return call(trio.network(Role("owner", name)), 0, Hello.plain("owner", trio.config.cluster), 10)
 
 
 def test_a_stale_session_ends_nobody_elses_serving(trio: Any, tiny: Any, until: Any) -> None:

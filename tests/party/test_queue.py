@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -63,7 +63,7 @@ class Desk:
 
 def hold_of(request: Request, **changes: Any) -> Hold:
     hold = Hold(request.id, request.client, request.model, request.digest, request.rows)
-    return dataclasses.replace(hold, **changes)
+    return msgspec.structs.replace(hold, **changes)
 
 
 @pytest.fixture

@@ -10,9 +10,10 @@ from keras_private.party.causes import broken
 from keras_private.party.failure import cause_of, suspect_of
 from keras_private.party.follower.line import LeaderLine
 from keras_private.party.lane import Lane
-from keras_private.party.messages import LaneFailed, Run, decode
+from keras_private.party.messages import LaneFailed, Run
 from keras_private.party.node import Node
 from keras_private.party.queue import Piece, Request
+from keras_private.party.wire import decode
 
 if TYPE_CHECKING:
     from keras_private.mpc.party import Party

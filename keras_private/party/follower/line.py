@@ -11,10 +11,11 @@ from keras_private.errors import FrameError, KerasPrivateError, LinkError, Party
 from keras_private.party.causes import gone
 from keras_private.party.dial import call
 from keras_private.party.heartbeat import Heartbeat
-from keras_private.party.messages import Discard, Drop, Hold, Message, Model, OpenLane, encode
+from keras_private.party.messages import Discard, Drop, Hold, Message, Model, OpenLane
 from keras_private.party.network import Channel
 from keras_private.party.node import Backoff, Node
 from keras_private.party.queue import Request
+from keras_private.party.wire import encode
 
 if TYPE_CHECKING:
     from keras_private.party.follower.lane import FollowerLane

@@ -18,9 +18,10 @@ from keras_private.errors import FrameError, LinkError, NoModelError, RefusedErr
 from keras_private.party.dial import code_of
 from keras_private.party.heartbeat import Heartbeat
 from keras_private.party.leader.queue import FOLLOWERS, LeaderQueue
-from keras_private.party.messages import Discard, Drop, Hold, LaneFailed, Message, Model, encode
+from keras_private.party.messages import Discard, Drop, Hold, LaneFailed, Message, Model
 from keras_private.party.network import Channel
 from keras_private.party.node import Node
+from keras_private.party.wire import encode
 
 if TYPE_CHECKING:
     from keras_private.party.leader.lane import LeaderLane

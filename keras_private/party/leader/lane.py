@@ -13,9 +13,10 @@ from keras_private.party.failure import cause_of, suspect_of
 from keras_private.party.lane import CalledOffError, Lane
 from keras_private.party.leader.followers import Followers
 from keras_private.party.leader.queue import FOLLOWERS, LeaderQueue
-from keras_private.party.messages import ID_BYTES, LaneFailed, OpenLane, Run, encode
+from keras_private.party.messages import ID_BYTES, LaneFailed, OpenLane, Run
 from keras_private.party.node import Backoff, Node
 from keras_private.party.queue import Piece
+from keras_private.party.wire import encode
 
 if TYPE_CHECKING:
     from keras_private.mpc.party import Party
