@@ -1,0 +1,215 @@
+"""Tables of a function of one number, in the two forms that the protocols read, and what they give in integers.
+
+Theory of operation. A secret raw value is x = u + v mod 2^64, u known to the pair, v to the dealer, and |x| < 2^bound
+is proven. Its low `bits` = bound + 2 bits say everything; below, u and v stand for their low `bits` bits. A *cell* of
+width s has the index i = (u >> s) + (v >> s) mod 2^(bits - s), taken as a signed number. No carry is resolved: with
+c the carry out of the low s bits, floor(x / 2^s) = i + c, so that cell i holds the raw values in
+[i·2^s, (i + 2)·2^s - 1), twice as wide as the cell. Indices so found lie between -2^(bound - s) - 1 and
+2^(bound - s) - 1: one more than `bound + 1` bits have room for, hence the further bit; none wraps around.
+
+The *remainder* in a cell is r = ((u mod 2^s) >> drop) + ((v mod 2^s) >> drop), in units of 2^drop; and the cell's *row*
+T gives the value y = T0 + T1·r (+ T2·r²) mod 2^64, with `frac` fractional bits. Because of `drop`, and because the same
+x is in cell floor(x / 2^s) or the one before it, y depends a little on u, that is, on chance.
+
+- `Uniform`: cells of one width from index `first` on, and a line for all that lies below and for all above.
+- `Refined`: a binary tree over the high bits, most significant first. Level l = 1, 2, … has cells of width bits - l.
+  Those of index in `refined` = [a, b) are split further; the children of all of them, for a given u, are the 2(b - a)
+  cells with indices 2a + e, 2a + e + 1, …, 2b + e - 1, where e is the bit of u at the child's width (the two children
+  of cell i are 2i + e and 2i + e + 1). The root is one cell of index 0. Children that are not refined are leaves, and
+  rows[:, k] is the row of index `first` + k, `first` = 2a. A level is of one of two sorts, so that the number of its
+  nodes of either sort does not depend on u:
+    - all its 2^l cells are refined, [-2^(l-1), 2^(l-1)), and it has no rows. Indices go around: child m has the index
+      2a + e + m mod 2^l. These levels come first, two at least.
+    - 2a + 1 <= a' and b' <= 2b, where [a', b') are its own refined cells (a' = b' at the last level): the first
+      a' - 2a - e children are leaves, the next b' - a' are refined, and the rest are leaves. x never lies in a cell
+      whose index goes around.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_private.errors import PlanError
+
+Words: TypeAlias = NDArray[np.uint64]
+Integers: TypeAlias = NDArray[np.int64]
+
+SPARE_BITS = 2  # that the index needs beside the bound: the sign, and a place for the cell below the lowest
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Uniform:
+    """Cells of one width, and a line on either side.
+
+    Args:
+        bound: |x| < 2^bound.
+        width: of a cell, in bits.
+        drop: low bits of the remainder that are left out.
+        first: index of the first cell.
+        rows: int64 (2, K), the rows (T0, T1) of K cells.
+        below: (offset, slope): for cells before the first one y = offset + slope·x mod 2^64.
+        above: the same for those behind the last one.
+        frac: fractional bits of y.
+
+    Raises:
+        PlanError: they do not fit together.
+    """
+
+    bound: int
+    width: int
+    drop: int
+    first: int
+    rows: Integers
+    below: tuple[int, int]
+    above: tuple[int, int]
+    frac: int
+
+    def __post_init__(self) -> None:
+        fits = self.rows.ndim == 2 and self.rows.dtype == np.int64 and self.rows.shape[0] == 2
+        if not fits or not 0 <= self.drop <= self.width < self.bits <= 64:
+            raise PlanError("a uniform table needs rows of two numbers and widths within its bits")
+        half = 1 << (self.bits - self.width - 1)
+        if not -half <= self.first <= self.first + self.rows.shape[1] <= half:
+            raise PlanError("the cells of a uniform table lie outside its domain")
+
+    @property
+    def bits(self) -> int:
+        """Low bits of u and v that take part."""
+        return self.bound + SPARE_BITS
+
+    @property
+    def degree(self) -> int:
+        return 1
+
+    @property
+    def cells(self) -> int:
+        return int(self.rows.shape[1])
+
+    def value(self, x: Integers, u: Words) -> Integers:
+        """y for raw values x whose share at the pair is u, exactly as the parties compute it; all of one shape."""
+        v, u = _rest(x, u, self.bits)
+        at = signed((u >> _word(self.width)) + (v >> _word(self.width)), self.bits - self.width) - self.first
+        inside = (at >= 0) & (at < self.cells)
+        y = 0 * u
+        if self.cells:
+            y = _row_value(self.rows[:, np.where(inside, at, 0)], u, v, self.width, self.drop)
+        for here, (offset, slope) in ((at < 0, self.below), (at >= self.cells, self.above)):
+            y = np.where(here, _word(offset) + _word(slope) * x.view(np.uint64), y)
+        return y.view(np.int64)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Level:
+    """The cells of one width, see above.
+
+    Args:
+        width: in bits.
+        refined: (a, b): cells with indices in [a, b) are split further.
+        first: index of the cell of rows[:, 0].
+        rows: int64 (degree + 1, number), the rows of every cell that may be a leaf, for either value of u's bit. Those
+            of refined cells among them are zeros and not used.
+    """
+
+    width: int
+    refined: tuple[int, int]
+    first: int
+    rows: Integers
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Refined:
+    """A tree of cells that are smaller where the function bends.
+
+    Args:
+        bound: |x| < 2^bound.
+        drop: low bits of the remainder that are left out, at every level (none are left of a narrower cell).
+        frac: fractional bits of y.
+        levels: from the root's children on; the last one has no refined cells.
+
+    Raises:
+        PlanError: they do not fit together.
+    """
+
+    bound: int
+    drop: int
+    frac: int
+    levels: tuple[Level, ...]
+
+    def __post_init__(self) -> None:
+        a, b, full = 0, 1, True
+        for count, level in enumerate(self.levels, 1):
+            low, high = level.refined
+            everything = full and low == -(1 << (count - 1)) and high == -low
+            if level.width != self.bits - count or level.rows.dtype != np.int64 or level.rows.ndim != 2:
+                raise PlanError(f"level {count} of a table has the wrong width or malformed rows")
+            if level.rows.shape != (self.degree + 1, 0 if everything else 2 * (b - a) + 1):
+                raise PlanError(f"level {count} of a table has {level.rows.shape} rows")
+            if not everything and not (level.first == 2 * a and 2 * a + 1 <= low <= high <= 2 * b):
+                raise PlanError(f"level {count} of a table refines cells that its parents may not have")
+            if full and not everything and count <= SPARE_BITS:
+                raise PlanError("the first two levels of a table are refined everywhere")
+            (a, b), full = level.refined, everything
+        if a != b or full or not 0 <= self.drop < 64 or not 0 < self.bits <= 64:
+            raise PlanError("the last level of a table has leaves only")
+
+    @property
+    def bits(self) -> int:
+        """Low bits of u and v that take part."""
+        return self.bound + SPARE_BITS
+
+    @property
+    def degree(self) -> int:
+        return int(self.levels[-1].rows.shape[0]) - 1
+
+    @property
+    def leaves(self) -> int:
+        """How many leaves there are, for any u."""
+        return 2 + sum(high - low for low, high in (level.refined for level in self.levels))
+
+    def value(self, x: Integers, u: Words) -> Integers:
+        """y for raw values x whose share at the pair is u, exactly as the parties compute it; all of one shape."""
+        v, u = _rest(x, u, self.bits)
+        y, open_ = np.zeros(x.shape, np.uint64), np.ones(x.shape, bool)
+        for level in self.levels:
+            index = signed((u >> _word(level.width)) + (v >> _word(level.width)), self.bits - level.width)
+            low, high = level.refined
+            leaf = open_ & ~((low <= index) & (index < high))
+            if level.rows.size:
+                at = np.where(leaf, index - level.first, 0)
+                y = np.where(leaf, _row_value(level.rows[:, at], u, v, level.width, self.drop), y)
+            open_ &= ~leaf
+        return y.view(np.int64)
+
+
+Table: TypeAlias = Uniform | Refined
+
+
+def signed(index: Words, bits: int) -> Integers:
+    """The low `bits` bits of each as a signed number."""
+    up = _word(64 - bits)
+    found: Integers = (index << up).view(np.int64) >> np.int64(64 - bits)
+    return found
+
+
+def _rest(x: Integers, u: Words, bits: int) -> tuple[Words, Words]:
+    """The dealer's part, and the pair's: their low bits."""
+    mask = _word((1 << bits) - 1)
+    v: Words = x.view(np.uint64) - u
+    return v & mask, u & mask
+
+
+def _row_value(row: Integers, u: Words, v: Words, width: int, drop: int) -> Words:
+    mask = _word((1 << width) - 1)
+    remainder = ((u & mask) >> _word(drop)) + ((v & mask) >> _word(drop))
+    y: Words = np.zeros(u.shape, np.uint64)
+    for coefficient in row.view(np.uint64)[::-1]:
+        y = y * remainder + coefficient
+    return y
+
+
+def _word(value: int) -> np.uint64:
+    return np.uint64(value % (1 << 64))

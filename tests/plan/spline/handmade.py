@@ -1,0 +1,30 @@
+"""Tables whose rows give back what they are read at, or where."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from keras_private.plan.spline.table import SPARE_BITS, Level, Refined, Uniform
+
+
+def uniform(bound: int, width: int, drop: int, first: int, cells: int) -> Uniform:
+    """y = x, but for what `drop` leaves out."""
+    offsets = np.arange(first, first + cells, dtype=np.int64) << width
+    rows = np.stack([offsets, np.full(cells, 1 << drop, np.int64)])
+    return Uniform(bound, width, drop, first, rows, (0, 1), (0, 1), 16)
+
+
+def refined(bound: int, drop: int, ranges: list[tuple[int, int]], degree: int = 1) -> Refined:
+    """y = x, but for what `drop` leaves out; degree 2: y = x + r².
+
+    Args:
+        ranges: the refined cells of the levels behind the first two, where all are, and before the last, where none is.
+    """
+    levels, (a, b) = [], (0, 1)
+    for count, (low, high) in enumerate([(-1, 1), (-2, 2), *ranges, (None, None)], 1):
+        width, first = bound + SPARE_BITS - count, 2 * a
+        index = np.arange(first, 2 * b + 1, dtype=np.int64)[: None if count > SPARE_BITS else 0]
+        rows = np.stack([index << width, np.full(len(index), 1 << drop), np.ones_like(index)])[: degree + 1]
+        a, b = (first + 1, first + 1) if low is None else (low, high)
+        levels.append(Level(width, (a, b), first, rows))
+    return Refined(bound, drop, 16, tuple(levels))
