@@ -11,9 +11,9 @@ from dataclasses import replace
 from typing import Any
 
 from keras_private.errors import ConfigError
-from keras_private.lowering.activation import lower_activation, name_of
 from keras_private.lowering.graph import Call, Graph, matters
-from keras_private.lowering.noise import lower_identity
+from keras_private.lowering.layers.activation import lower_activation, name_of
+from keras_private.lowering.layers.noise import lower_identity
 from keras_private.lowering.registry import find, is_keras
 
 AT_THE_CLIENT = "client"

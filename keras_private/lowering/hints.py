@@ -5,7 +5,7 @@ For most of these no lowering can be registered either, because the protocol tha
 
 from __future__ import annotations
 
-from keras_private.lowering.activation import hint_for
+from keras_private.lowering.layers.activation import hint_for
 from keras_private.lowering.registry import Refusal
 
 REGISTER = "register a lowering with keras_private.lowering.lowers (see examples/custom_layer.py)"

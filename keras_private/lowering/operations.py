@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_private.lowering import activation as act
-from keras_private.lowering import merge
+from keras_private.lowering.layers import activation as act
+from keras_private.lowering.layers import merge
 from keras_private.lowering.layout import keep, sizes
 from keras_private.lowering.operation import Operand, Operation, operates
 from keras_private.lowering.registry import Refusal, array, secret

@@ -11,7 +11,7 @@ from keras_private.errors import UnsupportedModelError
 from keras_private.lowering.final import AT_THE_CLIENT, check_choice, without_final_activation
 from keras_private.lowering.graph import Call, Graph, graph_class, graph_of, matters, shape_of, symbolic
 from keras_private.lowering.hints import REGISTER, hint_for_layer
-from keras_private.lowering.noise import AUGMENTATION
+from keras_private.lowering.layers.noise import AUGMENTATION
 from keras_private.lowering.operation import is_operation
 from keras_private.lowering.operation import refusals as operation_refusals
 from keras_private.lowering.registry import Refusal, find, is_keras, known

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from keras_private.lowering.activation import activate, check_activation
+from keras_private.lowering.layers.activation import activate, check_activation
 from keras_private.lowering.registry import Refusal, lowers, secret
 
 

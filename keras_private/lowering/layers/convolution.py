@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_private.lowering.activation import activate, check_activation
 from keras_private.lowering.geometry import transposed_places
+from keras_private.lowering.layers.activation import activate, check_activation
 from keras_private.lowering.layout import along, images, kernel_of, sizes
 from keras_private.lowering.registry import Refusal, array, lowers, secret
 

@@ -1,0 +1,12 @@
+"""The lowerings of Keras' own layers, one file a family. Importing this registers them."""
+
+from keras_private.lowering.layers import (  # noqa: F401
+    activation,
+    convolution,
+    dense,
+    merge,
+    noise,
+    normalization,
+    pooling,
+    shape,
+)
