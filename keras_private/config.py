@@ -20,7 +20,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from keras_private.errors import ConfigError
 
 PARTY_NAMES: Final = ("server0", "server1", "server2")
-"""The three parties, in order; the first is the leader."""
+"""The three parties, in order."""
+
+LEADER: Final = 0
+FOLLOWERS: Final = (1, 2)
+"""By number: who decides what runs, and who follows."""
 
 REQUESTS_IN_MEMORY: Final = 12
 """The least `memory_mb`, in largest requests: a quarter is what a client may take that is alone (`party.budget`), and

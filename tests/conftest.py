@@ -224,7 +224,7 @@ class Trio:
         return TLSNetwork(self.config, credentials(self.config, role))
 
     def waiting(self) -> list[int]:
-        return [server.node.queue.waiting for server in self.servers]
+        return [server.duty.queue.waiting for server in self.servers]
 
     def stop(self) -> None:
         for server in self.servers:

@@ -361,7 +361,7 @@ def test_a_request_that_one_party_never_gets_expires(make_trio: Any, tiny: Any, 
         raw_query({1: channels[1]}, tiny, description.model)
         assert "server0 and server2 did not receive" in reply(channels[1]).text
         until(lambda: trio.waiting() == [0, 0, 0], "forgotten")
-        assert not trio.servers[0].node.queue._holds
+        assert not trio.servers[0].duty.queue._holds
 
 
 # -- Serving -----------------------------------------------------------------------------------------------------------
@@ -369,7 +369,7 @@ def test_a_request_that_one_party_never_gets_expires(make_trio: Any, tiny: Any, 
 
 def test_an_owner_who_leaves_pauses_serving(trio: Any, tiny: Any, until: Any) -> None:
     model = tiny.upload(trio)
-    leader = trio.servers[0].node.queue
+    leader = trio.servers[0].duty.queue
     with TFEWorker() as client:
         client.connect_to_model(tiny.input_shape, tiny.output_shape, trio)
         channel = call(trio.network(OWNER), 0, Hello.plain("owner", "test"), 5)

@@ -84,7 +84,7 @@ def test_what_is_sent_to_one_party_only_takes_the_senders_places(
         refusal = decode(mallory.receive(20))
         assert isinstance(refusal, Error)
         assert "client:mallory has its share of the queue already" in refusal.text
-        assert trio.servers[1].node.queue.waiting == 16
+        assert trio.servers[1].duty.queue.waiting == 16
         good_client(trio, tiny, 20)
     until(lambda: trio.waiting() == [0, 0, 0], "what nobody can run is forgotten with its sender")
     assert [server.node.memory.used for server in trio.servers] == [0, 0, 0]
@@ -101,7 +101,7 @@ def test_what_only_some_hold_goes_soon_when_places_are_scarce(
         for mallory, described in channels:
             for _ in range(32):
                 mallory.send(encode(Query(os.urandom(16), described.model, 1, bytes(32), bytes(32))))
-        queue = trio.servers[2].node.queue
+        queue = trio.servers[2].duty.queue
         until(lambda: queue.waiting > 16, "server2 is crowded")
         until(lambda: queue.waiting <= 16, "it is not for long, though nobody serves", 15)
         texts = []

@@ -12,7 +12,6 @@ from keras_private.party.budget import Budget
 from keras_private.party.messages import VERSION, Hello
 from keras_private.party.models import Shelf
 from keras_private.party.network import Network
-from keras_private.party.queue import RequestQueue
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
 """Seconds between attempts to reach a party that is away: doubled from the one to the other."""
@@ -32,7 +31,6 @@ class Node:
     config: config.ClusterConfig
     network: Network
     log: Log
-    queue: RequestQueue
     shelf: Shelf
     memory: Budget
     closing: threading.Event = field(default_factory=threading.Event)

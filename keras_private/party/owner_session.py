@@ -1,24 +1,20 @@
-"""An owner's connection to a party: load, serve, stop, status."""
+"""An owner's connection to a party: load, stop, status; serving is the leader's (`leader.serving`)."""
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable
 
+from keras_private.config import LEADER, PARTY_NAMES
 from keras_private.errors import (
     FrameError,
     KerasPrivateError,
     LinkError,
     LinkTimeoutError,
-    NoModelError,
     PartyError,
     PlanError,
     RefusedError,
 )
 from keras_private.party.dial import code_of
-from keras_private.party.leader.followers import Followers
-from keras_private.party.leader.queue import LeaderQueue, Serving
 from keras_private.party.messages import (
     CONTROL_BYTES,
     Accepted,
@@ -27,7 +23,6 @@ from keras_private.party.messages import (
     Load,
     Loaded,
     Message,
-    Progress,
     Serve,
     Status,
     Stop,
@@ -44,48 +39,31 @@ IDLE_S = 60.0
 PIECE_BYTES = 4 << 20
 """Weights travel in pieces of at most this size."""
 _MESSAGE_BYTES = max(MAX_PLAN_BYTES, PIECE_BYTES) + CONTROL_BYTES
-_REPORTS_S = 2.0  # for what the followers report about their models to arrive
-_LOOK_UP_S = 0.5  # how often it is looked for trouble while a model is served
-_ENDLESS = 1 << 62
-_GATHER_S = 0.05  # progress is told at most this often: an owner that redraws a bar costs queries their processor
 _WARM_UP_S = 300.0  # compiling the kernels, on a slow machine, for the first time
 
 
 class OwnerSession:
-    """Runs in the connection's own thread.
+    """What every party does for an owner. Runs in the connection's own thread.
 
     Args:
-        leading: the leader's queue and followers; None at a follower.
         status: what this party says about itself.
     """
 
-    def __init__(
-        self,
-        node: Node,
-        channel: Channel,
-        leading: tuple[LeaderQueue, Followers] | None,
-        status: Callable[[], Status],
-    ) -> None:
+    def __init__(self, node: Node, channel: Channel, status: Callable[[], Status]) -> None:
         self._node = node
         self._channel = channel
         self._owner = str(channel.peer)
-        self._leading = leading
         self._status = status
-        self._serving: Serving | None = None
 
     def run(self) -> None:
-        """Serve the owner until they go away. If they were serving the model, serving pauses: queries wait.
+        """Do what the owner asks until they go away.
 
         Raises:
             FrameError: they sent something that no owner sends.
             LinkError: the connection broke.
         """
-        try:
-            while True:
-                self._handle(self._receive())
-        finally:
-            if self._leading and self._leading[0].stop_serving(self._serving, "the owner's connection ended"):
-                self._node.log.info("serving paused", owner=self._owner)
+        while True:
+            self._handle(self._receive())
 
     def _receive(self) -> Message:
         while True:
@@ -152,66 +130,15 @@ class OwnerSession:
             raise failure
 
     def _check_free(self) -> None:
+        """Raises:
+        RefusedError: no other model may be put here now.
+        """
         self._node.shelf.check_owner(self._owner)
-        if self._leading and self._leading[0].serving:
-            raise RefusedError("the model here is being served; stop it before sharing another")
 
     def _stop(self, stop: Stop) -> Stopped:
-        shelf = self._node.shelf
-        serving = self._leading[0].current if self._leading else None  # before the look at whose model it is
-        if self._leading and shelf.owned(stop.model, self._owner):
-            self._leading[0].stop_serving(serving)
-        if shelf.remove(stop.model, self._owner):
+        if self._node.shelf.remove(stop.model, self._owner):
             self._node.log.info("model stopped", owner=self._owner)
         return Stopped()
 
-    # Serving
-
-    def _serve(self, serve: Serve) -> None:
-        if self._leading is None:
-            raise RefusedError("the leader, server0, serves; ask it")
-        queue, followers = self._leading
-        if self._node.shelf.model is None:
-            raise NoModelError("it holds no model (it was restarted)")
-        if self._node.shelf.owned(serve.model, self._owner) is None:
-            raise RefusedError("server0 holds another model by now; share this one again")
-        patience = min(_REPORTS_S, self._node.timeout)
-        if before := queue.current:  # perhaps an owner's whose end is not noticed yet
-            queue.wait_progress(before, _ENDLESS, patience)
-        if queue.serving:
-            raise RefusedError("the model is being served already")
-        if obstacle := followers.wait_agreed(patience):
-            raise obstacle
-        self._serving = serving = queue.start_serving(serve.num_requests)
-        self._node.log.info("serving", owner=self._owner, requests=serve.num_requests)
-        threading.Thread(
-            target=self._report, args=(queue, serving, followers), name="server0 progress", daemon=True
-        ).start()
-
-    def _report(self, queue: LeaderQueue, serving: Serving, followers: Followers) -> None:
-        """Tell the owner how far serving has come and what keeps it from going on, until it ends."""
-        log, trouble, done, because = self._node.log, followers.trouble(), False, ""
-        told = Progress(0, queue.waiting, False, trouble)
-        told_at = time.monotonic()
-        try:
-            if trouble:
-                log.warning("serving stalled", cause=trouble)
-            self._channel.send(encode(told))
-            while not done:
-                served, done, because = queue.wait_progress(serving, told.served, _LOOK_UP_S, _GATHER_S)
-                if because:
-                    break
-                trouble = followers.trouble()
-                if trouble != told.trouble:
-                    log.warning("serving stalled", cause=trouble) if trouble else log.info("serving resumed")
-                now = Progress(served, queue.waiting, done, trouble)
-                if (now.served, now.done, now.trouble) != (told.served, told.done, told.trouble) or (
-                    time.monotonic() - told_at > IDLE_S
-                ):
-                    self._channel.send(encode(now))
-                    told, told_at = now, time.monotonic()
-            if because:
-                self._channel.send(encode(Error(serving.code, because, None)))
-            log.info("serving ended", served=serving.served, cause=because or "done")
-        except LinkError:
-            pass  # the session notices too, and pauses serving
+    def _serve(self, serve: Serve) -> None:  # noqa: ARG002
+        raise RefusedError(f"the leader, {PARTY_NAMES[LEADER]}, serves; ask it")

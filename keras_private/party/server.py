@@ -9,6 +9,8 @@ Whatever a session cannot make sense of ends that one connection, is logged, and
                        ├─ owner   ─▶ OwnerSession  ─▶ shelf, serving
                        ├─ control ─▶ Followers (at the leader)
                        └─ lane    ─▶ Lane.offer
+
+What the leader and a follower do differently is their `Duty`'s; nothing else here asks which of the two a party is.
 """
 
 from __future__ import annotations
@@ -16,35 +18,30 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
-from keras_private.config import PARTY_NAMES, ClusterConfig
+from keras_private.config import LEADER, PARTY_NAMES, ClusterConfig
 from keras_private.errors import FrameError, LinkError, RefusedError
 from keras_private.logs import Log, party_log
 from keras_private.net.connection import describe_listening
 from keras_private.net.roles import Role
-from keras_private.party import causes
 from keras_private.party.budget import Budget
 from keras_private.party.certificate import LOOK_S, CertificateWatch
 from keras_private.party.client_session import ClientSession
+from keras_private.party.duty import Duty
 from keras_private.party.entrance import HANDSHAKE_S, Entrance
-from keras_private.party.follower.lane import FollowerLane
-from keras_private.party.follower.line import LeaderLine
+from keras_private.party.follower.follower import Follower
 from keras_private.party.heap import HeapWatch
-from keras_private.party.lane import LANES, Lane
-from keras_private.party.leader.followers import Followers
-from keras_private.party.leader.lane import LeaderLane
-from keras_private.party.leader.queue import LeaderQueue
+from keras_private.party.leader.leader import Leader
 from keras_private.party.messages import REFUSED, VERSION, Error, Hello, Status, Welcome
 from keras_private.party.models import HeldModel, Shelf
 from keras_private.party.network import Channel, Network
 from keras_private.party.node import Node
-from keras_private.party.owner_session import OwnerSession
-from keras_private.party.queue import Request, RequestQueue
 from keras_private.party.wire import decode, encode
 
 HELLO_BYTES: Final = 1 << 16  # the largest first message: no budget knows its sender yet
-_EXPIRY_CHECK_S = 1.0
+_UPKEEP_S = 1.0
 _STOP_S = 1.0
 
 
@@ -68,26 +65,15 @@ class PartyServer:
         certificate: CertificateWatch | None = None,
         warm_up: Callable[[], None] | None = None,
     ) -> None:
-        limits = config.limits
-        queue = RequestQueue(limits.queue) if index else LeaderQueue(limits.queue, limits.timeout_s, self._discard)
-        memory = Budget(limits.memory_bytes // 2, "MB", 2**20)
+        memory = Budget(config.limits.memory_bytes // 2, "MB", 2**20)
         log = log or party_log(PARTY_NAMES[index])
-        self.node = Node(index, config, network, log, queue, Shelf(self._model_changed), memory)
+        self.node = node = Node(index, config, network, log, Shelf(self._model_changed), memory)
+        self.duty: Duty = Leader(node) if index == LEADER else Follower(node)
         self._certificate = certificate
         self._warm_up = warm_up or _compile_kernels
-        self._entrance = Entrance(self.node, self._attend)
+        self._entrance = Entrance(node, self._attend)
+        self._heap = HeapWatch(node.take_memory_peak, lambda: node.memory.used)
         self._threads: list[threading.Thread] = []
-        self._followers: Followers | None = None
-        self._leader: LeaderLine | None = None
-        self._lanes: list[Lane] = []
-        if isinstance(queue, LeaderQueue):
-            self._followers = followers = Followers(self.node, queue)
-            followers.lanes = [LeaderLane(number, self.node, queue, followers) for number in range(LANES)]
-            self._lanes = [*followers.lanes]
-        else:
-            self._leader = leader = LeaderLine(self.node)
-            leader.lanes = [FollowerLane(number, self.node, leader) for number in range(LANES)]
-            self._lanes = [*leader.lanes]
 
     # Life
 
@@ -101,12 +87,9 @@ class PartyServer:
         self._entrance.open()
         self._spawn("warm-up", self._warm)
         if self._certificate:
-            self._spawn("certificate", self._watch, self._certificate)
-        self._spawn("upkeep", self._keep_up)
-        for lane in self._lanes:
-            lane.start()
-        if self._leader:
-            self._leader.start()
+            self._spawn("certificate", self._repeat, "certificate", LOOK_S, self._certificate.look)
+        self._spawn("upkeep", self._repeat, "requests and memory", min(_UPKEEP_S, self.node.timeout / 4), self._keep_up)
+        self.duty.start()
         self.node.log.info("listening", host=self.node.config.party(self.node.index).host, bind=self.listens_at)
 
     @property
@@ -120,16 +103,9 @@ class PartyServer:
             return
         self.node.closing.set()
         self._entrance.shut()
-        for each in (self._leader, self._followers):
-            if each:
-                each.close()
-        for lane in self._lanes:
-            lane.close()
+        self.duty.close()
         self._entrance.close()
-        for lane in self._lanes:
-            lane.join(_STOP_S)
-        if self._leader:
-            self._leader.join(_STOP_S)
+        self.duty.join(_STOP_S)
         self._entrance.join()
         for thread in self._threads:
             if thread.name.endswith("upkeep"):
@@ -138,21 +114,16 @@ class PartyServer:
 
     def status(self) -> Status:
         """What an owner may know about this party."""
-        node, model = self.node, self.node.shelf.model
-        serving = isinstance(node.queue, LeaderQueue) and node.queue.serving
-        if self._followers:
-            peers = tuple(PARTY_NAMES[index] for index in (1, 2) if self._followers.is_here(index))
-        else:
-            peers = PARTY_NAMES[:1] if self._leader and self._leader.up else ()
+        node, duty, model = self.node, self.duty, self.node.shelf.model
         return Status(
             party=node.name,
             digest=model.digest if model else "",
             owner=model.owner if model else "",
-            serving=serving,
+            serving=duty.serving,
             served=node.served,
-            waiting=node.queue.waiting,
-            peers=peers,
-            lanes=sum(lane.up for lane in self._lanes),
+            waiting=duty.queue.waiting,
+            peers=duty.peers,
+            lanes=sum(lane.up for lane in duty.lanes),
             expires=self._certificate.expires if self._certificate else None,
         )
 
@@ -168,34 +139,22 @@ class PartyServer:
             self.node.log.error("warm-up failed", exc_info=error)
         self.node.warm.set()
 
-    def _keep_up(self) -> None:
-        node, queue = self.node, self.node.queue
-        pause = min(_EXPIRY_CHECK_S, node.timeout / 4)
-        heap = HeapWatch(node.take_memory_peak, lambda: node.memory.used)
-        while not node.closing.wait(pause):
-            heap.look()
-            if isinstance(queue, LeaderQueue):
-                queue.expire()
-
-    def _watch(self, certificate: CertificateWatch) -> None:
+    def _repeat(self, what: str, seconds: float, act: Callable[[], None]) -> None:
+        """Act every so many seconds until the server stops."""
         while True:
             try:
-                certificate.look()
-            except Exception as error:  # a defect must not end the watch
-                self.node.log.error("watch failed", exc_info=error)
-            if self.node.closing.wait(LOOK_S):
+                act()
+            except Exception as error:  # a defect, or no memory, must not end it
+                self.node.log.error("upkeep failed", what=what, exc_info=error)
+            if self.node.closing.wait(seconds):
                 return
 
-    def _model_changed(self, model: HeldModel | None) -> None:
-        ids = self.node.queue.ids_of_other_models(model.id if model else b"")
-        if isinstance(self.node.queue, LeaderQueue):
-            self.node.queue.discard(ids, *(causes.STOPPED if model is None else causes.SHARED_AGAIN))
-        if self._leader:
-            self._leader.report_model()
+    def _keep_up(self) -> None:
+        self.duty.expire()
+        self._heap.look()
 
-    def _discard(self, ids: list[bytes], code: str, text: str) -> None:
-        if self._followers:
-            self._followers.discard(ids, code, text)
+    def _model_changed(self, model: HeldModel | None) -> None:
+        self.duty.model_changed(model)
 
     # Callers
 
@@ -207,7 +166,9 @@ class PartyServer:
                 raise FrameError(f"a {hello.kind} message came before a hello")
             self._check_hello(hello, channel.peer)
             channel.phase = hello.purpose
-            self._pass_on(hello, channel)
+            session = self._session(hello, channel)
+            channel.send(encode(Welcome(self.node.name)))
+            session()
         except RefusedError as error:
             self.node.log.warning("refused", peer=peer, cause=str(error))
             with contextlib.suppress(LinkError):
@@ -242,36 +203,23 @@ class PartyServer:
                 f"a certificate of {peer} does not allow what was asked for ({hello.purpose[:20]}); it allows: "
                 f"{', '.join(allowed)}"
             )
-        if hello.purpose == "control" and self._followers is None:
-            raise RefusedError("control connections go to the leader, server0")
-        if hello.purpose == "lane" and (hello.lane >= len(self._lanes) or hello.epoch is None):
-            raise RefusedError(f"{name} has no lane {hello.lane}")
 
-    def _pass_on(self, hello: Hello, channel: Channel) -> None:
-        node = self.node
-        channel.send(encode(Welcome(node.name)))
+    def _session(self, hello: Hello, channel: Channel) -> Callable[[], None]:
+        """What looks after a connection, and returns when it is over.
+
+        Raises:
+            RefusedError: nothing at this party does.
+        """
+        node, duty, index = self.node, self.duty, PARTY_NAMES.index
         if hello.purpose == "client":
-            ClientSession(node, channel, self._take_in, self._drop).run()
-        elif hello.purpose == "owner":
-            queue = node.queue
-            leading = (queue, self._followers) if self._followers and isinstance(queue, LeaderQueue) else None
-            OwnerSession(node, channel, leading, self.status).run()
-        elif hello.purpose == "control" and self._followers:
-            self._followers.attend(PARTY_NAMES.index(channel.peer.name), channel)
-        elif hello.epoch is not None:
-            self._lanes[hello.lane].offer(PARTY_NAMES.index(channel.peer.name), hello.epoch, channel)
-
-    def _take_in(self, request: Request) -> None:
-        if self._leader:
-            self._leader.hold(request)
-        else:
-            self.node.queue.add(request)
-
-    def _drop(self, id_: bytes) -> None:
-        if self._leader:
-            self._leader.drop(id_)
-        elif isinstance(self.node.queue, LeaderQueue):
-            self.node.queue.drop(id_)
+            return ClientSession(node, channel, duty.take_in, duty.drop).run
+        if hello.purpose == "owner":
+            return duty.owner_session(channel, self.status).run
+        if hello.purpose == "control":
+            return duty.control_session(index(channel.peer.name), channel)
+        if hello.lane >= len(duty.lanes) or hello.epoch is None:
+            raise RefusedError(f"{node.name} has no lane {hello.lane}")
+        return partial(duty.lanes[hello.lane].offer, index(channel.peer.name), hello.epoch, channel)
 
 
 def _compile_kernels() -> None:

@@ -78,11 +78,11 @@ def test_clients_take_no_place_of_an_owner_or_a_party(
 
 def break_links(trio: Any, until: Any) -> None:
     """Every connection between the parties breaks; wait until they have found each other again."""
-    lanes = [server._lanes[0] for server in trio.servers]
+    lanes = [server.duty.lanes[0] for server in trio.servers]
     until(lambda: all(lane.up for lane in lanes), "the lane is up")
     epoch = lanes[0]._epoch
     for server in trio.servers[1:]:
-        server._leader._channel.close("a blip")
+        server.duty.line._channel.close("a blip")
     until(lambda: lanes[0]._epoch != epoch and all(lane.up for lane in lanes), "the lane is up again")
 
 

@@ -17,7 +17,7 @@ from keras_private.worker import TFEWorker
 
 
 def up(trio: Any) -> bool:
-    return all(lane.up for server in trio.servers for lane in server._lanes)
+    return all(lane.up for server in trio.servers for lane in server.duty.lanes)
 
 
 def query(trio: Any, tiny: Any, seed: int = 0) -> None:
@@ -43,10 +43,11 @@ def test_a_lane_that_breaks_is_built_anew_with_new_keys(
     with serving(trio, tiny):
         query(trio, tiny)
         for _ in range(2):
-            before = [server._lanes[0]._epoch for server in trio.servers]
-            trio.servers[index]._lanes[0].interrupt()  # its connections break
+            before = [server.duty.lanes[0]._epoch for server in trio.servers]
+            trio.servers[index].duty.lanes[0].interrupt()  # its connections break
             until(
-                lambda b=before: all(s._lanes[0]._epoch != e for s, e in zip(trio.servers, b, strict=True)), "an epoch"
+                lambda b=before: all(s.duty.lanes[0]._epoch != e for s, e in zip(trio.servers, b, strict=True)),
+                "an epoch",
             )
             until(lambda: up(trio), "the lane is up again")
             query(trio, tiny)
@@ -83,13 +84,13 @@ def test_a_client_with_two_copies_of_a_share_is_refused(
         return honest[0], honest[1], Package(raised, honest[2].next)
 
     with serving(trio, tiny):
-        epochs = [server._lanes[0]._epoch for server in trio.servers]
+        epochs = [server.duty.lanes[0]._epoch for server in trio.servers]
         with monkeypatch.context() as patched:
             patched.setattr(session, "split", two_faced)
             with pytest.raises(RefusedError, match="different copies of the same share"):
                 query(trio, tiny)
         query(trio, tiny)
-        assert [server._lanes[0]._epoch for server in trio.servers] == epochs  # nobody else was troubled
+        assert [server.duty.lanes[0]._epoch for server in trio.servers] == epochs  # nobody else was troubled
 
 
 @pytest.mark.parametrize("index", [0, 1, 2])
@@ -110,7 +111,7 @@ def test_a_party_that_comes_late(make_config: Any, tiny: Any, serving: Any, unti
 
     trio = Trio(make_config(managed=False), start=(0, 2))
     try:
-        until(lambda: trio.servers[0]._followers.is_here(2), "server2 has found the leader")
+        until(lambda: trio.servers[0].duty.followers.is_here(2), "server2 has found the leader")
         assert not up(trio)
         trio.servers[1].start()  # a query right after it waits until the parties have found each other
         until(lambda: up(trio), "the lane is up")

@@ -19,7 +19,7 @@ def owner(trio: Any, name: str) -> Any:
 
 
 def test_a_stale_session_ends_nobody_elses_serving(trio: Any, tiny: Any, until: Any) -> None:
-    queue, log = trio.servers[0].node.queue, trio.logs[0]
+    queue, log = trio.servers[0].duty.queue, trio.logs[0]
     model = tiny.upload(trio)
     with_alice = owner(trio, "owner")
     with_alice.send(encode(Serve(model._id, None)))
@@ -89,7 +89,7 @@ def test_a_lane_that_cannot_be_built_is_a_warning_said_once(
         return type(trio.servers[2].node.network).connect(trio.servers[2].node.network, index, timeout)
 
     monkeypatch.setattr(trio.servers[2].node.network, "connect", refuse)
-    trio.servers[0]._lanes[0].interrupt()
+    trio.servers[0].duty.lanes[0].interrupt()
     until(lambda: len(log.causes("lane failed")) > 3, "it is tried again and again")
     warned = [fields["cause"] for level, event, fields in log.lines if (level, event) == ("warning", "lane failed")]
     assert warned == [f"the lane between the parties failed at server1: {nobody}"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from keras_private.config import LEADER
 from keras_private.errors import LinkTimeoutError, PartyError
 from keras_private.party.batch import run_batch
 from keras_private.party.causes import broken
@@ -12,7 +13,7 @@ from keras_private.party.follower.line import LeaderLine
 from keras_private.party.lane import Lane
 from keras_private.party.messages import LaneFailed, Run
 from keras_private.party.node import Node
-from keras_private.party.queue import Piece, Request
+from keras_private.party.queue import Piece, Request, RequestQueue
 from keras_private.party.wire import decode
 
 if TYPE_CHECKING:
@@ -25,8 +26,9 @@ _SETTLE_S = 2.0  # how long a follower waits for the leader's verdict before it 
 class FollowerLane(Lane):
     """The lane at server1 and server2."""
 
-    def __init__(self, number: int, node: Node, leader: LeaderLine) -> None:
+    def __init__(self, number: int, node: Node, queue: RequestQueue, leader: LeaderLine) -> None:
         super().__init__(number, node)
+        self._queue = queue
         self._leader = leader
 
     def open(self, epoch: bytes | None) -> None:
@@ -56,7 +58,7 @@ class FollowerLane(Lane):
                 while not self._outdated(epoch):
                     link.phase = "idle"
                     try:
-                        announcement = link.receive_control(0, IDLE_S)
+                        announcement = link.receive_control(LEADER, IDLE_S)
                     except LinkTimeoutError:
                         continue
                     self._follow(party, announcement)
@@ -77,12 +79,12 @@ class FollowerLane(Lane):
                     f"no run: {node.name} holds {held}, server0 wants to run plan {run.digest}; "
                     "the owner must share the model again"
                 )
-            requests = node.queue.peek(run.requests)
+            requests = self._queue.peek(run.requests)
             if len(requests) != len(run.requests):
                 raise PartyError(f"{node.name} was not sent {len(run.requests) - len(requests)} of the run's requests")
             pieces = _pieces(node.name, requests, run.rows, model.room.run_rows)
             run_batch(
-                node, self.number, party, model, pieces, lambda _: node.queue.pick([r.id for r in requests if r.over])
+                node, self.number, party, model, pieces, lambda _: self._queue.pick([r.id for r in requests if r.over])
             )
         except Exception as error:
             raise _RunFailedError(run.requests, error) from error
@@ -97,8 +99,8 @@ class FollowerLane(Lane):
             self._log_failure(error, cause, was_up=self._up, running=bool(ids))
             self._leader.send(LaneFailed(self.number, epoch, suspect_of(error, node.index), cause[:2000]))
         self._forget_link()
-        node.queue.wait_gone(ids, _SETTLE_S)
-        node.queue.refuse(ids, *broken(node.name, cause))
+        self._queue.wait_gone(ids, _SETTLE_S)
+        self._queue.refuse(ids, *broken(node.name, cause))
 
 
 class _RunFailedError(Exception):

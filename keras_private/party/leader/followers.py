@@ -11,35 +11,36 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
-from keras_private.config import PARTY_NAMES
-from keras_private.errors import FrameError, LinkError, NoModelError, RefusedError
-from keras_private.party.dial import code_of
+from keras_private.config import FOLLOWERS, PARTY_NAMES
+from keras_private.errors import LinkError, NoModelError, RefusedError
 from keras_private.party.heartbeat import Heartbeat
-from keras_private.party.leader.queue import FOLLOWERS, LeaderQueue
-from keras_private.party.messages import Discard, Drop, Hold, LaneFailed, Message, Model
+from keras_private.party.messages import Discard, Message, Model
 from keras_private.party.network import Channel
 from keras_private.party.node import Node
 from keras_private.party.wire import encode
-
-if TYPE_CHECKING:
-    from keras_private.party.leader.lane import LeaderLane
 
 _IDS_A_MESSAGE = 4096
 
 
 class Followers:
-    """The leader's side: both followers' connections, and what they said they hold."""
+    """Both followers' connections.
 
-    def __init__(self, node: Node, queue: LeaderQueue) -> None:
+    Args:
+        heard: called with a follower's number and message, in its connection's own thread; a LinkError that it raises
+            ends the connection.
+        lost: called with the number of a follower that is gone, unless this party is stopping.
+    """
+
+    def __init__(self, node: Node, heard: Callable[[int, Message], None], lost: Callable[[int], None]) -> None:
         self._node = node
-        self._queue = queue
+        self._heard = heard
+        self._on_lost = lost
         self._changed = threading.Condition()
         self._channels: dict[int, Channel] = {}
         self._models: dict[int, Model] = {}
         self._away = dict.fromkeys(FOLLOWERS, "it has not connected to server0 yet; its log says why")
-        self.lanes: list[LeaderLane] = []
 
     # What the lanes ask
 
@@ -73,7 +74,7 @@ class Followers:
             for index in FOLLOWERS:
                 self.send(index, Discard(tuple(ids[start : start + _IDS_A_MESSAGE]), code, text))
 
-    # What the owner's session asks
+    # What a serving owner asks
 
     def obstacle(self) -> RefusedError | None:
         """Why the model can no longer be served, whether or not all parties are there; None: it can."""
@@ -97,13 +98,11 @@ class Followers:
                 )
         return None
 
-    def trouble(self) -> str:
-        """Why no query can be run now although the model is served, in words for its owner; empty: nothing is wrong."""
+    def away(self) -> str:
+        """Who is not connected and why, in words for the owner; empty: nobody."""
         with self._changed:
             away = dict(self._away)
-        if away:
-            return "; ".join(f"{PARTY_NAMES[index]} is away ({cause})" for index, cause in sorted(away.items()))
-        return next(filter(None, (lane.trouble for lane in self.lanes)), "")
+        return "; ".join(f"{PARTY_NAMES[index]} is away ({cause})" for index, cause in sorted(away.items()))
 
     def wait_agreed(self, timeout: float) -> RefusedError | None:
         """Give the followers' reports time to arrive; what `obstacle` says in the end."""
@@ -128,7 +127,12 @@ class Followers:
         cause, heartbeat = "closed", Heartbeat(channel, self._node.timeout)
         try:
             while True:
-                self._handle(index, heartbeat.receive())
+                message = heartbeat.receive()
+                if isinstance(message, Model):
+                    with self._changed:
+                        self._models[index] = message
+                        self._changed.notify_all()
+                self._heard(index, message)
         except LinkError as error:
             cause = str(error)
         finally:
@@ -142,23 +146,6 @@ class Followers:
         for channel in channels:
             channel.close("this party was stopped")
 
-    def _handle(self, index: int, message: Message) -> None:
-        if isinstance(message, Hold):
-            self._queue.hold(index, message)
-        elif isinstance(message, Drop):
-            self._queue.drop(message.request)
-        elif isinstance(message, Model):
-            with self._changed:
-                self._models[index] = message
-                self._changed.notify_all()
-            serving = self._queue.current
-            if serving and (obstacle := self.obstacle()):
-                self._queue.stop_serving(serving, str(obstacle), code_of(obstacle))
-        elif isinstance(message, LaneFailed) and message.lane < len(self.lanes):
-            self.lanes[message.lane].failed(index, message)
-        else:
-            raise FrameError(f"server0 ← {PARTY_NAMES[index]}, control: a {message.kind} message is not due here")
-
     def _lost(self, index: int, channel: Channel, cause: str) -> None:
         with self._changed:
             if self._channels.get(index) is not channel:
@@ -170,6 +157,4 @@ class Followers:
         if self._node.closing.is_set():  # we hung up: clients must not hear that a follower is gone
             return
         self._node.log.warning("peer down", peer=PARTY_NAMES[index], cause=cause)
-        for lane in self.lanes:
-            lane.interrupt()
-        self._queue.forget_party(index)
+        self._on_lost(index)

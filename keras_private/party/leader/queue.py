@@ -10,14 +10,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from keras_private.config import PARTY_NAMES
+from keras_private.config import FOLLOWERS, PARTY_NAMES
 from keras_private.errors import RefusedError
 from keras_private.party.causes import INTERRUPTED, Cause, apart, gone, never_came
 from keras_private.party.leader.turns import Turns
 from keras_private.party.messages import FAILED, REFUSED, Hold
 from keras_private.party.queue import Piece, Request, RequestQueue
 
-FOLLOWERS = (1, 2)
 MAX_REQUESTS = 2048  # of one run: their ids must fit into one announcement
 IMPATIENT_S = 2.0  # how long a request may be held by some parties only while a queue is crowded
 _LOOK_UP_S = 60.0

@@ -1,0 +1,91 @@
+"""What a party server asks of its duty: the same of the leader and of a follower, who do different things then.
+
+The server knows how to listen, to greet and to stop; it never asks which of the two it is.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Sequence
+
+from keras_private.party.lane import Lane
+from keras_private.party.messages import Status
+from keras_private.party.models import HeldModel
+from keras_private.party.network import Channel
+from keras_private.party.owner_session import OwnerSession
+from keras_private.party.queue import Request, RequestQueue
+
+
+class Duty(abc.ABC):
+    """`Leader` or `Follower`.
+
+    Attributes:
+        queue: the requests that this party was sent.
+        lanes: this party's ends of them, by number.
+    """
+
+    queue: RequestQueue
+    lanes: Sequence[Lane]
+
+    def start(self) -> None:
+        """Find the other parties. Returns at once."""
+        for lane in self.lanes:
+            lane.start()
+
+    def close(self) -> None:
+        """After `node.closing` was set: end the lanes."""
+        for lane in self.lanes:
+            lane.close()
+
+    def join(self, timeout: float) -> None:
+        """After `close`: wait for each thread's end, so many seconds at most."""
+        for lane in self.lanes:
+            lane.join(timeout)
+
+    @property
+    @abc.abstractmethod
+    def peers(self) -> tuple[str, ...]:
+        """Names of the parties with which there is control at the moment."""
+
+    @property
+    @abc.abstractmethod
+    def serving(self) -> bool:
+        """Whether this party serves the model for its owner."""
+
+    # Clients' requests
+
+    @abc.abstractmethod
+    def take_in(self, request: Request) -> None:
+        """A client sent this one.
+
+        Raises:
+            RefusedError: the queue is full, the client has its share of it, or the id is in use.
+            PartyError: the leader is away.
+        """
+
+    @abc.abstractmethod
+    def drop(self, id_: bytes) -> None:
+        """A client does not want this request any more."""
+
+    def expire(self) -> None:  # noqa: B027  only the leader knows what comes too late
+        """Discard what has waited for too long. Called again and again."""
+
+    # The model
+
+    @abc.abstractmethod
+    def model_changed(self, model: HeldModel | None) -> None:
+        """This party holds another model now, or none."""
+
+    # Callers
+
+    @abc.abstractmethod
+    def owner_session(self, channel: Channel, status: Callable[[], Status]) -> OwnerSession:
+        """What looks after an owner's connection."""
+
+    @abc.abstractmethod
+    def control_session(self, index: int, channel: Channel) -> Callable[[], None]:
+        """What looks after follower `index`'s control connection, and returns when it is over.
+
+        Raises:
+            RefusedError: control is the leader's.
+        """

@@ -1,0 +1,101 @@
+"""What a follower does: takes requests in for the leader to choose from, and runs and forgets what the leader says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from keras_private.config import LEADER, PARTY_NAMES
+from keras_private.errors import FrameError, LinkError, PartyError, RefusedError
+from keras_private.party.causes import gone
+from keras_private.party.duty import Duty
+from keras_private.party.follower.lane import FollowerLane
+from keras_private.party.follower.line import LeaderLine
+from keras_private.party.lane import LANES
+from keras_private.party.messages import Discard, Drop, Hold, Message, Model, OpenLane, Status
+from keras_private.party.models import HeldModel
+from keras_private.party.network import Channel
+from keras_private.party.node import Node
+from keras_private.party.owner_session import OwnerSession
+from keras_private.party.queue import Request, RequestQueue
+from keras_private.party.wire import encode
+
+
+class Follower(Duty):
+    """server1 or server2."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self.queue = RequestQueue(node.config.limits.queue)
+        self.line = LeaderLine(node, self._holding, self._heard, self._lost)
+        self.lanes: list[FollowerLane] = [FollowerLane(number, node, self.queue, self.line) for number in range(LANES)]
+
+    def start(self) -> None:
+        super().start()
+        self.line.start()
+
+    def close(self) -> None:
+        self.line.close()
+        super().close()
+
+    def join(self, timeout: float) -> None:
+        super().join(timeout)
+        self.line.join(timeout)
+
+    @property
+    def peers(self) -> tuple[str, ...]:
+        return (PARTY_NAMES[LEADER],) if self.line.up else ()
+
+    @property
+    def serving(self) -> bool:
+        return False
+
+    # Clients' requests
+
+    def take_in(self, request: Request) -> None:
+        # The order matters: if the connection breaks at any moment from here on, either the queue is emptied after
+        # the request went in, or the send fails. A new connection never gets to hear of the request.
+        leader = self.line.wait(self._node.timeout)  # right after a start the parties are still looking for each other
+        if leader is None:
+            raise PartyError(gone(PARTY_NAMES[LEADER])[1]).again()
+        self.queue.add(request)
+        try:
+            leader.send(encode(Hold(request.id, request.client, request.model, request.digest, request.rows)))
+        except LinkError:
+            self.queue.refuse([request.id], *gone(PARTY_NAMES[LEADER]))
+
+    def drop(self, id_: bytes) -> None:
+        self.line.send(Drop(id_))  # the leader decides what becomes of it
+
+    # The model
+
+    def model_changed(self, model: HeldModel | None) -> None:  # noqa: ARG002  what is held now, which may be another
+        self.line.send(self._holding())
+
+    def _holding(self) -> Model:
+        model = self._node.shelf.model
+        return Model(model.id, model.digest) if model else Model(None, "")
+
+    # Callers
+
+    def owner_session(self, channel: Channel, status: Callable[[], Status]) -> OwnerSession:
+        return OwnerSession(self._node, channel, status)
+
+    def control_session(self, index: int, channel: Channel) -> Callable[[], None]:  # noqa: ARG002
+        raise RefusedError(f"control connections go to the leader, {PARTY_NAMES[LEADER]}")
+
+    # The leader
+
+    def _heard(self, message: Message) -> None:
+        if isinstance(message, OpenLane) and message.lane < len(self.lanes):
+            self.lanes[message.lane].open(message.epoch)
+        elif isinstance(message, Discard):
+            self.queue.refuse(message.requests, message.code, message.text)
+        else:
+            raise FrameError(
+                f"{self._node.name} ← {PARTY_NAMES[LEADER]}, control: a {message.kind} message is not due here"
+            )
+
+    def _lost(self) -> None:
+        for lane in self.lanes:
+            lane.open(None)
+        self.queue.refuse_all(*gone(PARTY_NAMES[LEADER]))

@@ -1,0 +1,98 @@
+"""What the leader does: hears what the followers hold, has it run or discarded, and serves for the owner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from keras_private.config import FOLLOWERS, PARTY_NAMES
+from keras_private.errors import FrameError
+from keras_private.party.causes import SHARED_AGAIN, STOPPED
+from keras_private.party.dial import code_of
+from keras_private.party.duty import Duty
+from keras_private.party.lane import LANES
+from keras_private.party.leader.followers import Followers
+from keras_private.party.leader.lane import LeaderLane
+from keras_private.party.leader.queue import LeaderQueue
+from keras_private.party.leader.serving import ServingSession
+from keras_private.party.messages import Drop, Hold, LaneFailed, Message, Model, Status
+from keras_private.party.models import HeldModel
+from keras_private.party.network import Channel
+from keras_private.party.node import Node
+from keras_private.party.owner_session import OwnerSession
+from keras_private.party.queue import Request
+
+
+class Leader(Duty):
+    """server0."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        limits = node.config.limits
+        self.followers = Followers(node, self._heard, self._lost)
+        self.queue: LeaderQueue = LeaderQueue(limits.queue, limits.timeout_s, self.followers.discard)
+        self.lanes: list[LeaderLane] = [LeaderLane(number, node, self.queue, self.followers) for number in range(LANES)]
+
+    def close(self) -> None:
+        self.followers.close()
+        super().close()
+
+    @property
+    def peers(self) -> tuple[str, ...]:
+        return tuple(PARTY_NAMES[index] for index in FOLLOWERS if self.followers.is_here(index))
+
+    @property
+    def serving(self) -> bool:
+        return self.queue.serving
+
+    def trouble(self) -> str:
+        """Why no query can be run now although the model is served, in words for its owner; empty: nothing is wrong."""
+        return self.followers.away() or next(filter(None, (lane.trouble for lane in self.lanes)), "")
+
+    # Clients' requests
+
+    def take_in(self, request: Request) -> None:
+        self.queue.add(request)
+
+    def drop(self, id_: bytes) -> None:
+        self.queue.drop(id_)
+
+    def expire(self) -> None:
+        self.queue.expire()
+
+    # The model
+
+    def model_changed(self, model: HeldModel | None) -> None:
+        ids = self.queue.ids_of_other_models(model.id if model else b"")
+        self.queue.discard(ids, *(STOPPED if model is None else SHARED_AGAIN))
+
+    # Callers
+
+    def owner_session(self, channel: Channel, status: Callable[[], Status]) -> OwnerSession:
+        return ServingSession(self._node, channel, status, self.queue, self.followers, self.trouble)
+
+    def control_session(self, index: int, channel: Channel) -> Callable[[], None]:
+        return partial(self.followers.attend, index, channel)
+
+    # The followers
+
+    def _heard(self, index: int, message: Message) -> None:
+        if isinstance(message, Hold):
+            self.queue.hold(index, message)
+        elif isinstance(message, Drop):
+            self.queue.drop(message.request)
+        elif isinstance(message, Model):
+            serving = self.queue.current
+            if serving and (obstacle := self.followers.obstacle()):
+                self.queue.stop_serving(serving, str(obstacle), code_of(obstacle))
+        elif isinstance(message, LaneFailed) and message.lane < len(self.lanes):
+            self.lanes[message.lane].failed(index, message)
+        else:
+            raise FrameError(
+                f"{self._node.name} ← {PARTY_NAMES[index]}, control: a {message.kind} message is not due here"
+            )
+
+    def _lost(self, index: int) -> None:
+        for lane in self.lanes:
+            lane.interrupt()
+        self.queue.forget_party(index)
