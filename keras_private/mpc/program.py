@@ -61,15 +61,16 @@ class Program:
         be one in which the rows of different clients have met, or one that a kernel has no room for.
         """
         batch = x.shape[0]
-        _check_shape("the input", x, (batch, *self.plan.input_shape))
+        _check("the input", x, (batch, *self.plan.input_shape), bit=False)
         values = {self.plan.input: x}
         for position, op in enumerate(self.plan.ops):
             party.layer = op.layer or op.kind
             party.take_turn(self._turns[op.output])
             operands = [values[name] for name in op.inputs]
-            shape = (batch, *self.plan.tensors[op.output].shape)
+            made = self.plan.tensors[op.output]
+            shape = (batch, *made.shape)
             values[op.output] = yield from self._runs[position](party, operands, shape)
-            _check_shape(op.kind, values[op.output], shape)
+            _check(op.kind, values[op.output], shape, bit=made.bit)
             for name in op.inputs:
                 if self._last_use[name] == position and name in values and name != self.plan.output:
                     del values[name]
@@ -79,6 +80,8 @@ class Program:
         return f"Program({len(self.plan.ops)} ops, {len(self.plan.weights)} weights)"
 
 
-def _check_shape(what: str, value: Share, shape: tuple[int, ...]) -> None:
+def _check(what: str, value: Share, shape: tuple[int, ...], *, bit: bool) -> None:
+    if value.bit != bit:
+        raise PlanError(f"{what} is {'bits' if value.bit else 'numbers'}, the plan says otherwise; the run was stopped")
     if value.shape != shape:
         raise PlanError(f"{what} has shape {value.shape}, the plan says {shape} (batch first); the run was stopped")

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from keras_private.mpc.bits import empty_bits
 from keras_private.mpc.party import Party
 from keras_private.mpc.reshare import empty_share
 from keras_private.mpc.rounds import Protocol, together
 from keras_private.mpc.select import select
-from keras_private.mpc.sign import empty_bits, sign
+from keras_private.mpc.sign import sign
 from keras_private.mpc.truncation import truncation
 from keras_private.plan.cost import relu as relu_cost
 from keras_private.plan.cost import window

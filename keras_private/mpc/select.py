@@ -22,11 +22,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from keras_private.mpc.bits import SharedBits
 from keras_private.mpc.kernels import bits, elementwise
 from keras_private.mpc.party import Party
 from keras_private.mpc.reshare import empty_share
 from keras_private.mpc.rounds import Protocol, as_words
-from keras_private.mpc.sign import SharedBits
 from keras_private.sharing.share import Share
 
 

@@ -24,31 +24,15 @@ and Nuida, FC 2020; Patra et al., ABY2.0, USENIX Security 2021.)
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
+from keras_private.mpc.bits import SharedBits, empty_bits
 from keras_private.mpc.kernels import bits
 from keras_private.mpc.party import Party
 from keras_private.mpc.rounds import Protocol, Words, as_words
 from keras_private.plan.cost import Window, plane_words
 from keras_private.sharing.random import Stream
 from keras_private.sharing.share import Share
-
-
-class SharedBits(NamedTuple):
-    """Replicated XOR shares of one bit a value: b = b_0 ^ b_1 ^ b_2, P_i holds the planes (b_i, b_{i+1})."""
-
-    mine: Words
-    next: Words
-
-    def __repr__(self) -> str:
-        return f"SharedBits({self.mine.size} words)"
-
-
-def empty_bits(count: int) -> SharedBits:
-    """Shared bits of `count` values, for `sign` to fill while others that read them later run beside it."""
-    return SharedBits(np.empty(plane_words(count), np.uint64), np.empty(plane_words(count), np.uint64))
 
 
 def sign(

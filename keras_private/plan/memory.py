@@ -1,8 +1,8 @@
 """What a run takes of a party's memory, as a function of its rows: an estimate from above, held against measurements.
 
 Theory of operation. While an op runs, a party holds the tensors that a later op still reads, the op's own operands
-and its output, each as two summands of 8 bytes a value; and what the op's kind declares that its protocol needs beside
-them (`working.py`). Everything grows in proportion to the rows, so one row says it all.
+and its output, each as two summands of 8 bytes a value (of a bit: 1); and what the op's kind declares that its
+protocol needs beside them (`working.py`). Everything grows in proportion to the rows, so one row says it all.
 The weights are counted where they are loaded (`limits.model_mb`).
 
 With much memory something else ends a run first: a message is one frame, and what a dealer sends ahead for a whole
@@ -20,7 +20,7 @@ from keras_private.net.frames import MAX_DATA_BYTES
 from keras_private.plan.ops import kind_of
 from keras_private.plan.plan import Plan
 from keras_private.plan.schedule import costs
-from keras_private.plan.working import SHARE
+from keras_private.plan.working import BITS, SHARE
 
 
 class Room(NamedTuple):
@@ -37,17 +37,18 @@ class Room(NamedTuple):
 def row_bytes(plan: Plan) -> int:
     """Bytes that a run of an executable plan takes for each of its rows, its input and output included."""
     last_use = {name: position for position, op in enumerate(plan.ops) for name in op.inputs}
-    sizes = {name: math.prod(tensor.shape) for name, tensor in plan.tensors.items()}
+    counts = {name: math.prod(tensor.shape) for name, tensor in plan.tensors.items()}
+    sizes = {name: (BITS if plan.tensors[name].bit else SHARE) * count for name, count in counts.items()}
     live, held = {plan.input}, sizes[plan.input]
-    peak = SHARE * held
+    peak = held
     for position, op in enumerate(plan.ops):
         live.add(op.output)
         held += sizes[op.output]
-        peak = max(peak, SHARE * held + kind_of(op).memory(op, plan, sizes[op.output]))
+        peak = max(peak, held + kind_of(op).memory(op, plan, counts[op.output]))
         done = {name for name in op.inputs if last_use[name] == position and name != plan.output}
         live -= done
         held -= sum(sizes[name] for name in done)
-    return peak + 2 * SHARE * sizes[plan.output]  # refreshed, and encoded for the clients
+    return peak + 2 * sizes[plan.output]  # refreshed, and encoded for the clients
 
 
 def message_bytes(plan: Plan) -> int:

@@ -30,14 +30,16 @@ IDENTIFIER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./:-]{0,63}")
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """A value during the run.
+    """A value during the run: numbers, or bits.
 
     frac: fractional bits of the raw value. bound: proven |raw| < 2^bound; None = only the contract |raw| < 2^62.
+    bit: every element is 0 or 1, shared by exclusive or instead of by addition; `frac` is 0.
     """
 
     shape: Shape
     frac: int = 0
     bound: int | None = None
+    bit: bool = False
 
 
 @dataclass(frozen=True, slots=True)

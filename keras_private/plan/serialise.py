@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import msgpack
@@ -20,7 +21,7 @@ from keras_private.plan.ops import MAX_ELEMENTS, infer, kind_of, shape_fits
 from keras_private.plan.plan import FINAL_ACTIVATIONS, IDENTIFIER, Op, Plan, Shape, Tensor, Weight
 
 MAGIC = "keras_private plan"
-VERSION = 4
+VERSION = 5
 MAX_BYTES = 4 << 20
 MAX_OPS = 10_000
 MAX_WEIGHT_ELEMENTS = 1 << 28  # of all weights together
@@ -58,7 +59,8 @@ def serialise(plan: Plan) -> bytes:
         "input_range": plan.input_range,
         "input_limit": plan.input_limit,
         "tensors": [
-            [name, plan.tensors[name].shape, plan.tensors[name].frac, plan.tensors[name].bound] for name in names
+            [name, tensor.shape, tensor.frac, tensor.bound, tensor.bit]
+            for name, tensor in ((name, plan.tensors[name]) for name in names)
         ],
         "weights": [[name, weight.shape, weight.frac] for name, weight in sorted(plan.weights.items())],
         "ops": [
@@ -174,11 +176,13 @@ def _weights(entries: tuple[Any, ...], max_elements: int) -> dict[str, Weight]:
 def _tensors(entries: tuple[Any, ...]) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for entry in entries:
-        name, shape, frac, bound = _record(entry, 4, "tensor")
+        name, shape, frac, bound, bit = _record(entry, 5, "tensor")
+        if type(bit) is not bool:
+            raise PlanError("whether a tensor is bits must be true or false")
         proven = None if bound is None else _int(bound, "a bound in bits", 1, MAX_BITS)
         if _name(name, "tensor") in tensors:
             raise PlanError(f"tensor {name!r} appears twice")
-        tensors[name] = Tensor(_shape(shape), _int(frac, "fractional bits", 0, MAX_BITS), proven)
+        tensors[name] = Tensor(_shape(shape), _int(frac, "fractional bits", 0, MAX_BITS), proven, bit)
     return tensors
 
 
@@ -193,6 +197,8 @@ def _check_program(
     """Infer every tensor anew and compare; every weight and op must be used."""
     if source not in claimed:
         raise PlanError("the plan does not describe its input")
+    if claimed[source].bit:
+        raise PlanError("the plan's input must be numbers, not bits")
     tensors = {source: claimed[source]}
     used: set[str] = set()
     for op in ops:
@@ -203,14 +209,14 @@ def _check_program(
                 raise PlanError(f"{op.kind[:40]} uses {name!r}, which does not exist at that point")
         inferred = infer(op, [tensors[name] for name in op.inputs], [weights[name] for name in op.weights], precision)
         stated = claimed.get(op.output)
-        if stated is None or (stated.shape, stated.frac) != (inferred.shape, inferred.frac):
-            raise PlanError(f"tensor {op.output!r} is not what its op makes: shape or fractional bits differ")
+        if stated is None or replace(stated, bound=None) != inferred:
+            raise PlanError(f"tensor {op.output!r} is not what its op makes: its shape, kind or fractional bits differ")
         tensors[op.output] = stated
         used |= {*op.inputs, *op.weights}
     if tensors.keys() != claimed.keys():
         raise PlanError("the plan describes tensors that no op makes")
-    if output not in tensors or tensors[output].frac != precision:
-        raise PlanError(f"the plan's output must be a tensor with {precision} fractional bits")
+    if output not in tensors or tensors[output].frac != precision or tensors[output].bit:
+        raise PlanError(f"the plan's output must be a tensor of numbers with {precision} fractional bits")
     unused = (tensors.keys() | weights.keys()) - used - {output, source}
     if unused:
         raise PlanError(f"{len(unused)} tensors or weights of the plan are never used, {min(unused)!r} among them")

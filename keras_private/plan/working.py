@@ -9,6 +9,7 @@ from __future__ import annotations
 from keras_private.plan.cost import window
 
 SHARE = 16  # bytes of a value: two summands
+BITS = 2  # of a bit
 RESHARE = 48  # the product, the masked summand, two masks, what comes from two peers
 TRUNCATION = 48
 SELECT = 88  # what is dealt and its masks, the halves, the results

@@ -11,6 +11,7 @@ import hmac
 import math
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,21 +21,32 @@ from keras_private.sharing.random import KEY_BYTES, Stream
 
 PARTIES = 3
 Words = NDArray[np.uint64]
+Summand = NDArray[Any]
 Part = bytes | bytearray | memoryview | NDArray[np.uint64]
 
 
 class Share:
-    """What one party holds of a secret: summands `mine` = x_i and `next` = x_{i+1}, uint64, same shape, C order."""
+    """What one party holds of a secret: summands `mine` = x_i and `next` = x_{i+1}, same shape, C order.
+
+    uint64 of numbers; of bits uint8, each 0 or 1, whose exclusive or is the secret.
+    """
 
     __slots__ = ("mine", "next")
 
-    def __init__(self, mine: Words, next: Words) -> None:  # noqa: A002 - the term of the papers
-        if mine.dtype != np.uint64 or next.dtype != np.uint64 or mine.shape != next.shape:
+    def __init__(self, mine: Summand, next: Summand) -> None:  # noqa: A002 - the term of the papers
+        kinds = (mine.dtype, next.dtype)
+        if kinds not in ((np.uint64, np.uint64), (np.uint8, np.uint8)) or mine.shape != next.shape:
             raise InputError(
-                f"a share is two uint64 arrays of one shape, not {mine.dtype}{mine.shape} and {next.dtype}{next.shape}"
+                "a share is two uint64 (of bits: uint8) arrays of one shape, not "
+                f"{mine.dtype}{mine.shape} and {next.dtype}{next.shape}"
             )
         self.mine = mine if mine.flags.c_contiguous else mine.copy(order="C")
         self.next = next if next.flags.c_contiguous else next.copy(order="C")
+
+    @property
+    def bit(self) -> bool:
+        """Whether these are bits."""
+        return self.mine.dtype == np.uint8
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -85,7 +97,7 @@ def split(secret: Words) -> tuple[Package, Package, Package]:
     return Package(seed_a, seed_b), Package(seed_b, last), Package(last, seed_a)
 
 
-def reconstruct(shares: Sequence[Share]) -> Words:
+def reconstruct(shares: Sequence[Share]) -> Summand:
     """The secret, from the shares of parties 0, 1, 2 in this order.
 
     Every summand is held twice; both copies are compared in constant time.
@@ -94,7 +106,7 @@ def reconstruct(shares: Sequence[Share]) -> Words:
         InputError: not three shares of one shape.
         IntegrityError: two parties disagree about the summand they both hold; the message names them.
     """
-    if len(shares) != PARTIES or len({share.shape for share in shares}) != 1:
+    if len(shares) != PARTIES or len({(share.shape, share.bit) for share in shares}) != 1:
         raise InputError("a secret is reconstructed from exactly three shares of the same shape")
     disagree = [
         f"server{i} and server{(i + 1) % PARTIES}"
@@ -106,8 +118,8 @@ def reconstruct(shares: Sequence[Share]) -> Words:
             f"the copies of a share held by {' and by '.join(disagree)} disagree: one of these parties is faulty; "
             "do not use the result"
         )
-    total: Words = shares[0].mine + shares[1].mine
-    total += shares[2].mine
+    first, second, third = (share.mine for share in shares)
+    total: Summand = first ^ second ^ third if shares[0].bit else first + second + third
     return total
 
 

@@ -17,6 +17,7 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
 from types import SimpleNamespace
 from typing import Any
@@ -90,7 +91,7 @@ class Author:
             return
         self.ops.append(op)
         self.weights |= named
-        self.tensors[op.output] = Tensor(made.shape, made.frac, self.bound())
+        self.tensors[op.output] = replace(made, bound=self.bound())
 
     def with_other_axes(self, name: str) -> str:
         """The same values with axes of one more or fewer, and the first one of those, if there is one, made longer."""

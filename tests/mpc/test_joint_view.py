@@ -19,13 +19,14 @@ import pytest
 
 from keras_private.mpc import sign as sign_module
 from keras_private.mpc import truncation as truncation_module
+from keras_private.mpc.bits import SharedBits
 from keras_private.mpc.ops.linear import LinearLayer
 from keras_private.mpc.party import Party
 from keras_private.mpc.relu import maximum, relu
 from keras_private.mpc.reshare import empty_share, reshare
 from keras_private.mpc.rounds import Protocol
 from keras_private.mpc.select import select
-from keras_private.mpc.sign import SharedBits, sign
+from keras_private.mpc.sign import sign
 from keras_private.mpc.truncation import truncation
 from keras_private.plan.cost import Window
 from keras_private.plan.plan import Op

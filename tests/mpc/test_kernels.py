@@ -29,6 +29,8 @@ CALLS: dict[str, tuple[Any, ...]] = {
     ),
     "sum_pool2d": (ring.sum_pool2d, words(2, 6, 5, 3), words(2, 3, 4, 3), (2, 2), (2, 1), (0, 0)),
     "to_planes": (bits.to_planes, words(130), 7, words(5, 3)),
+    "pack": (bits.pack, np.ones(129, np.uint8), words(3)),
+    "unpack": (bits.unpack, words(3), np.ones(129, np.uint8)),
     "spread": (bits.spread, words(3), words(129)),
     "deal": (bits.deal, words(7, 2), words(15, 2), 3, words(15, 2)),
     "combine": (bits.combine, words(7, 2), words(15, 2), words(3, 2), 3, 1, words(3, 2)),

@@ -6,10 +6,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keras_private.mpc.bits import SharedBits
 from keras_private.mpc.party import Party
 from keras_private.mpc.rounds import Protocol
 from keras_private.mpc.select import select
-from keras_private.mpc.sign import SharedBits
 from keras_private.plan import cost
 from keras_private.sharing.share import Share
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_private.mpc.sign import SharedBits, sign
+from keras_private.mpc.bits import SharedBits
+from keras_private.mpc.sign import sign
 from keras_private.plan import cost
 from keras_private.plan.cost import GROUP_SIZES, RADICES, Window, window
 

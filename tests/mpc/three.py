@@ -15,6 +15,12 @@ from keras_private.sharing.share import Share, reconstruct, split
 
 
 def shares_of(secret: np.ndarray) -> list[Share]:
+    """Of numbers (uint64) or of bits (uint8)."""
+    if secret.dtype == np.uint8:
+        noise = np.random.default_rng(secret.size)
+        first, second = (noise.integers(0, 2, secret.shape, np.uint8) for _ in range(2))
+        summands = [first, second, secret ^ first ^ second]
+        return [Share(summands[i], summands[(i + 1) % 3]) for i in range(3)]
     return [package.expand(secret.shape) for package in split(secret)]
 
 

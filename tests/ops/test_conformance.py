@@ -49,6 +49,11 @@ def protocol(party: Party, run: Callable[..., Protocol[Share]], shape: tuple[int
     return run(party, xs, shape)
 
 
+def raw_words(x: np.ndarray) -> np.ndarray:
+    """What is shared of a raw input."""
+    return x if x.dtype == np.uint8 else x.view(np.uint64)
+
+
 def test_every_kind_has_samples() -> None:
     assert SAMPLES.keys() == KINDS.keys()
     assert all(SAMPLES.values())
@@ -74,11 +79,12 @@ def test_the_protocol_computes_what_the_kind_means_for_what_it_declares(
     runs = runs_of(plan, [shares_of(weight.view(np.uint64)) for weight in weights])
     for party in memory_three.parties:
         party.take_turn(turn)
-    outputs = memory_three.run(protocol, runs, shape, *(shares_of(x.view(np.uint64)) for x in raw))
+    outputs = memory_three.run(protocol, runs, shape, *(shares_of(raw_words(x)) for x in raw))
     for party in memory_three.parties:
         party.take_turn(0)
 
-    result = reconstruct(outputs).view(np.int64)
+    result = reconstruct(outputs)
+    result = result.astype(np.int64) if plan.tensors["y"].bit else result.view(np.int64)
     assert result.shape == shape
     for i in range(3):  # what two parties hold is the same
         np.testing.assert_array_equal(outputs[i].next, outputs[(i + 1) % 3].mine)
@@ -105,7 +111,7 @@ def test_the_interval_holds(kind: str, number: int, seed: int, size: float) -> N
     plan, random = sample.plan(kind), np.random.default_rng(seed)
     (op,) = plan.ops
     weights = [random.normal(size=shape) for shape in sample.weights]
-    ends = [np.sort(random.normal(size=(2, 1, *shape)) * size, axis=0) for shape in sample.inputs]
+    ends = sample.ends(random, size)
     xs = [Interval(low, high, attained=True, independent=True) for low, high in ends]
     proven = KINDS[kind].interval(op, xs, weights)
     assert proven.low.shape == proven.high.shape == (1, *plan.tensors["y"].shape)
@@ -130,7 +136,7 @@ def test_an_attained_interval_is_reached(kind: str, number: int) -> None:
     plan, random = sample.plan(kind), np.random.default_rng(number)
     (op,) = plan.ops
     weights = [random.normal(size=shape) for shape in sample.weights]
-    ends = [np.sort(random.normal(size=(2, 1, *shape)), axis=0) for shape in sample.inputs]
+    ends = sample.ends(random, 1.0)
     proven = KINDS[kind].interval(op, [Interval(*pair, attained=True, independent=True) for pair in ends], weights)
     if not proven.attained:
         return
@@ -155,8 +161,10 @@ def alone(kind: str) -> Sample:
     return SAMPLES[kind][-1]
 
 
-def constant_shares(shape: tuple[int, ...], summands: tuple[int, int, int]) -> list[Share]:
-    arrays = [np.full(shape, summand % 2**64, np.uint64) for summand in summands]
+def constant_shares(shape: tuple[int, ...], summands: tuple[int, int, int], dtype: Any = np.uint64) -> list[Share]:
+    """Of bits (uint8) by the summands' lowest ones."""
+    modulus = 2 if dtype == np.uint8 else 2**64
+    arrays = [np.full(shape, summand % modulus, dtype) for summand in summands]
     return [Share(arrays[i].copy(), arrays[(i + 1) % 3].copy()) for i in range(3)]
 
 
@@ -167,7 +175,10 @@ def test_what_is_received_is_uniform(memory_three: Three, kind: str, turn: int, 
     sample = alone(kind)
     plan = sample.plan(kind)
     runs = runs_of(plan, [shares_of(np.full(shape, 3, np.uint64)) for shape in sample.weights])
-    xs = [shares_of(np.full((VALUES, *shape), secret, np.uint64)) for shape in sample.inputs]
+    xs = [
+        shares_of(np.full((VALUES, *shape), secret & 1 if at in sample.bits else secret, sample.dtype(at)))
+        for at, shape in enumerate(sample.inputs)
+    ]
     shape = (VALUES, *plan.tensors["y"].shape)
     views = views_of(memory_three, turn, protocol, runs, [shape] * 3, *xs)
     received = [data for view in views for data in view.received if data.size >= VALUES]
@@ -184,5 +195,5 @@ def test_masks_and_messages_together_add_up_to_no_constant(memory_three: Three, 
     assert np.prod(shape) == VALUES
     runs = runs_of(plan, [constant_shares(shape, (3, 5, 7)) for shape in sample.weights])
     for sharing in SHARINGS:
-        xs = [constant_shares((VALUES, *shape), sharing) for shape in sample.inputs]
+        xs = [constant_shares((VALUES, *shape), sharing, sample.dtype(at)) for at, shape in enumerate(sample.inputs)]
         assert deficits(memory_three, turn, protocol, runs, [shape] * 3, *xs) == [0, 0, 0]

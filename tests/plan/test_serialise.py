@@ -151,7 +151,7 @@ def attr(document: Any, op: int, name: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda d: d.update(version=1), "version 1, this program reads version 4"),
+        (lambda d: d.update(version=1), "version 1, this program reads version 5"),
         (lambda d: d.update(format="other"), "not a keras_private plan"),
         (lambda d: d.update(extra=1), "fields"),
         (lambda d: d.pop("input_range"), "fields"),
@@ -187,7 +187,10 @@ def attr(document: Any, op: int, name: str, value: Any) -> None:
         (lambda d: d["tensors"][1].__setitem__(1, [1 << 20, 1 << 20]), "shape"),
         (lambda d: d["tensors"][1].__setitem__(3, 0), "bound in bits"),
         (lambda d: d["tensors"][1].__setitem__(3, 63), "bound in bits"),
-        (lambda d: d["tensors"].append(["t77", [1], 16, None]), "no op makes"),
+        (lambda d: d["tensors"][0].__setitem__(4, True), "input must be numbers"),
+        (lambda d: d["tensors"][1].__setitem__(4, True), "kind or fractional bits differ"),
+        (lambda d: d["tensors"][1].__setitem__(4, 0), "true or false"),
+        (lambda d: d["tensors"].append(["t77", [1], 16, None, False]), "no op makes"),
         (lambda d: d["tensors"].append(d["tensors"][0]), "twice"),
         (lambda d: d["weights"].append(["w", [1], 16]), "never used"),
         (lambda d: d["weights"].append(["w", [1 << 28], 16]), "elements together"),

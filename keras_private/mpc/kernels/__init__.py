@@ -27,6 +27,8 @@ def warm_up() -> None:
     bits.deal_level(words(3, 1), words(4, 1), 2, words(4, 1))
     bits.combine_level(words(3, 1), words(4, 1), words(1, 1), 2, 1, words(1, 1))
     bits.spread(words(1), words(1))
+    bits.pack(np.zeros(1, np.uint8), words(1))
+    bits.unpack(words(1), np.zeros(1, np.uint8))
     for short in (np.uint16, np.uint32, np.uint64):
         small = np.zeros(4, short)
         elementwise.top_masks(words(1), 0, small[:1])

@@ -266,3 +266,26 @@ def spread(plane, words):  # type: ignore[no-untyped-def]
         word, line = plane[w], words[64 * w : 64 * w + 64]
         for i in range(line.size):
             line[i] = np.uint64(0) - ((word >> np.uint64(i)) & np.uint64(1))
+
+
+@njit(nogil=True, cache=True)
+def pack(values, plane):  # type: ignore[no-untyped-def]
+    """Bit i of the plane = the lowest bit of values[i]; values (n,) bytes, plane (ceil(n / 64),), its rest zero."""
+    if plane.size != (values.size + 63) // 64:
+        raise ValueError("pack: the arrays' sizes do not fit together")
+    for w in range(plane.size):
+        line, word = values[64 * w : 64 * w + 64], np.uint64(0)
+        for i in range(line.size):
+            word |= np.uint64(line[i] & np.uint8(1)) << np.uint64(i)
+        plane[w] = word
+
+
+@njit(nogil=True, cache=True)
+def unpack(plane, values):  # type: ignore[no-untyped-def]
+    """values[i] = bit i of the plane, 0 or 1; plane (ceil(n / 64),), values (n,) bytes."""
+    if plane.size != (values.size + 63) // 64:
+        raise ValueError("unpack: the arrays' sizes do not fit together")
+    for w in range(plane.size):
+        word, line = plane[w], values[64 * w : 64 * w + 64]
+        for i in range(line.size):
+            line[i] = np.uint8((word >> np.uint64(i)) & np.uint64(1))

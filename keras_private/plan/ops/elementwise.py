@@ -14,6 +14,7 @@ from keras_private.plan import attributes as at
 from keras_private.plan import cost, working
 from keras_private.plan.interval import Interval, monotone, signed
 from keras_private.plan.ops.kind import (
+    NUMBERS,
     Array,
     Attributes,
     Kind,
@@ -30,6 +31,7 @@ DROP = at.integer(0, at.MAX_TRUNCATION)
 
 
 class Elementwise(Kind, abstract=True):
+    domains = NUMBERS
     elementwise = True
     pads_zeros = False
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from keras_private.errors import PlanError
 from keras_private.plan import attributes as at
-from keras_private.plan.ops.kind import describe, kind_of, shape_fits
+from keras_private.plan.ops.kind import Kind, describe, kind_of, shape_fits
 from keras_private.plan.plan import Op, Tensor, Weight
 
 MAX_FRAC = 62
@@ -37,6 +37,7 @@ def infer(op: Op, inputs: Sequence[Tensor], weights: Sequence[Weight], precision
     if precision and len({len(tensor.shape) for tensor in inputs}) > 1:
         # Parties compute on (batch, *shape): broadcasting would lay one tensor's batch axis over an axis of the other.
         raise PlanError(f"{where}: inputs need as many axes as each other, not {[tensor.shape for tensor in inputs]}")
+    bit = _bit(where, kind, inputs)
     shape = kind.shape(op, [tensor.shape for tensor in inputs], [weight.shape for weight in weights])
     if not shape_fits(shape):
         raise PlanError(
@@ -45,4 +46,14 @@ def infer(op: Op, inputs: Sequence[Tensor], weights: Sequence[Weight], precision
     frac = kind.frac(op, inputs, weights) if precision else 0
     if not 0 <= frac <= MAX_FRAC:
         raise PlanError(f"{where} would make a value with {frac} fractional bits; 0 to {MAX_FRAC} are possible")
-    return Tensor(shape, frac)
+    return Tensor(shape, frac, bit=bit)
+
+
+def _bit(where: str, kind: Kind, inputs: Sequence[Tensor]) -> bool:
+    """Whether the output is bits."""
+    given = [tensor.bit for tensor in inputs]
+    for domain in kind.domains:
+        if domain.takes(given):
+            return domain.output
+    names = ", ".join("bits" if bit else "numbers" for bit in given)
+    raise PlanError(f"{where} does not take {names}; bits become numbers by to_number, numbers bits by a comparison")

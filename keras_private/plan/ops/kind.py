@@ -21,7 +21,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,23 @@ Array: TypeAlias = NDArray[np.float64]
 Attributes: TypeAlias = Mapping[str, at.Check]
 
 MAX_ELEMENTS = 1 << 28  # of one tensor or weight
+
+
+class Domain(NamedTuple):
+    """Which operands of an op are bits; the others are numbers. `inputs`: by position, the last one for those behind it
+    too."""
+
+    inputs: tuple[bool, ...]
+    output: bool
+
+    def takes(self, bits: Sequence[bool]) -> bool:
+        """Whether it is that of an op with such inputs."""
+        return all(bit == self.inputs[min(at, len(self.inputs) - 1)] for at, bit in enumerate(bits))
+
+
+NUMBERS: Final = (Domain((False,), False),)
+ALIKE: Final = (*NUMBERS, Domain((True,), True))
+"""Bits make bits, numbers make numbers."""
 
 
 class Kind(ABC):
@@ -62,6 +79,8 @@ class Kind(ABC):
     """Each row of the output depends on the same row of the inputs alone. Others are in no executable plan."""
     interactive: ClassVar[bool]
     """Its protocol sends messages."""
+    domains: ClassVar[tuple[Domain, ...]]
+    """Which operands may be bits: one of these holds for every op."""
     elementwise: ClassVar[bool]
     """Each value of the output depends on the values at its own place alone: of the inputs, and of its weights and its
     `factor`, broadcast."""

@@ -20,7 +20,7 @@ from keras_private.plan import attributes as at
 from keras_private.plan import cost, working
 from keras_private.plan.interval import Interval, signed, signed_sum
 from keras_private.plan.ops.elementwise import DROP, check_factor
-from keras_private.plan.ops.kind import Array, Attributes, Kind, describe, truncation_error, values
+from keras_private.plan.ops.kind import NUMBERS, Array, Attributes, Kind, describe, truncation_error, values
 from keras_private.plan.ops.windows import PADS, PAIR, as_recorded, image, shape_of_windows, windows_of
 from keras_private.plan.ops.writer import Later, V, Writer
 from keras_private.plan.plan import Op, Plan, Shape, Tensor, Weight
@@ -38,6 +38,7 @@ class Product(Kind, abstract=True):
 
     inputs = (1, 1)
     optional = frozenset({"bound"})
+    domains = NUMBERS
     rowwise = True
     interactive = True
     public_linear = False

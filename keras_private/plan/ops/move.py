@@ -13,7 +13,7 @@ import numpy as np
 from keras_private.errors import PlanError
 from keras_private.plan import attributes as at
 from keras_private.plan.interval import Interval, monotone
-from keras_private.plan.ops.kind import Array, Attributes, Local, describe
+from keras_private.plan.ops.kind import ALIKE, Array, Attributes, Local, describe
 from keras_private.plan.ops.writer import Later, V, Writer
 from keras_private.plan.plan import Op, Shape
 
@@ -23,6 +23,7 @@ class Move(Local, abstract=True):
     weights = (0, 0)
     recorded: ClassVar[Attributes | None] = {}
     executable: ClassVar[Attributes | None] = {}
+    domains = ALIKE
     elementwise = False
     public_linear = True
     carries = True

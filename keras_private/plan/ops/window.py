@@ -16,6 +16,7 @@ from keras_private.plan import cost, working
 from keras_private.plan.interval import Interval, combined
 from keras_private.plan.ops.kind import (
     MAX_ELEMENTS,
+    NUMBERS,
     Array,
     Attributes,
     Kind,
@@ -37,6 +38,7 @@ class Pool(Kind, abstract=True):
     inputs = (1, 1)
     weights = (0, 0)
     attrs: ClassVar[Attributes] = {"pool": PAIR, "strides": PAIR, "pads": PADS}
+    domains = NUMBERS
     elementwise = False
 
     def shape(self, op: Op, xs: Sequence[Shape], ws: Sequence[Shape]) -> Shape:
