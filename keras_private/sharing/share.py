@@ -20,6 +20,7 @@ from keras_private.errors import InputError, IntegrityError
 from keras_private.sharing.random import KEY_BYTES, Stream
 
 PARTIES = 3
+_DTYPES = (np.dtype(np.uint64), np.dtype(np.uint8))
 Words = NDArray[np.uint64]
 Summand = NDArray[Any]
 Part = bytes | bytearray | memoryview | NDArray[np.uint64]
@@ -34,8 +35,7 @@ class Share:
     __slots__ = ("mine", "next")
 
     def __init__(self, mine: Summand, next: Summand) -> None:  # noqa: A002 - the term of the papers
-        kinds = (mine.dtype, next.dtype)
-        if kinds not in ((np.uint64, np.uint64), (np.uint8, np.uint8)) or mine.shape != next.shape:
+        if mine.dtype not in _DTYPES or next.dtype != mine.dtype or mine.shape != next.shape:
             raise InputError(
                 "a share is two uint64 (of bits: uint8) arrays of one shape, not "
                 f"{mine.dtype}{mine.shape} and {next.dtype}{next.shape}"
