@@ -10,10 +10,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 from numpy.typing import ArrayLike
 
+from keras_private.client.target import Cluster
+from keras_private.config import ClusterConfig
 from keras_private.errors import (
     ClusterError,
     InputError,
@@ -31,10 +32,6 @@ from keras_private.party.wire import encode
 from keras_private.plan.plan import Plan
 from keras_private.plan.serialise import digest, serialise
 from keras_private.upload import call_party, encode_weights, take_away, upload
-
-if TYPE_CHECKING:
-    from keras_private.client.target import Cluster
-    from keras_private.config import ClusterConfig
 
 _PROGRESS_S = 60.0  # a serving leader says something at least this often
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0  # between attempts to go on serving

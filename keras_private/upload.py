@@ -10,12 +10,12 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from keras_private.config import PARTY_NAMES
+from keras_private.config import PARTY_NAMES, ClusterConfig
 from keras_private.errors import ClusterError, InputError, LinkError, PartyError, PlanError, StateError
 from keras_private.net.frames import as_bytes
 from keras_private.party.dial import ask, call, expect
@@ -25,9 +25,6 @@ from keras_private.party.wire import encode
 from keras_private.plan.plan import Plan
 from keras_private.sharing import fixed
 from keras_private.sharing.share import Part, split
-
-if TYPE_CHECKING:
-    from keras_private.config import ClusterConfig
 
 _PIECE = 4 << 20  # bytes of a weight in one message
 _LOAD_S = 330.0  # a party may have to compile its kernels first

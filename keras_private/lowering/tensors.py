@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from keras_private.lowering import tfe
 
-if TYPE_CHECKING:
-    from keras_private.lowering.protocol import PlanProtocol
-
 _PrivateTensor: Any = tfe.load().protocol.TFEPrivateTensor
 _PrivateVariable: Any = tfe.load().protocol.TFEPrivateVariable
 _PublicTensor: Any = tfe.load().protocol.TFEPublicTensor
+
+
+class Arithmetic(Protocol):
+    """What a tensor asks of the `PlanProtocol` that records it."""
+
+    def add(self, x: Any, y: Any) -> PlanTensor: ...
+    def sub(self, x: Any, y: Any) -> PlanTensor: ...
+    def mul(self, x: Any, y: Any) -> PlanTensor: ...
+    def div(self, x: Any, y: Any) -> PlanTensor: ...
+    def negative(self, x: Any) -> PlanTensor: ...
 
 
 class PlanTensor(_PrivateTensor):  # type: ignore[misc]  # untyped base
@@ -25,7 +32,7 @@ class PlanTensor(_PrivateTensor):  # type: ignore[misc]  # untyped base
 
     dispatch_id = "private"
 
-    def __init__(self, prot: PlanProtocol, name: str, shape: tuple[int | None, ...]) -> None:
+    def __init__(self, prot: Arithmetic, name: str, shape: tuple[int | None, ...]) -> None:
         self.prot = prot
         self.name = name
         self.shape = shape

@@ -11,15 +11,12 @@ A third stream is common to all three parties, and unknown to clients: it refres
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from keras_private.net.link import Link
 from keras_private.sharing.random import Stream
-
-if TYPE_CHECKING:
-    from keras_private.net.link import Link
 
 CONTRIBUTION = 32  # bytes of randomness each side puts into a key
 

@@ -20,15 +20,13 @@ The sharing looks the same from every party, so the roles may be given to server
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from keras_private.mpc.masks import Masks
 from keras_private.mpc.rounds import Array, Bytes, Protocol, Received, Step, T, Words, run
+from keras_private.net.link import Link
 from keras_private.sharing.random import Stream
 from keras_private.sharing.share import Share
-
-if TYPE_CHECKING:
-    from keras_private.net.link import Link
 
 DEALER: Final = 2
 

@@ -9,12 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from keras_private.plan.plan import CONTRACT_BITS
-
-if TYPE_CHECKING:
-    from keras_private.plan.plan import Op, Plan
+from keras_private.plan.plan import CONTRACT_BITS, Op, Plan
 
 
 @dataclass(frozen=True, slots=True)
