@@ -8,8 +8,9 @@ c the carry out of the low s bits, floor(x / 2^s) = i + c, so that cell i holds 
 2^(bound - s) - 1: one more than `bound + 1` bits have room for, hence the further bit; none wraps around.
 
 The *remainder* in a cell is r = ((u mod 2^s) >> drop) + ((v mod 2^s) >> drop), in units of 2^drop; and the cell's *row*
-T gives the value y = T0 + T1·r (+ T2·r²) mod 2^64, with `frac` fractional bits. Because of `drop`, and because the same
-x is in cell floor(x / 2^s) or the one before it, y depends a little on u, that is, on chance.
+T gives the value y = T0 + T1·r mod 2^64, with `frac` fractional bits. Because of `drop`, and because the same x is in
+cell floor(x / 2^s) or the one before it, y depends a little on u, that is, on chance. A second degree would save cells
+and cost bytes: one more word a level, which small cells need less of.
 
 - `Uniform`: cells of one width from index `first` on, and a line for all that lies below and for all above.
 - `Refined`: a binary tree over the high bits, most significant first. Level l = 1, 2, … has cells of width bits - l.
@@ -82,10 +83,6 @@ class Uniform:
         return self.bound + SPARE_BITS
 
     @property
-    def degree(self) -> int:
-        return 1
-
-    @property
     def cells(self) -> int:
         return int(self.rows.shape[1])
 
@@ -108,13 +105,15 @@ class Level:
 
     Args:
         width: in bits.
+        drop: low bits of the remainder that are left out; 0 at a level without rows.
         refined: (a, b): cells with indices in [a, b) are split further.
         first: index of the cell of rows[:, 0].
-        rows: int64 (degree + 1, number), the rows of every cell that may be a leaf, for either value of u's bit. Those
+        rows: int64 (2, number), the rows (T0, T1) of every cell that may be a leaf, for either value of u's bit. Those
             of refined cells among them are zeros and not used.
     """
 
     width: int
+    drop: int
     refined: tuple[int, int]
     first: int
     rows: Integers
@@ -126,7 +125,6 @@ class Refined:
 
     Args:
         bound: |x| < 2^bound.
-        drop: low bits of the remainder that are left out, at every level (none are left of a narrower cell).
         frac: fractional bits of y.
         levels: from the root's children on; the last one has no refined cells.
 
@@ -135,7 +133,6 @@ class Refined:
     """
 
     bound: int
-    drop: int
     frac: int
     levels: tuple[Level, ...]
 
@@ -144,26 +141,22 @@ class Refined:
         for count, level in enumerate(self.levels, 1):
             low, high = level.refined
             everything = full and low == -(1 << (count - 1)) and high == -low
-            if level.width != self.bits - count or level.rows.dtype != np.int64 or level.rows.ndim != 2:
+            if level.width != self.bits - count or not 0 <= level.drop <= level.width or level.rows.dtype != np.int64:
                 raise PlanError(f"level {count} of a table has the wrong width or malformed rows")
-            if level.rows.shape != (self.degree + 1, 0 if everything else 2 * (b - a) + 1):
+            if level.rows.shape != (2, 0 if everything else 2 * (b - a) + 1):
                 raise PlanError(f"level {count} of a table has {level.rows.shape} rows")
             if not everything and not (level.first == 2 * a and 2 * a + 1 <= low <= high <= 2 * b):
                 raise PlanError(f"level {count} of a table refines cells that its parents may not have")
             if full and not everything and count <= SPARE_BITS:
                 raise PlanError("the first two levels of a table are refined everywhere")
             (a, b), full = level.refined, everything
-        if a != b or full or not 0 <= self.drop < 64 or not 0 < self.bits <= 64:
+        if a != b or full or not 0 < self.bits <= 64:
             raise PlanError("the last level of a table has leaves only")
 
     @property
     def bits(self) -> int:
         """Low bits of u and v that take part."""
         return self.bound + SPARE_BITS
-
-    @property
-    def degree(self) -> int:
-        return int(self.levels[-1].rows.shape[0]) - 1
 
     @property
     def leaves(self) -> int:
@@ -180,7 +173,7 @@ class Refined:
             leaf = open_ & ~((low <= index) & (index < high))
             if level.rows.size:
                 at = np.where(leaf, index - level.first, 0)
-                y = np.where(leaf, _row_value(level.rows[:, at], u, v, level.width, self.drop), y)
+                y = np.where(leaf, _row_value(level.rows[:, at], u, v, level.width, level.drop), y)
             open_ &= ~leaf
         return y.view(np.int64)
 
@@ -205,9 +198,8 @@ def _rest(x: Integers, u: Words, bits: int) -> tuple[Words, Words]:
 def _row_value(row: Integers, u: Words, v: Words, width: int, drop: int) -> Words:
     mask = _word((1 << width) - 1)
     remainder = ((u & mask) >> _word(drop)) + ((v & mask) >> _word(drop))
-    y: Words = np.zeros(u.shape, np.uint64)
-    for coefficient in row.view(np.uint64)[::-1]:
-        y = y * remainder + coefficient
+    offset, slope = row.view(np.uint64)
+    y: Words = offset + slope * remainder
     return y
 
 

@@ -14,8 +14,8 @@ def uniform(bound: int, width: int, drop: int, first: int, cells: int) -> Unifor
     return Uniform(bound, width, drop, first, rows, (0, 1), (0, 1), 16)
 
 
-def refined(bound: int, drop: int, ranges: list[tuple[int, int]], degree: int = 1) -> Refined:
-    """y = x, but for what `drop` leaves out; degree 2: y = x + r².
+def refined(bound: int, drop: int, ranges: list[tuple[int, int]]) -> Refined:
+    """y = x, but for what `drop` leaves out.
 
     Args:
         ranges: the refined cells of the levels behind the first two, where all are, and before the last, where none is.
@@ -24,7 +24,8 @@ def refined(bound: int, drop: int, ranges: list[tuple[int, int]], degree: int = 
     for count, (low, high) in enumerate([(-1, 1), (-2, 2), *ranges, (None, None)], 1):
         width, first = bound + SPARE_BITS - count, 2 * a
         index = np.arange(first, 2 * b + 1, dtype=np.int64)[: None if count > SPARE_BITS else 0]
-        rows = np.stack([index << width, np.full(len(index), 1 << drop), np.ones_like(index)])[: degree + 1]
+        low_bits = min(drop, width) if len(index) else 0
+        rows = np.stack([index << width, np.full(len(index), 1 << low_bits)])
         a, b = (first + 1, first + 1) if low is None else (low, high)
-        levels.append(Level(width, (a, b), first, rows))
-    return Refined(bound, drop, 16, tuple(levels))
+        levels.append(Level(width, low_bits, (a, b), first, rows))
+    return Refined(bound, 16, tuple(levels))

@@ -43,14 +43,6 @@ def test_low_bits_that_are_left_out_make_values_smaller_by_less_than_two_units()
         assert np.all((y <= x) & (x < y + 16))
 
 
-def test_a_value_of_degree_two_takes_the_square_of_the_remainder() -> None:
-    table = handmade.refined(10, 0, [], degree=2)
-    x = every_x(10)
-    u = some_u(len(x), 6)
-    remainder = (u & np.uint64(511)) + ((x.view(np.uint64) - u) & np.uint64(511))
-    np.testing.assert_array_equal(table.value(x, u), x + (remainder * remainder).view(np.int64))
-
-
 def test_every_u_has_as_many_leaves() -> None:
     table = handmade.refined(10, 0, RANGES)
     for u in range(1 << len(table.levels)):
@@ -75,9 +67,9 @@ def test_tables_that_do_not_fit_together_are_refused() -> None:
             Uniform(4, width, drop, first, given_rows, (0, 0), (0, 0), 16)
     good = handmade.refined(10, 0, RANGES).levels
     with pytest.raises(PlanError, match="last level"):
-        Refined(10, 0, 16, good[:-1])
+        Refined(10, 16, good[:-1])
     with pytest.raises(PlanError, match="width"):
-        Refined(11, 0, 16, good)
-    wide = Level(good[3].width, (-6, 3), good[3].first, good[3].rows)
+        Refined(11, 16, good)
+    wide = Level(good[3].width, 0, (-6, 3), good[3].first, good[3].rows)
     with pytest.raises(PlanError, match="parents"):
-        Refined(10, 0, 16, (*good[:3], wide, *good[4:]))
+        Refined(10, 16, (*good[:3], wide, *good[4:]))
