@@ -14,7 +14,7 @@ The dealer's number is often known a round before the pair's, because P2's two s
 masks (`reshare`); what the dealer has to send then travels in the round that opens u.
 
 The sharing looks the same from every party, so the roles may be given to server0, server1, server2 in any cyclic order.
-`take_turn` moves them on by one party at every op (`plan.schedule.turns`): the dealer sends most, so everybody is it.
+`take_turns` gives them out anew for every stage of a plan (`plan.schedule`): the dealer sends most, so everybody is it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ DEALER: Final = 2
 class Party:
     """A party's view of one lane. Used by one thread."""
 
-    __slots__ = ("index", "is_dealer", "layer", "link", "masks", "outer_masks", "role")
+    __slots__ = ("index", "is_dealer", "layer", "link", "masks", "outer_masks", "role", "turns")
 
     def __init__(self, link: Link, masks: Masks) -> None:
         self.index = link.index
@@ -43,12 +43,28 @@ class Party:
         self.layer = ""  # that runs now: for this party's own log, not for errors, which may reach clients
         self.take_turn(0)
 
-    def take_turn(self, turn: int) -> None:
-        """Take the role of P_(index + turn); all three parties must call it alike."""
-        self.role = (self.index + turn) % 3
+    def take_turns(self, turns: tuple[int, ...]) -> None:
+        """Take the role of P_(index + turn) for the first of these turns; all three parties must call it alike.
+
+        What splits its values among several dealers takes the others through `seats`.
+        """
+        self.turns = turns
+        self.role = (self.index + turns[0]) % 3
         self.is_dealer = self.role == DEALER
         # Of the pair: the stream shared with the dealer (k_0 at P0, k_2 at P1). The dealer uses `masks` itself.
         self.outer_masks: Stream = self.masks.next if self.role == 1 else self.masks.mine
+
+    def take_turn(self, turn: int) -> None:
+        """Take the role of P_(index + turn) alone."""
+        self.take_turns((turn,))
+
+    def seats(self) -> list[Party]:
+        """This party in each of its roles: the same masks and link, so that what they draw never repeats."""
+        found = []
+        for turn in self.turns:
+            found.append(Party(self.link, self.masks))
+            found[-1].take_turn(turn)
+        return found
 
     def run(self, protocol: Protocol[T]) -> T:
         """Drive a protocol to its end over this party's link.

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 
 from keras_private.errors import PlanError
-from keras_private.mpc.ops import bind
+from keras_private.mpc.ops import Opening, Run, bind
 from keras_private.mpc.party import Party
+from keras_private.mpc.reshare import empty_share
 from keras_private.mpc.reveal import refresh
-from keras_private.mpc.rounds import Protocol
-from keras_private.plan.plan import Plan
-from keras_private.plan.schedule import turns
+from keras_private.mpc.rounds import Protocol, together
+from keras_private.plan.ops import describe, kind_of
+from keras_private.plan.plan import Plan, Shape
+from keras_private.plan.schedule import Stage, stages
 from keras_private.sharing.share import Share
 
 
@@ -35,7 +39,7 @@ class Program:
                 raise PlanError(f"weight {name!r} has shape {weights[name].shape}, the plan says {weight.shape}")
         self.plan = plan
         self._runs = [bind(op, plan, [weights[name] for name in op.weights]) for op in plan.ops]
-        self._turns = turns(plan)
+        self._stages = stages(plan)
         self._last_use = {name: position for position, op in enumerate(plan.ops) for name in op.inputs}
 
     def run(self, party: Party, x: Share) -> Share:
@@ -63,21 +67,68 @@ class Program:
         batch = x.shape[0]
         _check("the input", x, (batch, *self.plan.input_shape), bit=False)
         values = {self.plan.input: x}
-        for position, op in enumerate(self.plan.ops):
-            party.layer = op.layer or op.kind
-            party.take_turn(self._turns[op.output])
-            operands = [values[name] for name in op.inputs]
-            made = self.plan.tensors[op.output]
-            shape = (batch, *made.shape)
-            values[op.output] = yield from self._runs[position](party, operands, shape)
-            _check(op.kind, values[op.output], shape, bit=made.bit)
-            for name in op.inputs:
-                if self._last_use[name] == position and name in values and name != self.plan.output:
-                    del values[name]
+        for stage in self._stages:
+            party.layer = self.plan.ops[stage.first].layer or self.plan.ops[stage.first].kind
+            party.take_turns(stage.turns)
+            if stage.first == stage.last:
+                yield from self._alone(party, stage.first, values, batch)
+            else:
+                yield from self._joined(party, stage, values, batch)
+            for position in range(stage.first, stage.last + 1):
+                for name in self.plan.ops[position].inputs:
+                    if self._last_use[name] <= stage.last and name in values and name != self.plan.output:
+                        del values[name]
         return refresh(party, values[self.plan.output])
+
+    def _alone(self, party: Party, position: int, values: dict[str, Share], batch: int) -> Protocol[None]:
+        op = self.plan.ops[position]
+        shape = (batch, *self.plan.tensors[op.output].shape)
+        values[op.output] = yield from self._runs[position](party, [values[name] for name in op.inputs], shape)
+        _check(op.kind, values[op.output], shape, bit=self.plan.tensors[op.output].bit)
+
+    def _joined(self, party: Party, stage: Stage, values: dict[str, Share], batch: int) -> Protocol[None]:
+        """Ops in the same rounds. What the products make is filled in while the others run, see `schedule`."""
+        running: list[Protocol[Share | None]] = []
+        for position in range(stage.first, stage.last + 1):
+            op, run = self.plan.ops[position], self._runs[position]
+            xs, shape = [values[name] for name in op.inputs], (batch, *self.plan.tensors[op.output].shape)
+            if isinstance(run, Opening):
+                values[op.output] = empty_share(shape)
+                running.append(run.into(party, xs, values[op.output]))
+            elif not kind_of(op).interactive:
+                values[op.output] = _room(shape, bit=self.plan.tensors[op.output].bit)
+                running.append(_filled(party, run, xs, values[op.output]))
+            elif position == stage.last:
+                running.append(run(party, xs, shape))
+            else:
+                raise PlanError(f"{describe(op)}: there is no protocol that opens its result at once")
+        *_, result = yield from together(*running)
+        last = self.plan.ops[stage.last]
+        if result is not None:
+            values[last.output] = result
+        for op in self.plan.ops[stage.first : stage.last + 1]:
+            made = self.plan.tensors[op.output]
+            _check(op.kind, values[op.output], (batch, *made.shape), bit=made.bit)
 
     def __repr__(self) -> str:
         return f"Program({len(self.plan.ops)} ops, {len(self.plan.weights)} weights)"
+
+
+def _room(shape: Shape, *, bit: bool) -> Share:
+    dtype = np.uint8 if bit else np.uint64
+    return Share(np.empty(shape, dtype), np.empty(shape, dtype))
+
+
+def _filled(party: Party, run: Run, xs: Sequence[Share], out: Share) -> Protocol[None]:
+    """A local op whose inputs the dealer knows at once, and the pair after a round."""
+    if not party.is_dealer:
+        yield party.pair_step()
+    result = yield from run(party, xs, out.shape)
+    _check("a local op's result", result, out.shape, bit=out.bit)
+    np.copyto(out.mine, result.mine)
+    np.copyto(out.next, result.next)
+    if party.is_dealer:
+        yield party.dealer_step()
 
 
 def _check(what: str, value: Share, shape: tuple[int, ...], *, bit: bool) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 from keras_private.plan.plan import CONTRACT_BITS, Op, Plan
@@ -122,6 +123,12 @@ def plane_words(count: int) -> int:
 def short_bytes(count: int, d: int) -> int:
     """Bytes of a message of `count` words of at least d bits (`truncation.short_type`), filled up to 64-bit words."""
     return -(-count * (2 if d <= 16 else 4 if d <= 32 else 8) // 8) * 8
+
+
+def parts(count: int, number: int) -> list[tuple[int, int]]:
+    """Where each of `number` parts of `count` values starts and stops: whole words of a bit plane, but for the last."""
+    ends = [min(count, 64 * plane_words(-(-count * part // number))) for part in range(number + 1)]
+    return list(pairwise(ends))
 
 
 # --- protocols (count = number of values; sent by the roles P0, P1, P2)

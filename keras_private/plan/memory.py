@@ -1,7 +1,7 @@
 """What a run takes of a party's memory, as a function of its rows: an estimate from above, held against measurements.
 
-Theory of operation. While an op runs, a party holds the tensors that a later op still reads, the op's own operands
-and its output, each as two summands of 8 bytes a value (of a bit: 1); and what the op's kind declares that its
+Theory of operation. While a stage of ops runs (`schedule.py`), a party holds the tensors that a later op still reads,
+its own operands and outputs, each as two summands of 8 bytes a value (of a bit: 1); and what each op's kind declares that its
 protocol needs beside them (`working.py`). Everything grows in proportion to the rows, so one row says it all.
 The weights are counted where they are loaded (`limits.model_mb`).
 
@@ -17,9 +17,10 @@ from typing import NamedTuple
 from keras_private.config import Limits
 from keras_private.errors import PlanError
 from keras_private.net.frames import MAX_DATA_BYTES
+from keras_private.plan.cost import Cost
 from keras_private.plan.ops import kind_of
 from keras_private.plan.plan import Plan
-from keras_private.plan.schedule import costs
+from keras_private.plan.schedule import costs, stages
 from keras_private.plan.working import BITS, SHARE
 
 
@@ -39,21 +40,21 @@ def row_bytes(plan: Plan) -> int:
     last_use = {name: position for position, op in enumerate(plan.ops) for name in op.inputs}
     counts = {name: math.prod(tensor.shape) for name, tensor in plan.tensors.items()}
     sizes = {name: (BITS if plan.tensors[name].bit else SHARE) * count for name, count in counts.items()}
-    live, held = {plan.input}, sizes[plan.input]
-    peak = held
-    for position, op in enumerate(plan.ops):
-        live.add(op.output)
-        held += sizes[op.output]
-        peak = max(peak, held + kind_of(op).memory(op, plan, counts[op.output]))
-        done = {name for name in op.inputs if last_use[name] == position and name != plan.output}
-        live -= done
-        held -= sum(sizes[name] for name in done)
+    peak = held = sizes[plan.input]
+    for stage in stages(plan):
+        ops = plan.ops[stage.first : stage.last + 1]
+        held += sum(sizes[op.output] for op in ops)
+        peak = max(peak, held + sum(kind_of(op).memory(op, plan, counts[op.output]) for op in ops))
+        read = {name for op in ops for name in op.inputs}
+        held -= sum(sizes[name] for name in read if last_use[name] <= stage.last and name != plan.output)
     return peak + 2 * sizes[plan.output]  # refreshed, and encoded for the clients
 
 
 def message_bytes(plan: Plan) -> int:
-    """At most so much is in one message for each row of a run: all that a party sends in an op, lest it be one."""
-    return max((max(cost.sent) for cost in costs(plan, 1)), default=0)
+    """At most so much is in one message for each row of a run: all that a party sends in a stage, lest it be one."""
+    sent = costs(plan, 1)
+    joined = [sum(sent[stage.first : stage.last + 1], Cost()) for stage in stages(plan)]
+    return max((max(cost.sent) for cost in joined), default=0)
 
 
 def room(plan: Plan, limits: Limits) -> Room:

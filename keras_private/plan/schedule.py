@@ -1,22 +1,93 @@
-"""Who plays which role in which op, and what each op of a plan costs: rounds, and bytes that each server sends."""
+"""Which ops run in the same rounds, who plays which role in them, and what each op of a plan costs.
+
+Theory of operation. Most ops are a *stage* of their own. But a product that ends in a bare opening (`Kind.opens`) tells
+the dealer its part of the result before the round, and a protocol in whose first round only the dealer sends
+(`Kind.deals_first`) needs no more than that to begin. So such products, the local ops behind them and one such
+protocol are one stage: what is dealt travels in the round that opens the products, which saves a round. An addition
+of two branches before a ReLU, or a spline behind a layer, is such a stage.
+
+All ops of a stage have the same dealer. The dealer sends most, so each stage is given to the party that has least to
+send so far, the largest stage first. Where one op is so large that its dealer would send more than a third of
+everything, its values are dealt by two or three parties, in the same rounds.
+"""
 
 from __future__ import annotations
 
-from keras_private.plan.cost import Cost
-from keras_private.plan.ops import kind_of
-from keras_private.plan.plan import Plan
+from typing import NamedTuple
+
+from keras_private.errors import PlanError
+from keras_private.plan.cost import Cost, parts
+from keras_private.plan.ops import describe, kind_of
+from keras_private.plan.ops.kind import values
+from keras_private.plan.plan import Op, Plan
+
+Turns = tuple[int, ...]
+
+SPLIT_BYTES = 1 << 16  # of a dealer: what is less is not worth the work of a second protocol
 
 
-def turns(plan: Plan) -> dict[str, int]:
-    """Who plays which role in which op, by the op's output: server i is P_(i + turn).
+class Stage(NamedTuple):
+    """Ops that run in the same rounds: those at the positions `first` … `last` of the plan.
 
-    The roles move on by one party at every op with messages, so that all three send and compute about as much.
+    turns: server i is P_(i + turn). Several: each part of an op's values has one (`cost.parts`).
     """
-    found, turn = {}, 0
-    for op in plan.ops:
-        found[op.output] = turn
-        turn = (turn + kind_of(op).interactive) % 3
-    return found
+
+    first: int
+    last: int
+    turns: Turns
+
+
+def stages(plan: Plan) -> tuple[Stage, ...]:
+    """The stages of an executable plan, in order.
+
+    Raises:
+        PlanError: an op's kind is unknown or not executable.
+    """
+    spans, position = [], 0
+    while position < len(plan.ops):
+        last = _last(plan, position)
+        spans.append((position, last))
+        position = last + 1
+    costs = [sum((_whole(op, plan, 1) for op in plan.ops[first : last + 1]), Cost()) for first, last in spans]
+    share = sum(sum(cost.sent) for cost in costs) / 3
+    sent = [0, 0, 0]
+    turns: list[Turns] = [(0,)] * len(spans)
+    for number in sorted(range(len(spans)), key=lambda number: -costs[number].sent[2]):
+        first, last = spans[number]
+        dealt, count = costs[number].sent[2], 1
+        if first == last and dealt > max(share, SPLIT_BYTES) and _part(plan.ops[first], 1) is not None:
+            count = 2 if dealt < 1.5 * share else 3
+        if not any(costs[number].sent):
+            continue
+        found: list[int] = []
+        for _ in range(count):  # to whom it adds least to the most that anybody sends
+            part = tuple(-(-bytes_ // count) for bytes_ in costs[number].sent)
+            options = [[sent[i] + part[(i + turn) % 3] for i in range(3)] for turn in range(3)]
+            turn = min((turn for turn in range(3) if turn not in found), key=lambda turn: max(options[turn]))
+            found.append(turn)
+            sent = options[turn]
+        turns[number] = tuple(found)
+    return tuple(Stage(first, last, turns[number]) for number, (first, last) in enumerate(spans))
+
+
+def _last(plan: Plan, first: int) -> int:
+    """Where the stage that begins at the position `first` ends."""
+    if not kind_of(plan.ops[first]).opens(plan.ops[first]):
+        return first
+    last, made = first, {plan.ops[first].output}
+    for position in range(first + 1, len(plan.ops)):
+        op = plan.ops[position]
+        kind = kind_of(op)
+        if kind.opens(op):
+            if made.intersection(op.inputs):
+                break
+            last = position
+        elif kind.deals_first(op):
+            return position
+        elif kind.interactive:
+            break
+        made.add(op.output)
+    return last
 
 
 def costs(plan: Plan, batch: int) -> list[Cost]:
@@ -25,14 +96,42 @@ def costs(plan: Plan, batch: int) -> list[Cost]:
     Raises:
         PlanError: an op's kind is unknown or not executable.
     """
-    turn_of = turns(plan)
     found = []
-    for op in plan.ops:
-        cost, turn = kind_of(op).cost(op, plan, batch), turn_of[op.output]
-        found.append(Cost(cost.rounds, (cost.sent[turn], cost.sent[(1 + turn) % 3], cost.sent[(2 + turn) % 3])))
+    for stage in stages(plan):
+        opened = 0
+        for op in plan.ops[stage.first : stage.last + 1]:
+            cost = _split(op, plan, batch, stage.turns)
+            found.append(Cost(max(0, cost.rounds - opened), cost.sent))  # its first round is that of the opening
+            opened |= cost.rounds > 0
     return found
 
 
 def total(plan: Plan, batch: int) -> Cost:
     """The declared cost of a whole query, without the client's messages."""
     return sum(costs(plan, batch), Cost())
+
+
+def _whole(op: Op, plan: Plan, batch: int) -> Cost:
+    """By roles."""
+    return kind_of(op).cost(op, plan, batch)
+
+
+def _split(op: Op, plan: Plan, batch: int, turns: Turns) -> Cost:
+    """By servers."""
+    if len(turns) == 1:
+        return _turned(_whole(op, plan, batch), turns[0])
+    found = Cost()
+    for turn, (start, stop) in zip(turns, parts(values(op, plan, batch), len(turns)), strict=True):
+        part = _part(op, stop - start)
+        if part is None:
+            raise PlanError(f"{describe(op)}: its values are not dealt by several parties")
+        found |= _turned(part, turn)
+    return found
+
+
+def _part(op: Op, count: int) -> Cost | None:
+    return kind_of(op).part_cost(op, count)
+
+
+def _turned(cost: Cost, turn: int) -> Cost:
+    return Cost(cost.rounds, (cost.sent[turn], cost.sent[(1 + turn) % 3], cost.sent[(2 + turn) % 3]))

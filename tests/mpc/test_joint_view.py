@@ -92,7 +92,7 @@ def fixed_bits(bits: tuple[int, int, int]) -> list[SharedBits]:
 def layer(kind: str, drop: int, *, with_relu: bool) -> Callable[[Party, Share], Protocol[Share]]:
     op = Op(kind, ("x",), ("w",), "y", {"drop": drop, "relu": with_relu, "bound": 40})
     weight = Share(np.full(1, 3, np.uint64), np.full(1, 5, np.uint64))
-    return lambda party, x: LinearLayer(op, weight, None)(party, x, x.shape)
+    return lambda party, x: LinearLayer(op, weight, None)(party, [x], x.shape)
 
 
 def three_ops(party: Party, x: Share) -> Protocol[Share]:

@@ -29,7 +29,7 @@ def run_layer(
     op = Op(kind, ("x",), ("w", "b")[: 1 + (b is not None)], "y", {"drop": 0, "bound": 62, **attrs}, "layer")
     biases: list[Share | None] = [None] * 3 if b is None else list(shares_of(b.view(np.uint64)))
     layers = [LinearLayer(op, weight, bias) for weight, bias in zip(shares_of(w.view(np.uint64)), biases, strict=True)]
-    y = three.value(lambda party, layer, x: layer(party, x, shape), layers, shares_of(x.view(np.uint64)))
+    y = three.value(lambda party, layer, x: layer(party, [x], shape), layers, shares_of(x.view(np.uint64)))
     bits = cost.product_bound(op) if op.attrs.get("relu") else None
     declared = cost.linear(y.size, op.attrs["drop"], bits)
     assert three.counted() == (declared.rounds, declared.sent)

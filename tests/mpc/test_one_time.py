@@ -37,7 +37,7 @@ from keras_private.sharing.share import Share
 
 from .hostile import in_lockstep
 from .test_joint_view import PROTOCOLS, reshare_with_a_mask_twice
-from .test_program import branches, depthwise, programs_of, small_cnn
+from .test_program import branches, depthwise, joined, programs_of, small_cnn, wide
 
 COUNT = 192  # values, in three words of a plane
 Make = Callable[[Party, int], Protocol[Any]]
@@ -205,7 +205,7 @@ def test_every_message_of_two_layers_on_one_tensor() -> None:
         for turn, (drop, bits) in enumerate([(16, 40), (33, 62), (1, 5)]):
             party.take_turn(party.role - party.index + turn)
             op = Op("mul", ("x",), ("w",), "y", {"drop": drop, "relu": True, "bound": bits})
-            outputs.append((yield from LinearLayer(op, weight[i], None)(party, x, x.shape)))
+            outputs.append((yield from LinearLayer(op, weight[i], None)(party, [x], x.shape)))
         both = Share(outputs[0].mine - outputs[1].mine, outputs[0].next - outputs[1].next)
         return (yield from relu(party, both, None))
 
@@ -213,7 +213,8 @@ def test_every_message_of_two_layers_on_one_tensor() -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "input_range"), [(small_cnn, (-1.0, 2.0)), (branches, None), (depthwise, (-1.0, 2.0))]
+    ("model", "input_range"),
+    [(small_cnn, (-1.0, 2.0)), (branches, None), (depthwise, (-1.0, 2.0)), (joined, None), (wide, None)],
 )
 def test_every_message_of_a_whole_plan(model: Any, input_range: Any) -> None:
     builder = PlanBuilder((9, 8, 2), input_range)

@@ -40,7 +40,7 @@ SECRETS = {
 
 def layer(party: Party, x: Share, w: Share) -> Protocol[Share]:
     op = Op("mul", ("x",), ("w",), "y", {"drop": 40, "relu": True, "bound": 55})
-    return LinearLayer(op, w, None)(party, x, x.shape)
+    return LinearLayer(op, w, None)(party, [x], x.shape)
 
 
 PROTOCOLS: dict[str, Callable[[Party, Share, Share], Protocol[Any]]] = {

@@ -88,13 +88,29 @@ def gathers(b: PlanBuilder) -> str:
     return b.op("gather", [convolution(b, spread, 2)], axis=2, indices=(1, 0, 1))
 
 
+def joined(b: PlanBuilder) -> str:
+    """Products that are opened in the round in which what follows them begins."""
+    left = b.op("relu", [b.op("add", [convolution(b, b.input, 4), convolution(b, b.input, 4)])], layer="left")
+    both = b.op("add", [convolution(b, left, 3), convolution(b, left, 3)])
+    largest = pooled(b, both, "max_pool2d")
+    return b.op("add", [convolution(b, largest, 2), convolution(b, largest, 2)])
+
+
+def wide(b: PlanBuilder) -> str:
+    """A layer so large that its values are dealt by several parties."""
+    flat = b.op("reshape", [b.input], shape=(144,))
+    kernel = b.weight(RANDOM.normal(0, 0.1, (144, 5000)), "kernel")
+    out = b.op("relu", [b.op("matmul", [flat], weights=[kernel], layer="wide")])
+    return b.op("matmul", [out], weights=[b.weight(RANDOM.normal(0, 0.02, (5000, 3)), "kernel")])
+
+
 def nothing(b: PlanBuilder) -> str:
     height, width, channels = b.shape(b.input)
     return b.op("reshape", [b.input], shape=(height, width * channels))
 
 
 @pytest.mark.parametrize("input_range", [(-1.0, 2.0), None])
-@pytest.mark.parametrize("model", [small_cnn, branches, depthwise, gathers, nothing])
+@pytest.mark.parametrize("model", [small_cnn, branches, depthwise, gathers, joined, wide, nothing])
 @pytest.mark.parametrize("batch", [1, 3])
 def test_a_plan_computes_what_it_says(three: Three, model: Any, input_range: Any, batch: int) -> None:
     builder = PlanBuilder((9, 8, 2), input_range)
@@ -161,7 +177,9 @@ POOL = {"pool": (1, 1), "strides": (1, 1), "pads": (0, 0, 0, 0)}
             r"concat has shape \(4, 10\), the plan says \(4, 5\)",
         ),
         (
-            unchecked((5, 1), Op("add", ("x", "x"), (), "y"), Op("relu", ("y",), (), "z", {"drop": 0}), y=(1, 5)),
+            unchecked(
+                (5, 1), Op("add", ("x", "x"), (), "y"), Op("relu", ("y",), (), "z", {"drop": 0}), y=(1, 5), z=(1, 5)
+            ),
             r"add has shape \(4, 5, 1\), the plan says \(4, 1, 5\)",
         ),
     ],

@@ -75,7 +75,7 @@ ASKED: dict[str, Callable[[], Any]] = {
     "fixed point": written,
     "passes": lambda: simplify(recorded()),
     "optimise": lambda: optimise(recorded()),
-    "turns": lambda: schedule.turns(plan(16)),
+    "stages": lambda: schedule.stages(plan(16)),
     "cost": lambda: schedule.total(plan(16), 1),
     "memory": lambda: memory.room(plan(16), Limits()),
     "summary": lambda: private_summary(plan(16)),
@@ -121,7 +121,7 @@ def test_a_kind_that_declares_everything_is_registered(registry: dict[str, kind.
 
 
 def test_every_declaration_is_looked_for() -> None:
-    assert len(DECLARED) == len(kind._DECLARATIONS) + 8 + len(kind._RECORDED) + len(kind._EXECUTABLE)
+    assert len(DECLARED) == len(kind._DECLARATIONS) + 11 + len(kind._RECORDED) + len(kind._EXECUTABLE)
 
 
 @pytest.mark.parametrize("left_out", DECLARED)

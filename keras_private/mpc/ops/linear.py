@@ -12,19 +12,19 @@ import numpy as np
 
 from keras_private.errors import PlanError
 from keras_private.mpc.kernels import ring
-from keras_private.mpc.ops.registry import Run, runs
+from keras_private.mpc.ops.registry import Opening, Run, runs
 from keras_private.mpc.party import Party
 from keras_private.mpc.relu import relu
 from keras_private.mpc.reshare import empty_share, reshare
 from keras_private.mpc.rounds import Protocol, Words, together
 from keras_private.mpc.truncation import truncation
-from keras_private.plan.cost import product_bound
+from keras_private.plan.cost import parts, product_bound
 from keras_private.plan.ops import describe
 from keras_private.plan.plan import Op, Plan, Shape
 from keras_private.sharing.share import Share
 
 
-class LinearLayer:
+class LinearLayer(Opening):
     """A secret product with its weights laid out once, when the model is loaded.
 
     Args:
@@ -41,19 +41,33 @@ class LinearLayer:
             columns = weight.shape[-1]
             self._tall = ring.stack(self._sums.reshape(-1, columns), self._lows.reshape(-1, columns))
 
-    def __call__(self, party: Party, x: Share, shape: tuple[int, ...]) -> Protocol[Share]:
+    def __call__(self, party: Party, xs: Sequence[Share], shape: Shape) -> Protocol[Share]:
         """The layer's output share, of `shape` (batch included)."""
-        z = self.product(x, shape)
-        drop, out = int(self._op.attrs["drop"]), empty_share(shape)
-        if self._op.attrs.get("relu"):
-            follow = relu(party, out, product_bound(self._op), drop)
-        elif drop:
-            follow = truncation(party, out, drop)
+        return (yield from self.into(party, xs, empty_share(shape)))
+
+    def into(self, party: Party, xs: Sequence[Share], out: Share) -> Protocol[Share]:
+        z = self.product(xs[0], out.shape).reshape(-1)
+        result = Share(out.mine.reshape(-1), out.next.reshape(-1))
+        seats = party.seats() if len(party.turns) > 1 else [party]
+        running: list[Protocol[Share]] = []
+        for seat, (start, stop) in zip(seats, parts(z.size, len(seats)), strict=True):
+            if start < stop or start == 0:
+                running += self._opened(seat, z[start:stop], Share(result.mine[start:stop], result.next[start:stop]))
+        yield from together(*running)
+        return out
+
+    def _opened(self, party: Party, z: Words, out: Share) -> list[Protocol[Share]]:
+        """What opens a part of the product and does what follows, in the same rounds."""
+        drop = int(self._op.attrs["drop"])
+        relu_follows = bool(self._op.attrs.get("relu"))
+        if not drop and not relu_follows:
+            return [reshare(party, z, out)]
+        opened = empty_share(out.shape)
+        if relu_follows:
+            follow = relu(party, opened, product_bound(self._op), drop, out=out)
         else:
-            return (yield from reshare(party, z, out))
-        result: Share
-        _, result = yield from together(reshare(party, z, out), follow)
-        return result
+            follow = truncation(party, opened, drop, out)
+        return [reshare(party, z, opened), follow]
 
     def product(self, x: Share, shape: tuple[int, ...]) -> Words:
         """This party's additive summand of the product, bias included. Local."""
@@ -83,12 +97,7 @@ class LinearLayer:
 
 @runs("matmul", "conv2d", "depthwise_conv2d", "mul")
 def bind_product(op: Op, _: Plan, weights: Sequence[Share]) -> Run:
-    layer = LinearLayer(op, weights[0], weights[1] if len(weights) > 1 else None)
-
-    def run(party: Party, xs: Sequence[Share], shape: Shape) -> Protocol[Share]:
-        return layer(party, xs[0], shape)
-
-    return run
+    return LinearLayer(op, weights[0], weights[1] if len(weights) > 1 else None)
 
 
 def _geometry(attrs: Any) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:

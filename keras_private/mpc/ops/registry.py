@@ -7,6 +7,7 @@ out then. A kind that has declared everything in `plan/ops/` and has no protocol
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TypeAlias
@@ -20,6 +21,19 @@ from keras_private.sharing.share import Share
 
 # party, the inputs' shares, shape of the output with the batch -> share of the output
 Run: TypeAlias = Callable[[Party, Sequence[Share], Shape], Protocol[Share]]
+
+
+class Opening(ABC):
+    """A `Run` of an op that `Kind.opens`: it can put its result where others, in the same rounds, wait for it."""
+
+    @abstractmethod
+    def __call__(self, party: Party, xs: Sequence[Share], shape: Shape) -> Protocol[Share]: ...
+
+    @abstractmethod
+    def into(self, party: Party, xs: Sequence[Share], out: Share) -> Protocol[Share]:
+        """The result in `out`, the dealer's part of it before the first round."""
+
+
 # op, plan, shares of the op's weights -> Run
 Bind: TypeAlias = Callable[[Op, Plan, Sequence[Share]], Run]
 # op, one summand of each operand, shape of the output with the batch -> that summand of the output

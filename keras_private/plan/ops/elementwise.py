@@ -243,6 +243,15 @@ class Truncate(Elementwise):
     def reckoned(self, op: Op, seen: float, sizes: Sequence[float], ws: Sequence[Array]) -> float:
         return max(sizes)
 
+    def opens(self, op: Op) -> bool:
+        return False
+
+    def deals_first(self, op: Op) -> bool:
+        return True
+
+    def part_cost(self, op: Op, count: int) -> cost.Cost | None:
+        return None
+
     def cost(self, op: Op, plan: Plan, batch: int) -> cost.Cost:
         return cost.truncation(values(op, plan, batch), self.dropped(op))
 
@@ -292,6 +301,15 @@ class Relu(Elementwise):
 
     def reckoned(self, op: Op, seen: float, sizes: Sequence[float], ws: Sequence[Array]) -> float:
         return max(sizes)
+
+    def opens(self, op: Op) -> bool:
+        return False
+
+    def deals_first(self, op: Op) -> bool:
+        return True
+
+    def part_cost(self, op: Op, count: int) -> cost.Cost | None:
+        return None
 
     def cost(self, op: Op, plan: Plan, batch: int) -> cost.Cost:
         return cost.relu(values(op, plan, batch), plan.tensors[op.inputs[0]].bound, self.dropped(op))

@@ -141,6 +141,19 @@ class Kind(ABC):
         """Where every element of `plain` lies. `interval.py` has the usual rules."""
 
     @abstractmethod
+    def opens(self, op: Op) -> bool:
+        """Whether its protocol is one `reshare`: one round, before which the dealer has its part of the result."""
+
+    @abstractmethod
+    def deals_first(self, op: Op) -> bool:
+        """Whether in the first round of its protocol only the dealer sends, by its own summands and masks, and the pair
+        looks at no input before that round is over."""
+
+    @abstractmethod
+    def part_cost(self, op: Op, count: int) -> Cost | None:
+        """What `count` values of its output cost, if different parties may deal different values of it; else None."""
+
+    @abstractmethod
     def reckoned(self, op: Op, seen: float, sizes: Sequence[float], ws: Sequence[Array]) -> float:
         """The largest magnitude to reckon with in its output.
 
@@ -257,6 +270,15 @@ class Local(Kind, abstract=True):
 
     def frac(self, op: Op, xs: Sequence[Tensor], ws: Sequence[Weight]) -> int:
         return equal_frac(op, xs, ws)
+
+    def opens(self, op: Op) -> bool:
+        return False
+
+    def deals_first(self, op: Op) -> bool:
+        return False
+
+    def part_cost(self, op: Op, count: int) -> Cost | None:
+        return None
 
     def cost(self, op: Op, plan: Plan, batch: int) -> Cost:
         return Cost()

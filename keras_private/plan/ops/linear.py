@@ -64,11 +64,20 @@ class Product(Kind, abstract=True):
         bias = float(np.max(np.abs(ws[1]))) if len(ws) == 2 else 0.0
         return seen * self.gain(ws[0]) + bias
 
+    def opens(self, op: Op) -> bool:
+        return not self.dropped(op) and not op.attrs.get("relu")
+
+    def deals_first(self, op: Op) -> bool:
+        return False
+
+    def part_cost(self, op: Op, count: int) -> cost.Cost:
+        return cost.linear(count, self.dropped(op), _relu_bound(op))
+
     def cost(self, op: Op, plan: Plan, batch: int) -> cost.Cost:
-        return cost.linear(values(op, plan, batch), self.dropped(op), _relu_bits(op))
+        return self.part_cost(op, values(op, plan, batch))
 
     def memory(self, op: Op, plan: Plan, count: int) -> int:
-        return working.linear(count, self.dropped(op), _relu_bits(op))
+        return working.linear(count, self.dropped(op), _relu_bound(op))
 
     def error(self, op: Op, plan: Plan) -> float:
         return truncation_error(op)
@@ -90,7 +99,7 @@ class Product(Kind, abstract=True):
         """The root of the sum of squares of the inputs that one output adds up, if each is at its `largest`."""
 
 
-def _relu_bits(op: Op) -> int | None:
+def _relu_bound(op: Op) -> int | None:
     return cost.product_bound(op) if op.attrs.get("relu") else None
 
 

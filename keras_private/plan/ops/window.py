@@ -134,6 +134,15 @@ class MaxPool2d(Pool):
     def reckoned(self, op: Op, seen: float, sizes: Sequence[float], ws: Sequence[Array]) -> float:
         return max(sizes)
 
+    def opens(self, op: Op) -> bool:
+        return False
+
+    def deals_first(self, op: Op) -> bool:
+        return math.prod(op.attrs["pool"]) > 1 or bool(op.attrs["relu"])
+
+    def part_cost(self, op: Op, count: int) -> cost.Cost | None:
+        return None
+
     def cost(self, op: Op, plan: Plan, batch: int) -> cost.Cost:
         bound, relu_bound = cost.difference_bound(op, plan), cost.maximum_bound(op, plan)
         return cost.maximum(values(op, plan, batch), math.prod(op.attrs["pool"]), bound, relu_bound)

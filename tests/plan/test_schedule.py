@@ -1,0 +1,97 @@
+"""Which ops run in the same rounds, and that no party sends much more than another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from keras_private.plan.cost import Cost, parts
+from keras_private.plan.ops import infer, kind_of
+from keras_private.plan.plan import Op, Plan, Tensor, Weight
+from keras_private.plan.schedule import costs, stages, total
+
+OPEN, DROP = {"drop": 0, "bound": 40}, {"drop": 16, "bound": 40}
+
+
+def plan(*ops: Op, shape: tuple[int, ...] = (64,)) -> Plan:
+    """`mul` and `matmul` take a weight of as many fractional bits as they drop."""
+    tensors, weights = {"x": Tensor(shape, 16, 20)}, {}
+    for op in ops:
+        weights |= {name: Weight(shape, op.attrs["drop"]) for name in op.weights}
+        tensors[op.output] = infer(op, [tensors[name] for name in op.inputs], [weights[w] for w in op.weights], 16)
+    return Plan(16, "x", ops[-1].output, None, tensors, weights, ops)
+
+
+def mul(x: str, out: str, **attrs: Any) -> Op:
+    return Op("mul", (x,), (f"w{out}",), out, {**OPEN, **attrs})
+
+
+def relu(x: str, out: str, drop: int = 0) -> Op:
+    return Op("relu", (x,), (), out, {"drop": drop})
+
+
+ADD = Op("add", ("a", "b"), (), "sum")
+
+
+def spans(*ops: Op) -> list[tuple[int, int]]:
+    return [(stage.first, stage.last) for stage in stages(plan(*ops))]
+
+
+@pytest.mark.parametrize(
+    ("ops", "expected"),
+    [
+        ([mul("x", "a"), relu("a", "y")], [(0, 1)]),
+        ([mul("x", "a"), mul("x", "b"), ADD, relu("sum", "y")], [(0, 3)]),
+        ([mul("x", "a"), mul("a", "b"), ADD, relu("sum", "y")], [(0, 0), (1, 3)]),  # the second needs the first's value
+        ([mul("x", "a"), mul("x", "b"), ADD], [(0, 1), (2, 2)]),
+        ([mul("x", "a"), relu("x", "b"), ADD], [(0, 1), (2, 2)]),
+        ([mul("x", "a", **DROP), relu("a", "y")], [(0, 0), (1, 1)]),
+        ([relu("x", "a"), relu("a", "y")], [(0, 0), (1, 1)]),
+    ],
+)
+def test_what_is_dealt_travels_with_the_openings_before_it(ops: list[Op], expected: list[tuple[int, int]]) -> None:
+    assert spans(*ops) == expected
+
+
+def test_a_joined_stage_saves_a_round_for_every_opening() -> None:
+    joined = plan(mul("x", "a"), mul("x", "b"), ADD, relu("sum", "y"))
+    alone = [kind_of(op).cost(op, joined, 1) for op in joined.ops]
+    assert total(joined, 1).rounds == alone[3].rounds == sum(cost.rounds for cost in alone) - 2
+    assert sum(total(joined, 1).sent) == sum(sum(cost.sent) for cost in alone)
+    assert [cost.rounds for cost in costs(joined, 1)] == [1, 0, 0, alone[3].rounds - 1]
+
+
+def test_a_layer_that_outweighs_all_others_is_dealt_by_several_parties() -> None:
+    large = plan(Op("mul", ("x",), ("w",), "y", DROP), shape=(100, 100))
+    (stage,) = stages(large)
+    assert len(stage.turns) == len(set(stage.turns)) > 1
+    sent = total(large, 1).sent
+    whole = kind_of(large.ops[0]).cost(large.ops[0], large, 1)
+    assert total(large, 1).rounds == whole.rounds
+    assert sum(sent) == sum(whole.sent)
+    assert max(sent) < 0.45 * sum(sent) < max(whole.sent)
+
+
+def test_a_small_layer_is_not_split() -> None:
+    (stage,) = stages(plan(Op("mul", ("x",), ("w",), "y", DROP)))
+    assert len(stage.turns) == 1
+
+
+def test_many_layers_are_spread() -> None:
+    many = plan(mul("x", "t0"), *(mul(f"t{i}", f"t{i + 1}") for i in range(11)))
+    assert sum(total(many, 1).sent) == 3 * max(total(many, 1).sent)
+
+
+def test_a_stage_without_messages_moves_no_turn() -> None:
+    quiet = plan(Op("add", ("x", "x"), (), "a"), Op("sub", ("a", "x"), (), "y"))
+    assert total(quiet, 1) == Cost()
+
+
+@pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 1000])
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_parts_cover_all_values_once(count: int, number: int) -> None:
+    found = parts(count, number)
+    assert len(found) == number
+    assert [value for start, stop in found for value in range(start, stop)] == list(range(count))
+    assert all(start % 64 == 0 or start == count for start, _ in found)
