@@ -1,8 +1,8 @@
 """What a run takes of a party's memory, as a function of its rows: an estimate from above, held against measurements.
 
 Theory of operation. While a stage of ops runs (`schedule.py`), a party holds the tensors that a later op still reads,
-its own operands and outputs, each as two summands of 8 bytes a value (of a bit: 1); and what each op's kind declares that its
-protocol needs beside them (`working.py`). Everything grows in proportion to the rows, so one row says it all.
+its own operands and outputs, each as two summands of 8 bytes a value (of a bit: 1); and what each op's kind declares
+that its protocol needs beside them (`working.py`). Everything grows in proportion to the rows, so one row says it all.
 The weights are counted where they are loaded (`limits.model_mb`).
 
 With much memory something else ends a run first: a message is one frame, and what a dealer sends ahead for a whole
