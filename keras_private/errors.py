@@ -97,10 +97,13 @@ class LinkError(KerasPrivateError):
     """A connection failed; names both sides, the phase and the cause.
 
     Attributes:
-        party: which party could not be reached, where a client connects to all three.
+        party: the name of the party at the far end, if there is one; if that one gave up because of another party,
+            the name of the other. Empty: no party is to blame, or this side is.
     """
 
-    party = "a party"
+    def __init__(self, message: str, party: str = "") -> None:
+        super().__init__(message)
+        self.party = party
 
 
 class LinkTimeoutError(LinkError, TimeoutError):
@@ -113,6 +116,11 @@ class TrustError(LinkError):
 
 class FrameError(LinkError):
     """The bytes that arrived are not the frame that was due."""
+
+
+def party_of(error: BaseException) -> str:
+    """The name of the party that an error blames; empty: none, or whoever raised it."""
+    return error.party if isinstance(error, LinkError) else ""
 
 
 class IntegrityError(KerasPrivateError):

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from enum import IntEnum
 
 from keras_private.config import PARTY_NAMES, ClusterConfig
-from keras_private.errors import ClusterError, ConfigError, KerasPrivateError, LinkError, RefusedError
+from keras_private.errors import ClusterError, ConfigError, KerasPrivateError, LinkError, RefusedError, TrustError
 from keras_private.net.certificates import WARNING_DAYS, check_dates
 from keras_private.net.roles import Role
-from keras_private.net.tls import REFUSED_US, TLSFiles, client_context, role_of
+from keras_private.net.tls import TLSFiles, client_context, role_of
 from keras_private.owner import ask_status
 from keras_private.party.messages import Status
 from keras_private.party.network import TLSNetwork, credentials
@@ -84,7 +84,7 @@ def judge(answers: Answers) -> tuple[Verdict, str]:
 
 
 def _says_no(error: KerasPrivateError) -> bool:
-    return isinstance(error, RefusedError) or REFUSED_US in str(error)
+    return isinstance(error, RefusedError | TrustError)
 
 
 def _names(names: Mapping[str, object] | list[str]) -> str:

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from keras_private.cli import app
 from keras_private.cluster import TFECluster
 from keras_private.config import PARTY_NAMES, ClusterConfig, TLSConfig
-from keras_private.errors import ConfigError, LinkError, RefusedError
+from keras_private.errors import ConfigError, LinkError, RefusedError, TrustError
 from keras_private.net.certificates import create_authority, issue
 from keras_private.net.roles import Role
 from keras_private.party.messages import Status
@@ -30,7 +30,7 @@ ALL = {
     "server2": replace(GOOD, party="server2", serving=False, peers=("server0",)),
 }
 GONE = LinkError("owner → server2 at localhost:1: nothing listens there; is that party started?")
-FOREIGN = LinkError("owner → server0 at localhost:1, greeting: it refused our certificate: not from its authority")
+FOREIGN = TrustError("owner → server0 at localhost:1, greeting: it refused our certificate: not from its authority")
 OTHER = RefusedError("server0 belongs to cluster 'a', not 'b'; use its cluster.yaml")
 
 

@@ -189,7 +189,8 @@ class Client:
             except KerasPrivateError as error:
                 failure = error
                 if isinstance(error, LinkError) and not isinstance(error, TrustError | FrameError):
-                    failure = PartyError(gone(error.party)[1]).again()  # it was there before, and may come back
+                    # It was there before, and may come back.
+                    failure = PartyError(gone(error.party or "a party")[1]).again()
                 self._failed = time.monotonic(), failure
                 raise failure from error
             with self._lock:

@@ -93,20 +93,15 @@ class Session:
             LinkError: a party cannot be reached.
         """
         channels: list[Channel] = []
-        models: list[Description] = []
-        index = 0
         try:
             hello = Hello.plain("client", config.cluster)
-            while (index := len(channels)) < len(PARTY_NAMES):
-                channels.append(call(network, index, hello, seconds))
-            while (index := len(models)) < len(PARTY_NAMES):
-                models.append(ask(channels[index], Describe(), Description, seconds))
+            for index in range(len(PARTY_NAMES)):
+                channels.append(call(network, index, hello, seconds))  # noqa: PERF401  those that came so far are closed
+            models = [ask(channel, Describe(), Description, seconds) for channel in channels]
             _check_same(models)
-        except BaseException as error:
+        except BaseException:
             for channel in channels:
                 channel.close()
-            if isinstance(error, LinkError):
-                error.party = PARTY_NAMES[index]
             raise
         return cls(network, channels, models[0])
 

@@ -68,28 +68,29 @@ def connect(
         local, context = tls.current.role, tls.current.client
     else:
         local, context = role_of(tls.cert), client_context(tls)
+    party = expect.party if expect else ""
     there = f"{expect.name} at " if expect else ""
     sides = f"{local.name} → {there}{format_address((host, port))}"
     deadline = time.monotonic() + timeout
     try:
         raw = socket.create_connection((host, port), timeout)
     except OSError as error:
-        raise link_error(error, sides) from None
-    sock = _wrap(context, raw, False, sides)
+        raise link_error(error, sides, party) from None
+    sock = _wrap(context, raw, False, sides, party)
     try:
-        peer = _shake(sock, deadline, sides)
+        peer = _shake(sock, deadline, sides, party)
     except BaseException:
         sock.close()
         raise
     if expect is not None and peer != expect:
         sock.close()
-        raise TrustError(f"{sides}: it is {peer}, not {expect}; is the address right?")
+        raise TrustError(f"{sides}: it is {peer}, not {expect}; is the address right?", party)
     connection = Connection(sock, local, peer, timeout)
     connection.phase = "greeting"
     try:
         greeting = connection.receive_frame(FrameType.CONTROL, _MAX_GREETING, max(0.0, deadline - time.monotonic()))
         if greeting != _WELCOME:
-            raise LinkError(f"{sides}: it refused us: {printable(greeting)}")
+            raise LinkError(f"{sides}: it refused us: {printable(greeting)}", party)
     except LinkError:
         connection.close()
         raise
@@ -306,7 +307,7 @@ def _listen_everywhere(port: int) -> socket.socket:
     return sock
 
 
-def _wrap(context: ssl.SSLContext, raw: socket.socket, server_side: bool, sides: str) -> ssl.SSLSocket:
+def _wrap(context: ssl.SSLContext, raw: socket.socket, server_side: bool, sides: str, party: str = "") -> ssl.SSLSocket:
     """TLS over a fresh socket, nothing said yet. The socket is closed if that fails."""
     try:
         _tune(raw)
@@ -314,19 +315,19 @@ def _wrap(context: ssl.SSLContext, raw: socket.socket, server_side: bool, sides:
         return context.wrap_socket(raw, server_side=server_side, do_handshake_on_connect=False)
     except OSError as error:
         raw.close()
-        raise link_error(error, sides) from None
+        raise link_error(error, sides, party) from None
 
 
-def _shake(sock: ssl.SSLSocket, deadline: float, sides: str) -> Role:
+def _shake(sock: ssl.SSLSocket, deadline: float, sides: str, party: str = "") -> Role:
     """The other side's role, after a handshake. The socket stays open if that fails."""
     try:
         sock.settimeout(max(1e-3, deadline - time.monotonic()))
         sock.do_handshake()
         return peer_role(sock)
     except OSError as error:
-        raise link_error(error, sides) from None
+        raise link_error(error, sides, party) from None
     except ConfigError as error:
-        raise LinkError(f"{sides}: {error}") from None
+        raise LinkError(f"{sides}: {error}", party) from None
 
 
 def _tune(sock: socket.socket) -> None:

@@ -200,7 +200,7 @@ class Connection:
         self._check_process()
         with self._ssl:
             if self._closed or self._users:
-                raise LinkError(self._describe(self._closed or "in use by another thread", "↔"))
+                raise self._error(self._closed or "in use by another thread", "↔")
             self._closed = "handed over to a lane"
             return Detached(self._sock, self._sent, self._received)
 
@@ -213,7 +213,7 @@ class Connection:
             try:
                 header = pack_header(size, kind, 0, self._sent)
             except FrameError as error:
-                raise FrameError(self._describe(str(error), "→")) from None
+                raise self._error(str(error), "→", FrameError) from None
             deadline = time.monotonic() + timeout + size / SLOWEST_BYTES_PER_SECOND
             try:
                 if size < _CHUNK:
@@ -259,7 +259,7 @@ class Connection:
             size = check_header(header, kind, 0, self._received, limit=max_bytes)
         except FrameError as error:
             self.close("closed after a wrong frame")
-            raise FrameError(self._describe(str(error), "←")) from None
+            raise self._error(str(error), "←", FrameError) from None
         deadline = time.monotonic() + self.timeout + size / SLOWEST_BYTES_PER_SECOND
         # Memory grows with what has come, not with what a header claims. `getvalue` does not copy.
         payload, step = io.BytesIO(), memoryview(bytearray(min(size, _STEP)))
@@ -299,7 +299,7 @@ class Connection:
         self._check_process()
         with self._ssl:
             if self._closed:
-                raise LinkError(self._describe(self._closed, "↔"))
+                raise self._error(self._closed, "↔")
             self._users += 1
         try:
             yield
@@ -331,24 +331,27 @@ class Connection:
                 cause = self._closed
                 self.close("closed after a failure")
                 if cause:
-                    raise LinkError(self._describe(cause, arrow)) from None
-                raise link_error(error, self._describe("", arrow)) from None
+                    raise self._error(cause, arrow) from None
+                raise link_error(error, self._describe("", arrow), self.peer.party) from None
             else:
                 if moved:
                     return moved
                 cause = self._closed or "it closed the connection"
                 self.close("closed by the other side")
-                raise LinkError(self._describe(cause, arrow))
+                raise self._error(cause, arrow)
             if not self._wait(events, deadline):
                 what = "nothing came in time" if arrow == "←" else "it does not read what we send"
                 if not idle:
                     self.close("closed after a timeout")
-                raise LinkTimeoutError(self._describe(what, arrow))
+                raise self._error(what, arrow, LinkTimeoutError)
 
     def _wait(self, events: int, deadline: float) -> bool:
         poller = select.poll()
         poller.register(self._sock.fileno(), events)
         return bool(poller.poll(max(0.0, deadline - time.monotonic()) * 1000))
+
+    def _error(self, cause: str, arrow: str, kind: type[LinkError] = LinkError) -> LinkError:
+        return kind(self._describe(cause, arrow), self.peer.party)
 
     def _describe(self, cause: str, arrow: str) -> str:
         sides = f"{self.local.name} {arrow} {self.peer.name}, {self.phase}"

@@ -125,14 +125,22 @@ class Link(abc.ABC):
         self._rounds_ahead = 0 if due else self._rounds_ahead + 1
         return seconds
 
-    def _describe(self, peer: int | None, cause: str, arrow: str = "←") -> str:
-        """The text of an error: who (`peer` None: this side alone), when, what."""
+    def _error(
+        self, peer: int | None, cause: str, arrow: str = "←", kind: type[LinkError] = LinkError, party: str = ""
+    ) -> LinkError:
+        """An error that says who, when and what.
+
+        Args:
+            peer: the neighbour's number; None: this side alone.
+            party: the name of the party that is blamed, if it is not the neighbour.
+        """
         them = "" if peer is None else f" {arrow} {self.names[peer]}"
-        return f"{self.names[self.index]}{them}, {self.phase}: {cause}"
+        far = "" if peer is None else self.names[peer]
+        return kind(f"{self.names[self.index]}{them}, {self.phase}: {cause}", party or far)
 
     def _check_peer(self, peer: int) -> None:
         if peer not in (self.next, self.prev):
-            raise LinkError(self._describe(None, f"party {peer} is not a neighbour of party {self.index}"))
+            raise self._error(None, f"party {peer} is not a neighbour of party {self.index}")
 
-    def _timed_out(self, peer: int, seconds: float) -> LinkTimeoutError:
-        return LinkTimeoutError(self._describe(peer, f"nothing came for {seconds:g} s"))
+    def _timed_out(self, peer: int, seconds: float) -> LinkError:
+        return self._error(peer, f"nothing came for {seconds:g} s", kind=LinkTimeoutError)

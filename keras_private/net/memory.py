@@ -14,16 +14,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_private.errors import FrameError, LinkError, LinkTimeoutError
+from keras_private.config import PARTY_NAMES
+from keras_private.errors import FrameError, LinkError, LinkTimeoutError, party_of
 from keras_private.net.frames import Buffer, FrameType, as_bytes, check_header, pack_header, payload_bytes
 from keras_private.net.link import DEFAULT_TIMEOUT, Bytes, Link
-
-_NAMES = ("server0", "server1", "server2")
 
 
 class _Closed(NamedTuple):
     by: int
     reason: str
+    blames: str
 
 
 class _Pipe:
@@ -69,7 +69,7 @@ class MemoryLink(Link):
     """See `memory_links`."""
 
     def __init__(self, index: int, pipes: dict[tuple[int, int], _Pipe], timeout: float) -> None:
-        super().__init__(index, _NAMES, timeout)
+        super().__init__(index, PARTY_NAMES, timeout)
         self._out = {peer: pipes[index, peer] for peer in (self.next, self.prev)}
         self._in = {peer: pipes[peer, index] for peer in (self.next, self.prev)}
         self._closed = False
@@ -80,7 +80,7 @@ class MemoryLink(Link):
         seconds = self._patience(from_next + from_prev)
         deadline = time.monotonic() + seconds
         if self._closed:
-            raise LinkError(self._describe(None, "this side closed the link"))
+            raise self._error(None, "this side closed the link")
         try:
             for peer, buffers in ((self.next, to_next), (self.prev, to_prev)):
                 size = payload_bytes(buffers)
@@ -91,7 +91,7 @@ class MemoryLink(Link):
             received_next = self._receive(self.next, FrameType.DATA, from_next, deadline, seconds)
             received_prev = self._receive(self.prev, FrameType.DATA, from_prev, deadline, seconds)
         except BaseException as error:
-            self.close(str(error))
+            self._end(str(error), party_of(error))
             raise
         self.stats.rounds += 1
         return received_next, received_prev
@@ -108,20 +108,23 @@ class MemoryLink(Link):
         except LinkTimeoutError:
             raise
         except LinkError as error:
-            self.close(str(error))
+            self._end(str(error), error.party)
             raise
 
     def close(self, reason: str = "") -> None:
+        self._end(reason, "")
+
+    def _end(self, reason: str, blames: str) -> None:
         self._closed = True
         for pipe in (*self._out.values(), *self._in.values()):
-            pipe.close(_Closed(self.index, reason))
+            pipe.close(_Closed(self.index, reason, blames))
 
     def _send(self, peer: int, kind: FrameType, buffers: Sequence[Buffer], size: int) -> None:
         pipe = self._out[peer]
         try:
             header = pack_header(size, kind, 0, pipe.sent)
         except FrameError as error:
-            raise FrameError(self._describe(peer, str(error), "→")) from None
+            raise self._error(peer, str(error), "→", FrameError) from None
         payload = np.empty(size, np.uint8)
         start = 0
         for buffer in buffers:
@@ -146,15 +149,15 @@ class MemoryLink(Link):
         try:
             check_header(header, kind, 0, pipe.received, length=length)
         except FrameError as error:
-            raise FrameError(self._describe(peer, str(error))) from None
+            raise self._error(peer, str(error), kind=FrameError) from None
         pipe.received += 1
         return payload
 
     def _gone(self, peer: int, closed: _Closed, arrow: str) -> LinkError:
         if closed.by == self.index:
-            return LinkError(self._describe(peer, "this side closed the link", arrow))
+            return self._error(peer, "this side closed the link", arrow)
         cause = f"it gave up: {closed.reason}" if closed.reason else "it closed the connection"
-        return LinkError(self._describe(peer, cause, arrow))
+        return self._error(peer, cause, arrow, party=closed.blames)
 
 
 def memory_links(timeout: float = DEFAULT_TIMEOUT) -> tuple[MemoryLink, MemoryLink, MemoryLink]:

@@ -35,6 +35,11 @@ class Role:
         return f"{self.kind}:{self.name}"
 
     @property
+    def party(self) -> str:
+        """The name, if it is a party's; else empty."""
+        return self.name if self.kind == "party" else ""
+
+    @property
     def uri(self) -> str:
         """The role as a certificate's subject alternative name holds it: "keras-private:party/server0"."""
         return f"{_URI}{self.kind}/{self.name}"

@@ -136,7 +136,7 @@ _VERIFY_CODES = {
     21: "its certificate is not from our authority",
     26: "its certificate is not meant for this use",
 }
-REFUSED_US = "it refused our certificate"
+_REFUSED_US = "it refused our certificate"
 _CORRUPTED = "bytes were corrupted on the way; look at the network between the two"
 _PASSING = {  # may be gone the next time
     "DECRYPTION_FAILED_OR_BAD_RECORD_MAC": _CORRUPTED,
@@ -147,11 +147,11 @@ _REASONS = {
     **_PASSING,
     "PEER_DID_NOT_RETURN_A_CERTIFICATE": "it sent no certificate",
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": "it refused us: it wants a certificate",
-    "TLSV1_ALERT_UNKNOWN_CA": f"{REFUSED_US}: not from its authority",
-    "SSLV3_ALERT_CERTIFICATE_EXPIRED": f"{REFUSED_US}: expired",
-    "SSLV3_ALERT_BAD_CERTIFICATE": REFUSED_US,
-    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": REFUSED_US,
-    "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": f"{REFUSED_US}: not meant for this use",
+    "TLSV1_ALERT_UNKNOWN_CA": f"{_REFUSED_US}: not from its authority",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": f"{_REFUSED_US}: expired",
+    "SSLV3_ALERT_BAD_CERTIFICATE": _REFUSED_US,
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": _REFUSED_US,
+    "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": f"{_REFUSED_US}: not meant for this use",
     "TLSV1_ALERT_PROTOCOL_VERSION": "it does not speak TLS 1.3",
     "UNSUPPORTED_PROTOCOL": "it does not speak TLS 1.3",
     "HTTP_REQUEST": "it speaks HTTP, not TLS",
@@ -178,10 +178,10 @@ def explain(error: BaseException) -> str:
     return _reason(error)
 
 
-def link_error(error: BaseException, sides: str) -> LinkError:
-    """`error` as this package's own, with both sides named by `sides`."""
+def link_error(error: BaseException, sides: str, party: str = "") -> LinkError:
+    """`error` as this package's own, with both sides named by `sides`; `party`: see `LinkError`."""
     kind = LinkTimeoutError if isinstance(error, TimeoutError) else TrustError if _lasts(error) else LinkError
-    return kind(f"{sides}: {explain(error)}")
+    return kind(f"{sides}: {explain(error)}", party)
 
 
 def _lasts(error: BaseException) -> bool:

@@ -10,7 +10,8 @@ Sends never block receives: whatever does not fit into the socket is sent on whi
 send each other megabytes in the same round.
 
 A party that fails tells its neighbours why before it hangs up, in a FAREWELL frame, if it is not in the middle of
-another frame: so the one who is blamed in the end is the party that died, and not the one who noticed.
+another frame, and which party it blames: so the one who is blamed in the end is the party that died, and not the one
+who noticed.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from typing import cast
 
 import numpy as np
 
-from keras_private.errors import FrameError, LinkError, LinkTimeoutError
+from keras_private.config import PARTY_NAMES
+from keras_private.errors import FrameError, LinkError, LinkTimeoutError, party_of
 from keras_private.net.framed import Connection
 from keras_private.net.frames import (
     HEADER_BYTES,
@@ -45,6 +47,7 @@ from keras_private.net.tls import explain
 
 _CHUNK = 1 << 18  # bytes given to OpenSSL at once; a frame up to this size is copied into one piece
 _NO_BYTES = np.empty(0, np.uint8)
+_NOBODY = 255
 
 
 class _Idle(Exception):  # noqa: N818  not an error: no control frame has begun
@@ -133,19 +136,21 @@ class _Neighbour:
         """Any header but the one whose every byte was known."""
         header = parse_header(self.view)
         if header.type == FrameType.FAREWELL:
-            raise LinkError(f"it gave up: {self._last_words(header.length)}")
+            raise self._last_words(header.length)
         length = parse_header(self.due).length if self.due else None
         size = check_header(self.view, self.kind, self.lane, self.received, length=length)
         self.buffer = np.empty(HEADER_BYTES + size, np.uint8)
         self.view = self.buffer.data
         self.missing = size
 
-    def _last_words(self, length: int) -> str:
+    def _last_words(self, length: int) -> LinkError:
+        """What a farewell says: one byte, the number of the party that is blamed, or _NOBODY; then why."""
         text = self.view[HEADER_BYTES : self.view.nbytes - self.missing].tobytes()
         rest = min(length, LIMITS[FrameType.FAREWELL]) - len(text)
         with contextlib.suppress(OSError):  # it came in one record: what there is of it is there now
             text += self.sock.recv(rest) if rest > 0 else b""
-        return printable(text[:length])
+        blamed = PARTY_NAMES[text[0]] if text[:1] and text[0] < len(PARTY_NAMES) else ""
+        return LinkError(f"it gave up: {printable(text[1:length])}", blamed)
 
     def take(self) -> Bytes:
         """The payload that has come."""
@@ -153,11 +158,12 @@ class _Neighbour:
         self.buffer, self.view = _NO_BYTES, _NO_BYTES.data
         return buffer[HEADER_BYTES:]
 
-    def farewell(self, reason: str) -> None:
-        """Tells the other side why this was the last frame, unless the last one is not out yet."""
+    def farewell(self, reason: str, blamed: str) -> None:
+        """Tells the other side why this was the last frame, and whose fault, unless the last one is not out yet."""
         if not self.unsent:
             with contextlib.suppress(OSError):
-                text = reason.encode()[: LIMITS[FrameType.FAREWELL]]
+                who = PARTY_NAMES.index(blamed) if blamed in PARTY_NAMES else _NOBODY
+                text = (bytes([who]) + reason.encode())[: LIMITS[FrameType.FAREWELL]]
                 self.sock.send(pack_header(len(text), FrameType.FAREWELL, self.lane, self.sent) + text)
 
     def shutdown(self) -> None:
@@ -200,9 +206,10 @@ class TLSLink(Link):
         self._poll_next = _poller((self._next.fileno, select.POLLIN))
         self._poll_prev = _poller((self._prev.fileno, select.POLLIN))
         self._poll_both = _poller((self._next.fileno, select.POLLIN), (self._prev.fileno, select.POLLIN))
-        self._lock = threading.Lock()  # around the two fields below
+        self._lock = threading.Lock()  # around the three fields below
         self._busy = False
         self._closed: str | None = None
+        self._blamed = ""
 
     def exchange(
         self, to_next: Sequence[Buffer], to_prev: Sequence[Buffer], from_next: int, from_prev: int
@@ -282,7 +289,7 @@ class TLSLink(Link):
                     neighbour.shutdown()
                 else:
                     if reason:
-                        neighbour.farewell(reason)
+                        neighbour.farewell(reason, "")
                     neighbour.sock.close()
 
     # ---- inside
@@ -294,7 +301,7 @@ class TLSLink(Link):
     def _enter(self) -> None:
         with self._lock:
             if self._closed is not None:
-                raise LinkError(self._describe(None, self._closed))
+                raise self._error(None, self._closed, party=self._blamed)
             self._busy = True
 
     def _leave(self) -> None:
@@ -308,9 +315,9 @@ class TLSLink(Link):
         """Ends the lane after a failure, and tells the neighbours why."""
         with self._lock:
             if self._closed is None:
-                self._closed = f"this side closed the link after: {error}"
+                self._closed, self._blamed = f"this side closed the link after: {error}", party_of(error)
                 for neighbour in self._both:
-                    neighbour.farewell(str(error))
+                    neighbour.farewell(str(error), self._blamed)
 
     def _start_send(self, neighbour: _Neighbour, kind: FrameType, buffers: Sequence[Buffer], size: int) -> None:
         try:
@@ -370,20 +377,20 @@ class TLSLink(Link):
         except (OSError, LinkError) as error:
             raise self._failure(neighbour, error, arrow) from None
 
-    def _late(self, seconds: float) -> LinkTimeoutError:
+    def _late(self, seconds: float) -> LinkError:
         for neighbour in self._both:
             if neighbour.missing:
                 return self._timed_out(neighbour.party, seconds)
         stuck = self._next if self._next.unsent else self._prev
-        return LinkTimeoutError(self._describe(stuck.party, f"it did not read for {seconds:g} s", "→"))
+        return self._error(stuck.party, f"it did not read for {seconds:g} s", "→", LinkTimeoutError)
 
     def _failure(self, neighbour: _Neighbour, error: OSError | LinkError, arrow: str) -> LinkError:
         """`error`, which knows only the cause, as one that names both sides and the phase."""
         if self._closed is not None:
-            return LinkError(self._describe(neighbour.party, self._closed, arrow))
+            return self._error(neighbour.party, self._closed, arrow, party=self._blamed)
         if isinstance(error, LinkError):
-            return type(error)(self._describe(neighbour.party, str(error), arrow))
-        cause = explain(error)
+            return self._error(neighbour.party, str(error), arrow, type(error), error.party)
+        cause, blamed = explain(error), ""
         if arrow == "→":  # it is gone, and may have said why
             try:
                 if not neighbour.missing:
@@ -392,10 +399,10 @@ class TLSLink(Link):
             except FrameError:
                 pass
             except LinkError as said:
-                cause = str(said)
+                cause, blamed = str(said), said.party
             except OSError:
                 pass
-        return LinkError(self._describe(neighbour.party, cause, arrow))
+        return self._error(neighbour.party, cause, arrow, party=blamed)
 
 
 def _poller(*watched: tuple[int, int]) -> select.poll:

@@ -57,7 +57,8 @@ def call(network: Network, index: int, hello: Hello, timeout: float) -> Channel:
     if welcome.party != PARTY_NAMES[index]:
         channel.close()
         raise LinkError(
-            f"{channel.local.name} → {PARTY_NAMES[index]}: {welcome.party!r} answered; is the address right?"
+            f"{channel.local.name} → {PARTY_NAMES[index]}: {welcome.party!r} answered; is the address right?",
+            PARTY_NAMES[index],
         )
     return channel
 
@@ -79,12 +80,17 @@ def expect(channel: Channel, answer: type[M], timeout: float, max_bytes: int = C
         reply = decode(channel.receive(timeout, max_bytes))
     except FrameError as error:
         channel.close()
-        raise FrameError(f"{channel.local.name} ← {channel.peer.name}, {channel.phase}: {error}") from None
+        raise FrameError(
+            f"{channel.local.name} ← {channel.peer.name}, {channel.phase}: {error}", channel.peer.party
+        ) from None
     if isinstance(reply, Error):
         raise error_of(channel, reply)
     if not isinstance(reply, answer):
         channel.close()
-        raise FrameError(f"{channel.local.name} ← {channel.peer.name}: expected {kind_of(answer)}, got {reply.kind}")
+        raise FrameError(
+            f"{channel.local.name} ← {channel.peer.name}: expected {kind_of(answer)}, got {reply.kind}",
+            channel.peer.party,
+        )
     return reply
 
 
@@ -122,7 +128,7 @@ def wait_for(network: Network, index: int, hello: Hello, timeout: float) -> Chan
         except LinkError as error:
             if time.monotonic() + pause > deadline:
                 raise LinkTimeoutError(
-                    f"{PARTY_NAMES[index]} did not come up within {timeout:.0f} s: {error}"
+                    f"{PARTY_NAMES[index]} did not come up within {timeout:.0f} s: {error}", PARTY_NAMES[index]
                 ) from None
         time.sleep(pause)
         pause = min(2 * pause, 1.0)

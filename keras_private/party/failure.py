@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import re
-
 from keras_private.config import PARTY_NAMES
-from keras_private.errors import KerasPrivateError, LinkError
-
-_ARROW = re.compile(r"(server[012]) [←→↔] (server[012])")
+from keras_private.errors import KerasPrivateError, party_of
 
 
 def suspect_of(error: Exception, own: int) -> int:
-    """The party at which an error seems to have begun: the far side of the last connection that it names."""
-    sides = _ARROW.findall(str(error)) if isinstance(error, LinkError) else []
-    return PARTY_NAMES.index(sides[-1][1]) if sides else own
+    """The number of the party at which an error seems to have begun; `own`: ours."""
+    party = party_of(error)
+    return PARTY_NAMES.index(party) if party in PARTY_NAMES else own
 
 
 def cause_of(error: Exception) -> str:

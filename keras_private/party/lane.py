@@ -143,10 +143,12 @@ class Lane:
                     del self._offers[peer]
                     return channel
                 if self._node.closing.is_set() or self._outdated(epoch):
-                    raise CalledOffError(f"{self._node.name} ← {name}, opening lane {self.number}: called off")
+                    raise CalledOffError(f"{self._node.name} ← {name}, opening lane {self.number}: called off", name)
                 remaining = deadline - time.monotonic()
                 if remaining <= 0:
-                    raise LinkTimeoutError(f"{self._node.name} ← {name}, opening lane {self.number}: it did not call")
+                    raise LinkTimeoutError(
+                        f"{self._node.name} ← {name}, opening lane {self.number}: it did not call", name
+                    )
                 self._changed.wait(remaining)
 
     def _forget_link(self) -> None:

@@ -40,14 +40,14 @@ class MemoryNetwork:
         there = Role("party", PARTY_NAMES[index])
         door = self._hub.doors.get(index)
         if door is None or door.closed:
-            raise LinkError(f"{self._role.name} → {there.name}: it is not running; start the cluster")
+            raise LinkError(f"{self._role.name} → {there.name}: it is not running; start the cluster", there.name)
         ours, theirs = _pair(self._role, there, timeout, self._changed)
         answer = door.call(MemoryCaller(theirs))
         if not answer.wait(timeout):
             ours.close()
-            raise LinkTimeoutError(f"{self._role.name} → {there.name}: it took too long")
+            raise LinkTimeoutError(f"{self._role.name} → {there.name}: it took too long", there.name)
         if answer.refusal:
-            raise LinkError(f"{self._role.name} → {there.name}: it refused us: {answer.refusal}")
+            raise LinkError(f"{self._role.name} → {there.name}: it refused us: {answer.refusal}", there.name)
         return ours
 
     def wait(self, channels: Sequence[Channel], seconds: float) -> list[int]:
@@ -188,11 +188,11 @@ class MemoryChannel:
                 self._check("←")
                 if not self._wire.changed.wait(max(0.0, deadline - time.monotonic())) and not inbox:
                     self._check("←")
-                    raise LinkTimeoutError(self._describe("nothing came in time", "←"))
+                    raise self._error("nothing came in time", "←", LinkTimeoutError)
             message = inbox.popleft()
         if len(message) > max_bytes:
             self.close("closed after a wrong frame")
-            raise FrameError(self._describe(f"a payload of {len(message)} bytes is over the limit of {max_bytes}", "←"))
+            raise self._error(f"a payload of {len(message)} bytes is over the limit of {max_bytes}", "←", FrameError)
         if room and len(message) > FREE_BYTES:
             room(len(message))
         return message
@@ -208,10 +208,10 @@ class MemoryChannel:
     def _check(self, arrow: str) -> None:
         ours, theirs = self._wire.closed[self._side], self._wire.closed[1 - self._side]
         if ours or theirs:
-            raise LinkError(self._describe(ours or "it closed the connection", arrow))
+            raise self._error(ours or "it closed the connection", arrow)
 
-    def _describe(self, cause: str, arrow: str) -> str:
-        return f"{self.local.name} {arrow} {self.peer.name}, {self.phase}: {cause}"
+    def _error(self, cause: str, arrow: str, kind: type[LinkError] = LinkError) -> LinkError:
+        return kind(f"{self.local.name} {arrow} {self.peer.name}, {self.phase}: {cause}", self.peer.party)
 
 
 def _pair(

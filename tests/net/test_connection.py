@@ -370,6 +370,7 @@ def test_a_role_that_is_not_welcome_is_told_why(caller: Caller, credentials: Cre
 def test_somebody_else_is_there(caller: Caller, credentials: Credentials) -> None:
     here = caller.accepted()
     error = failure(lambda: connect(caller.listener.address, credentials[CLIENT], PARTIES[2], 10.0))
+    assert error.party == "server2"  # who should have been there
     assert "bob → server2 at localhost:" in str(error)
     assert "it is party:server0, not party:server2" in str(error)
     with contextlib.suppress(LinkError):  # it may have noticed during the greeting already
@@ -417,6 +418,7 @@ def test_a_silent_caller_holds_up_nobody(caller: Caller, credentials: Credential
 
 def test_a_server_that_never_welcomes(credentials: Credentials, caller: Caller) -> None:
     error = failure(lambda: connect(caller.listener.address, credentials[CLIENT], PARTIES[0], 0.1))
+    assert error.party == "server0"
     assert isinstance(error, LinkTimeoutError)
     assert "bob → server0 at localhost:" in str(error)
 

@@ -141,7 +141,7 @@ def test_a_control_message_that_is_too_large_is_not_sent(make_links: Make) -> No
 
 def test_control_goes_to_neighbours_only(make_links: Make) -> None:
     zero, _, _ = make_links()
-    failure(lambda: zero.send_control(0, b"me"))
+    assert failure(lambda: zero.send_control(0, b"me")).party == ""
     failure(lambda: zero.receive_control(5, 0.0))
 
 
@@ -151,10 +151,12 @@ def test_a_silent_neighbour_times_out(make_links: Make) -> None:
     error = failure(lambda: zero.exchange([b"x"], [], 4, 0))
     assert isinstance(error, LinkTimeoutError)
     assert "server0 ← server1, sign of relu_1" in str(error)
+    assert error.party == "server1"
     # Half a round is lost: the lane is over, and the neighbours are told.
     failure(lambda: zero.exchange([], [], 0, 0))
     said = failure(lambda: (one.exchange([], [], 0, 1), one.exchange([], [], 0, 1)))
     assert "server1 ← server0, idle: it gave up: server0 ← server1, sign of relu_1" in str(said)
+    assert said.party == "server1"
 
 
 @pytest.mark.slow
@@ -189,6 +191,7 @@ def test_a_wrong_length_is_an_error_at_once(make_links: Make, due: int) -> None:
     zero.exchange([b"12345678"], [], 0, 0)
     error = failure(lambda: one.exchange([], [], 0, due))
     assert isinstance(error, FrameError)
+    assert error.party == "server0"
     assert "server1 ← server0, linear" in str(error)
     assert f"expected a payload of {due} bytes, got 8" in str(error)
 
@@ -224,7 +227,9 @@ def test_the_reason_of_a_close_arrives(make_links: Make) -> None:
     zero, one, two = make_links()
     zero.close("the plans differ")
     for link in (one, two):
-        assert "it gave up: the plans differ" in str(failure(lambda link=link: link.receive_control(0)))
+        error = failure(lambda link=link: link.receive_control(0))
+        assert "it gave up: the plans differ" in str(error)
+        assert error.party == "server0"
 
 
 def test_the_first_to_die_is_named_by_everyone(make_links: Make, pool: ThreadPoolExecutor) -> None:
@@ -233,9 +238,10 @@ def test_the_first_to_die_is_named_by_everyone(make_links: Make, pool: ThreadPoo
     one_waits = pool.submit(failure, lambda: one.exchange([], [], 8, 0))
     two.close()
     assert "server1 ← server2" in str(one_waits.result(10.0))
-    error = str(zero_waits.result(10.0))
-    assert "server0 ← server1" in error
-    assert "server1 ← server2" in error
+    error = zero_waits.result(10.0)
+    assert "server0 ← server1" in str(error)
+    assert "server1 ← server2" in str(error)
+    assert error.party == one_waits.result(10.0).party == "server2"
 
 
 def test_sending_to_a_neighbour_that_left_is_an_error_and_not_a_hang(make_links: Make) -> None:
@@ -261,4 +267,6 @@ def test_a_buffer_that_cannot_be_sent_ends_the_lane(make_links: Make) -> None:
     zero, one, _ = make_links()
     with pytest.raises(ValueError, match="contiguous"):
         zero.exchange([np.zeros((4, 4), np.uint64).T[:2]], [], 0, 0)
-    assert "it gave up" in str(failure(lambda: one.exchange([], [], 0, 8)))
+    error = failure(lambda: one.exchange([], [], 0, 8))
+    assert "it gave up" in str(error)
+    assert error.party == "server0"  # a defect of its own

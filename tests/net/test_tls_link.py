@@ -146,10 +146,18 @@ def test_a_neighbour_that_does_not_read(bare: tuple[TLSLink, ssl.SSLSocket]) -> 
 
 def test_last_words_are_limited_and_printable(bare: tuple[TLSLink, ssl.SSLSocket]) -> None:
     link, sock = bare
-    sock.sendall(header(2**32 - 1, FrameType.FAREWELL) + b"bad\nnews " * 500)
-    text = str(failure(link))
-    assert "it gave up: bad?news" in text
-    assert len(text) < 1200
+    sock.sendall(header(2**32 - 1, FrameType.FAREWELL) + b"\x02" + b"bad\nnews " * 500)
+    error = failure(link)
+    assert "it gave up: bad?news" in str(error)
+    assert len(str(error)) < 1200
+    assert error.party == "server2"
+
+
+@pytest.mark.parametrize("words", [b"", b"\x03bad news", b"\xff", b"\xff \xe2\x86\x90 server2"])
+def test_last_words_that_blame_nobody(bare: tuple[TLSLink, ssl.SSLSocket], words: bytes) -> None:
+    link, sock = bare
+    sock.sendall(header(len(words), FrameType.FAREWELL) + words)
+    assert failure(link).party == "server1"  # who said so
 
 
 def test_lanes_do_not_mix(pairs: Pairs, closing: ExitStack) -> None:

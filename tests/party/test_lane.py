@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from keras_private.client import session
-from keras_private.errors import LinkError, PartyError, RefusedError
+from keras_private.errors import LinkError, LinkTimeoutError, PartyError, RefusedError
 from keras_private.mpc import masks
 from keras_private.party.failure import suspect_of
 from keras_private.sharing.share import Package, split
@@ -131,12 +131,15 @@ def test_every_thread_ends(make_trio: Any, tiny: Any, serving: Any, until: Any) 
 
 
 @pytest.mark.parametrize(
-    ("text", "suspect"),
+    ("error", "suspect"),
     [
-        ("server0 ← server2, conv: it closed the connection", 2),
-        ("server0 ← server2, conv: it failed: server2 ← server1, conv: nothing came for 30 s", 1),
-        ("something else", 0),
+        (LinkError("server0 ← server2, conv: it closed the connection", "server2"), 2),
+        (LinkTimeoutError("server0 ← server2: it gave up: server2 ← server1: nothing came", "server1"), 1),
+        (LinkError("server0 ← server2, conv: what is said in words counts for nothing"), 0),
+        (LinkError("server0 ← bob: a client cannot be the cause", "bob"), 0),
+        (PartyError("no link, server0 ← server2"), 0),
+        (ZeroDivisionError("server0 ← server2"), 0),
     ],
 )
-def test_who_is_suspected(text: str, suspect: int) -> None:
-    assert suspect_of(LinkError(text), 0) == suspect
+def test_who_is_suspected(error: Exception, suspect: int) -> None:
+    assert suspect_of(error, 0) == suspect

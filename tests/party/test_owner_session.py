@@ -85,7 +85,7 @@ def test_a_lane_that_cannot_be_built_is_a_warning_said_once(
 
     def refuse(index: int, timeout: float) -> Any:
         if index == 1:
-            raise LinkError(nobody)
+            raise LinkError(nobody, "server1")
         return type(trio.servers[2].node.network).connect(trio.servers[2].node.network, index, timeout)
 
     monkeypatch.setattr(trio.servers[2].node.network, "connect", refuse)

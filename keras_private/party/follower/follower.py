@@ -92,7 +92,8 @@ class Follower(Duty):
             self.queue.refuse(message.requests, message.code, message.text)
         else:
             raise FrameError(
-                f"{self._node.name} ← {PARTY_NAMES[LEADER]}, control: a {message.kind} message is not due here"
+                f"{self._node.name} ← {PARTY_NAMES[LEADER]}, control: a {message.kind} message is not due here",
+                PARTY_NAMES[LEADER],
             )
 
     def _lost(self) -> None:

@@ -89,7 +89,8 @@ class Leader(Duty):
             self.lanes[message.lane].failed(index, message)
         else:
             raise FrameError(
-                f"{self._node.name} ← {PARTY_NAMES[index]}, control: a {message.kind} message is not due here"
+                f"{self._node.name} ← {PARTY_NAMES[index]}, control: a {message.kind} message is not due here",
+                PARTY_NAMES[index],
             )
 
     def _lost(self, index: int) -> None:
