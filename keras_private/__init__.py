@@ -2,7 +2,8 @@
 
     KerasHook      gives every Keras model share, serve, stop and private_summary      [owner]
     TFECluster     the three parties
-    TFEWorker      one party's handle, or a client
+    TFEWorker      one party's handle; without a host, a client
+    Client         a client, by its own name
     check          what would be refused of a model, and what it would cost            [owner]
 
 Names are imported on first use (PEP 562), so that a client or a party never waits for TensorFlow.
@@ -14,6 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from keras_private.client.client import Client as Client
     from keras_private.cluster import TFECluster as TFECluster
     from keras_private.errors import ClusterError as ClusterError
     from keras_private.errors import ConfigError as ConfigError
@@ -38,7 +40,13 @@ if TYPE_CHECKING:
 
     __version__: str
 
-_HOME = {"KerasHook": "hook", "TFECluster": "cluster", "check": "inspection", "TFEWorker": "worker"} | dict.fromkeys(
+_HOME = {
+    "Client": "client.client",
+    "KerasHook": "hook",
+    "TFECluster": "cluster",
+    "TFEWorker": "worker",
+    "check": "inspection",
+} | dict.fromkeys(
     (
         "ClusterError",
         "ConfigError",
@@ -62,6 +70,7 @@ _HOME = {"KerasHook": "hook", "TFECluster": "cluster", "check": "inspection", "T
 )
 
 __all__ = [
+    "Client",
     "ClusterError",
     "ConfigError",
     "FrameError",

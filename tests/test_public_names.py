@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import subprocess
 import sys
@@ -15,7 +16,9 @@ ERRORS = {name for name, value in vars(errors).items() if inspect.isclass(value)
 
 
 def test_every_name_is_there() -> None:
-    assert set(keras_private.__all__) == ERRORS | {"KerasHook", "TFECluster", "TFEWorker", "__version__", "check"}
+    assert set(keras_private.__all__) == ERRORS | {
+        *("Client", "KerasHook", "TFECluster", "TFEWorker", "__version__", "check")
+    }
     assert set(keras_private.__all__) <= set(dir(keras_private))
     for name in keras_private.__all__:
         assert getattr(keras_private, name) is not None
@@ -34,22 +37,39 @@ def test_a_name_that_is_not_there() -> None:
 def test_call_shapes() -> None:
     """As PySyft 0.2's tutorials call them."""
     cluster, worker = keras_private.TFECluster, keras_private.TFEWorker
-    for owner, names in (
-        (cluster, {"from_yaml", "start", "stop", "workers", "tfe_config", "__enter__", "__exit__"}),
-        (worker, {"connect_to_model", "query_model", "query_model_async", "query_model_join"}),
-    ):
-        assert names <= set(dir(owner)), owner
+    queries = {"connect_to_model", "query_model", "query_model_async", "query_model_join"}
+    assert {"from_yaml", "start", "stop", "workers", "tfe_config", "__enter__", "__exit__"} <= set(dir(cluster))
+    assert queries <= set(dir(worker()))
+    assert queries <= set(dir(keras_private.Client))
     assert {"host", "auto_managed"} <= set(inspect.signature(worker).parameters)
-    assert list(inspect.signature(worker.connect_to_model).parameters)[1:4] == [
+    assert list(inspect.signature(worker().connect_to_model).parameters)[:3] == [
         "input_shape",
         "output_shape",
         "cluster",
     ]
 
 
+def test_a_worker_is_a_partys_handle_or_a_client() -> None:
+    """Each has what is its own, and nothing that could only raise."""
+    worker, client = keras_private.TFEWorker, keras_private.Client
+    handle = worker("localhost:4000", True)
+    assert type(handle) is worker
+    assert not {name for name in vars(client) if not name.startswith("_")} & set(dir(handle))
+    assert isinstance(worker(), worker)
+    assert isinstance(worker(), client)
+    assert worker().host is None
+    assert not hasattr(client(), "host")
+    assert repr(client()) == "Client(<not connected>)"
+    assert repr(worker()) == "TFEWorker(<not connected>)"
+    assert repr(copy.copy(handle)) == repr(handle) == "TFEWorker(host='localhost:4000', auto_managed=True)"
+    for arguments in ({"name": "bob"}, {"timeout": 5.0}):
+        with pytest.raises(errors.ConfigError, match="stands for the party at localhost:4000; a client is a TFEWorker"):
+            worker("localhost:4000", **arguments)  # type: ignore[call-overload]
+
+
 LIGHT = ("import keras_private", "from keras_private import KerasPrivateError, InputError")
 CLIENT = (
-    "from keras_private import TFEWorker, TFECluster",
+    "from keras_private import Client, TFEWorker, TFECluster",
     "import keras_private.party.server",
     "import keras_private.cli",
 )

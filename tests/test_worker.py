@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from keras_private.client import checks, session
+from keras_private.client.client import Client
 from keras_private.errors import (
     ConfigError,
     InputError,
@@ -169,11 +170,20 @@ def test_a_client_that_leaves_is_forgotten(memory_cluster: Any, client: Any, tin
     client.close()
 
 
-def test_calls_out_of_order(memory_cluster: Any, tiny: Any) -> None:
+def test_a_client_by_its_own_name(memory_cluster: Any, tiny: Any, waiting_model: Any) -> None:
+    data = tiny.batch(2)
+    with Client("bob") as client:
+        assert not client.connected
+        ticket = client.connect_to_model(tiny.input_shape, tiny.output_shape, memory_cluster).query_model_async(data)
+        assert client.connected
+        waiting_model.serve(1)
+        np.testing.assert_allclose(client.query_model_join(ticket), tiny.expected(data), atol=1e-3)
+    assert not client.connected
+
+
+def test_calls_out_of_order() -> None:
     with pytest.raises(StateError, match="connect_to_model first"):
         TFEWorker().query_model([ROW])
-    with pytest.raises(StateError, match="stands for the party"):
-        TFEWorker(host="localhost:4000").connect_to_model((1, 6), (1, 3), memory_cluster)
 
 
 def test_no_model_yet(trio: Any) -> None:

@@ -134,6 +134,12 @@ class Client:
         return self
 
     @property
+    def connected(self) -> bool:
+        """Whether this client has connections to the three parties at the moment; a query makes new ones if not."""
+        session = self._session
+        return session is not None and session.usable
+
+    @property
     def owner(self) -> str | None:
         """The name of the owner whose model this client is connected to."""
         return self._target.owner if self._target else None
@@ -167,7 +173,7 @@ class Client:
         self.close()
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(<{'connected' if self._session else 'not connected'}>)"
+        return f"Client(<{'connected' if self.connected else 'not connected'}>)"
 
     def _connected(self, deadline: float) -> tuple[Target, Session]:
         """The session; a new one if there is none that can be used."""
