@@ -58,6 +58,12 @@ def spatial_axes(x: Any, data_format: str) -> range:
 
 def keep(prot: Any, x: Any, axis: int, indices: Sequence[int]) -> Any:
     """The places `indices` of one axis; nothing is recorded for all of them in order."""
-    if list(indices) == list(range(sizes(x)[axis - 1])):
+    places = list(indices)
+    if places == list(range(sizes(x)[axis - 1])):
         return x
-    return prot.gather(x, list(indices), axis)
+    step = places[1] - places[0] if len(places) > 1 else 1
+    if step < 1 or places != list(range(places[0], places[-1] + 1, step)):
+        return prot.gather(x, places, axis)
+    begin, end, strides = [0] * len(x.shape), [0, *sizes(x)], [1] * len(x.shape)
+    begin[axis], end[axis], strides[axis] = places[0], places[-1] + 1, step
+    return prot.strided_slice(x, begin, end, strides, begin_mask=1, end_mask=1)

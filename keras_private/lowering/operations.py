@@ -239,16 +239,14 @@ def _check_join(op: Operation, xs: Any) -> Iterator[Refusal]:
 @operates("Concatenate", "Stack", check=_check_join)
 def lower_join(prot: Any, op: Operation, xs: Any) -> Any:
     axis = op["axis"] % len(op.shape)
-    if op.kind == "Stack":
-        xs = [prot.reshape(x, [-1, *sizes(x)[: axis - 1], 1, *sizes(x)[axis - 1 :]]) for x in xs]
-    return prot.concat(xs, axis=axis)
+    return prot.stack(xs, axis=axis) if op.kind == "Stack" else prot.concat(xs, axis=axis)
 
 
 def _check_axis(op: Operation, x: Operand, indices: Any = 0) -> Iterator[Refusal]:
     if not isinstance(op["axis"], int) or op["axis"] % len(x.shape) == 0:
         yield _BATCH
-    elif isinstance(indices, Operand) or (op.kind == "Take" and np.ndim(indices) != 1):
-        yield Refusal("the places it takes are no list of numbers", "take a fixed list of places")
+    elif isinstance(indices, Operand):
+        yield Refusal("the places it takes are computed", "take fixed places")
     elif op.kind == "Repeat" and not isinstance(op["repeats"], int):
         yield Refusal("it repeats every place another number of times", "repeat all of them equally")
 
@@ -260,9 +258,12 @@ def lower_choice(prot: Any, op: Operation, x: Any, indices: Any = ()) -> Any:
     chosen = {
         "Flip": lambda: places[::-1],
         "Repeat": lambda: [place for place in places for _ in range(op["repeats"])],
-        "Take": lambda: [places[int(index)] for index in indices],
+        "Take": lambda: [places[int(index)] for index in np.ravel(indices)],
     }
-    return keep(prot, x, axis, chosen[op.kind]())
+    y = keep(prot, x, axis, chosen[op.kind]())
+    if op.kind != "Take" or np.ndim(indices) == 1:
+        return y
+    return prot.reshape(y, [-1, *sizes(x)[: axis - 1], *np.shape(indices), *sizes(x)[axis:]])
 
 
 def _slices(key: Any, rank: int) -> list[Any] | None:

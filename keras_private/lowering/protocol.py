@@ -14,7 +14,6 @@ Two methods go beyond TF Encrypted's ABY3: `conv2d` takes `dilations`, and there
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import reduce
@@ -27,6 +26,7 @@ from keras_private.errors import PlanError
 from keras_private.lowering import tfe
 from keras_private.lowering.geometry import Pads, same_pads
 from keras_private.lowering.tensors import PlanConstant, PlanTensor, PlanWeight
+from keras_private.plan.attributes import matrix
 from keras_private.plan.builder import PlanBuilder
 from keras_private.plan.plan import Draft
 
@@ -127,8 +127,10 @@ class PlanProtocol(_Protocol):  # type: ignore[misc]  # untyped base
 
     # --- linear
 
-    def matmul(self, x: PlanTensor, y: PlanWeight) -> PlanTensor:
-        """(…, K) by a weight of (K, N)."""
+    def matmul(self, x: PlanTensor, y: PlanWeight | PlanConstant) -> PlanTensor:
+        """(…, K) by a weight of (K, N), or by a public matrix."""
+        if isinstance(y, PlanConstant):
+            return self._record("public_matmul", x, matrix=matrix(y.value))
         return self._record("matmul", x, weights=self._weight(y))
 
     def conv2d(
@@ -165,17 +167,10 @@ class PlanProtocol(_Protocol):  # type: ignore[misc]  # untyped base
 
     def reduce_sum(self, x: PlanTensor, axis: Sequence[int], keepdims: bool = False) -> PlanTensor:
         """The sum over these axes, none of them the batch."""
-        shape, rank = self._builder.shape(x.name), len(x.shape)
-        gone = [each % rank for each in axis]
+        gone = sorted({each % len(x.shape) for each in axis})
         if 0 in gone:
             raise PlanError("the batch axis cannot be summed over")
-        kept = [each for each in range(1, rank) if each not in gone]
-        rows = self.transpose(x, [0, *kept, *gone])
-        values, count = math.prod(shape[each - 1] for each in kept), math.prod(shape[each - 1] for each in gone)
-        flat = self.reshape(rows, [-1, values, 1, count])
-        y = self._pool("sum_pool2d", flat, (1, count), (1, count), "VALID")
-        whole = [1 if each in gone else shape[each - 1] for each in range(1, rank)]
-        return self.reshape(y, [-1, *(whole if keepdims else (shape[each - 1] for each in kept))])
+        return self._record("sum", x, axes=tuple(each - 1 for each in gone), keepdims=keepdims)
 
     # --- shape; axis 0 is the batch and stays where it is
 
@@ -198,6 +193,53 @@ class PlanProtocol(_Protocol):  # type: ignore[misc]  # untyped base
         if axis == 0:
             raise PlanError("tensors cannot be joined along the batch axis")
         return self._record("concat", *xs, axis=axis - 1)
+
+    def stack(self, xs: Sequence[PlanTensor], axis: int) -> PlanTensor:
+        """Along a new axis."""
+        axis = axis % (len(xs[0].shape) + 1)
+        if axis == 0:
+            raise PlanError("tensors cannot be stacked along the batch axis")
+        return self._record("stack", *xs, axis=axis - 1)
+
+    def strided_slice(
+        self,
+        x: PlanTensor,
+        begin: Sequence[int],
+        end: Sequence[int],
+        strides: Sequence[int],
+        begin_mask: int = 0,
+        end_mask: int = 0,
+    ) -> PlanTensor:
+        """Of every axis the places begin, begin + stride, … below end, none of them negative.
+
+        In the masks bit i says that axis i is taken from its first place, or to its last: they must for the batch.
+        """
+        if not (begin_mask & end_mask & 1) or strides[0] != 1:
+            raise PlanError("samples cannot be chosen along the batch axis")
+        shape = self._builder.shape(x.name)
+        starts = tuple(0 if begin_mask >> axis & 1 else int(begin[axis]) for axis in range(1, len(begin)))
+        stops = tuple(shape[axis - 1] if end_mask >> axis & 1 else int(end[axis]) for axis in range(1, len(end)))
+        return self._record("slice", x, starts=starts, stops=stops, strides=tuple(int(each) for each in strides[1:]))
+
+    def split(self, x: PlanTensor, num_split: int | Sequence[int], axis: int = 0) -> list[PlanTensor]:
+        """Equal parts along an axis, or parts of these sizes."""
+        axis = axis % len(x.shape)
+        whole = self._builder.shape(x.name)
+        if axis == 0:
+            raise PlanError("samples cannot be split along the batch axis")
+        if isinstance(num_split, int):
+            if num_split < 1 or whole[axis - 1] % num_split:
+                raise PlanError(f"an axis of {whole[axis - 1]} cannot be split into {num_split} equal parts")
+            num_split = [whole[axis - 1] // num_split] * num_split
+        if sum(num_split) != whole[axis - 1]:
+            raise PlanError(f"an axis of {whole[axis - 1]} cannot be split into parts of {list(num_split)}")
+        parts, start = [], 0
+        for size in num_split:
+            begin, end = [0] * len(x.shape), [0, *whole]
+            begin[axis], end[axis] = start, start + size
+            parts.append(self.strided_slice(x, begin, end, [1] * len(x.shape), begin_mask=1, end_mask=1))
+            start += size
+        return parts
 
     def gather(self, x: PlanTensor, indices: Sequence[int], axis: int = 0) -> PlanTensor:
         """The entries of `axis` at these public places, in this order; one may come several times."""

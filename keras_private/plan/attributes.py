@@ -49,6 +49,11 @@ def indices(value: Any) -> bool:
     return type(value) is tuple and len(value) >= 1 and all(map(integer(0, MAX_EXTENT), value))
 
 
+def axes(value: Any) -> bool:
+    """One or more axes, in order, each once."""
+    return integers(None, 0, MAX_RANK - 1)(value) and len(value) >= 1 and sorted(set(value)) == list(value)
+
+
 def boolean(value: Any) -> bool:
     return type(value) is bool
 
@@ -76,6 +81,16 @@ def integer_constant(value: Any) -> bool:
     return _constant(value, integer(-(1 << MAX_SHIFT) + 1, (1 << MAX_SHIFT) - 1))
 
 
+def real_matrix(value: Any) -> bool:
+    """((rows, columns), finite floats)."""
+    return type(value) is tuple and real_constant(value) and len(value[0]) == 2
+
+
+def integer_matrix(value: Any) -> bool:
+    """((rows, columns), ints below 2^62 in size)."""
+    return type(value) is tuple and integer_constant(value) and len(value[0]) == 2
+
+
 def constant_array(value: Any) -> np.ndarray[Any, Any]:
     """The array that a constant attribute stands for; float64 or int64."""
     if type(value) is tuple:
@@ -93,6 +108,11 @@ def constant(array: np.ndarray[Any, Any]) -> Any:
     if flat.size and np.all(flat == flat[0]):
         return flat[0].item()
     return (tuple(array.shape), tuple(flat.tolist()))
+
+
+def matrix(array: np.ndarray[Any, Any]) -> Any:
+    """The attribute that stands for a matrix."""
+    return (tuple(array.shape), tuple(array.reshape(-1).tolist()))
 
 
 def _constant(value: Any, item: Check) -> bool:

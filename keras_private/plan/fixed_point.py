@@ -27,7 +27,6 @@ from numpy.typing import NDArray
 
 from keras_private.errors import PlanError
 from keras_private.plan import bounds
-from keras_private.plan.attributes import constant, constant_array
 from keras_private.plan.builder import Names
 from keras_private.plan.fractions import EXTRA_BITS, FREE_DROPS, SAFE_BITS, Fractions
 from keras_private.plan.interval import Interval
@@ -164,9 +163,8 @@ class _Writer:
         more = FREE_DROPS[0] if needed <= frac + FREE_DROPS[0] else FREE_DROPS[1]
         return max(0, min(more, SAFE_BITS - bounds.needed_bits(product, x.frac + frac)))
 
-    def scale(self, op: Op, x: _Value) -> _Value:
-        """A public factor that met no linear op: an integer and a shift."""
-        factor = constant_array(op.attrs["factor"]).astype(np.float64)
+    def whole(self, op: Op, x: _Value, factor: Array) -> tuple[_Value, NDArray[np.int64], int]:
+        """A public factor that met no linear op, or a matrix: integers and a shift."""
         working = self.fractions.working
         shift = _shift(factor, working)
         scaled = bounds.propagate(op, [x.interval], [])
@@ -179,8 +177,7 @@ class _Writer:
         multiplier = np.rint(np.ldexp(factor, shift))
         if np.any(np.abs(multiplier) >= 2.0 ** (SAFE_BITS - 1)):
             raise PlanError(f"{describe(op)}: a factor is too large for {self.precision} fractional bits")
-        whole = Op("scale_int", op.inputs, (), op.output, {}, op.layer)
-        return self.emit(whole, [x], multiplier=constant(multiplier.astype(np.int64)), shift=shift)
+        return x, multiplier.astype(np.int64), shift
 
     def join(self, op: Op, xs: Sequence[_Value]) -> _Value:
         """add, sub, concat: both sides must have the same fractional bits and rank."""

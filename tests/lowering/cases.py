@@ -221,6 +221,8 @@ OPERATIONS: tuple[Case, ...] = (
     _ops("flip", lambda ops, x: ops.flip(x, axis=2)),
     _ops("repeat", lambda ops, x: ops.repeat(x, 3, axis=1)),
     _ops("take", lambda ops, x: ops.take(x, [4, 0, -1], axis=1)),
+    _ops("take, a table of places", lambda ops, x: ops.take(x, [[3, 0], [1, 1]], axis=2)),
+    _ops("take, one place", lambda ops, x: ops.take(x, -2, axis=1)),
     _ops("pad", lambda ops, x: ops.pad(x, ((0, 0), (1, 0), (0, 2), (0, 0)))),
     _ops("mean", lambda ops, x: ops.mean(x, axis=(1, 2))),
     _ops("mean, kept", lambda ops, x: ops.mean(x, axis=-2, keepdims=True)),

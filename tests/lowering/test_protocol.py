@@ -47,6 +47,34 @@ def test_secret_and_public_factors(prot: PlanProtocol) -> None:
     np.testing.assert_allclose(evaluate(draft, X), X * np.arange(5.0) * 2)
 
 
+def test_a_public_matrix(prot: PlanProtocol) -> None:
+    matrix = np.arange(10.0).reshape(5, 2)
+    draft = prot.finish(prot.matmul(prot.input, prot.define_constant(matrix)))
+    assert [op.kind for op in draft.plan.ops] == ["public_matmul"]
+    np.testing.assert_allclose(evaluate(draft, X), X @ matrix)
+
+
+def test_slices_splits_and_stacks(prot: PlanProtocol) -> None:
+    x = prot.input
+    some = prot.strided_slice(x, [0, 1, 0, 0], [0, 3, 9, 4], [1, 1, 2, 3], begin_mask=1, end_mask=5)
+    np.testing.assert_array_equal(evaluate(prot.finish(some), X), X[:, 1:3, ::2, :4:3])
+    first, second, third = prot.split(x, 3, axis=1)
+    np.testing.assert_array_equal(
+        evaluate(prot.finish(prot.stack([third, first], -1)), X), np.stack([X[:, 2:], X[:, :1]], -1)
+    )
+    one, four = prot.split(second, [1, 4], axis=-1)
+    np.testing.assert_array_equal(evaluate(prot.finish(prot.concat([four, one], -1)), X), np.roll(X[:, 1:2], -1, -1))
+    for wrong, reason in (
+        (lambda: prot.split(x, 2, axis=1), "an axis of 3 cannot be split into 2 equal parts"),
+        (lambda: prot.split(x, [1, 1], axis=1), r"an axis of 3 cannot be split into parts of \[1, 1\]"),
+        (lambda: prot.split(x, 1), "batch axis"),
+        (lambda: prot.stack([x, x], 0), "batch axis"),
+        (lambda: prot.strided_slice(x, [0] * 4, [1, 3, 4, 5], [1] * 4), "batch axis"),
+    ):
+        with pytest.raises(PlanError, match=reason):
+            wrong()
+
+
 def test_elementwise(prot: PlanProtocol) -> None:
     other = prot.transpose(prot.reshape(prot.input, [-1, 5, 4, 3]), [0, 3, 2, 1])
     draft = prot.finish(prot.maximum(prot.add_n([prot.input, prot.input, other]), prot.sub(other, 0.5)))

@@ -213,7 +213,6 @@ def test_operations_that_need_another_protocol(keras: Any, compute: Any, expecte
         (lambda ops, x: ops.pad(x, ((0, 0), (1, 0), (0, 0)), constant_values=1), "than zeros"),
         (lambda ops, x: ops.pad(x, ((0, 0), (1, 0), (0, 0)), mode="reflect"), "than zeros"),
         (lambda ops, x: ops.repeat(x, [1, 2, 1, 1], axis=1), "equally"),
-        (lambda ops, x: ops.take(x, [[0, 1]], axis=1), "fixed list of places"),
         (lambda ops, x: ops.cast(x, "int32"), "casts to int32"),
         (lambda ops, x: ops.matmul(x, ops.transpose(x, (0, 2, 1))), "fixed matrix"),
         (lambda ops, x: ops.relu(ops.softmax(x)), "softmax inside a model"),

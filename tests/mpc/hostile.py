@@ -71,6 +71,8 @@ class Author:
         inputs = tuple(random.choice(names[-random.choice([1, 2, len(names)]) :]) for _ in range(count))
         if kind in ("add", "sub") and count == 2 and random.random() < 0.5:
             inputs = (inputs[0], self.with_other_axes(inputs[0]))
+        if kind == "stack" and random.random() < 0.9:
+            inputs = inputs[:1] * count
         x = self.tensors[inputs[0]]
         weights = self.weights_for(kind, x, spec.weights if len(inputs) == 1 or kind not in ("add", "sub") else (0, 0))
         attrs = {name: self.attribute(name, kind, x) for name in {**spec.attrs, **(spec.executable or {})}}
@@ -163,11 +165,13 @@ class Author:
 
     def attribute(self, name: str, kind: str, x: Tensor) -> Any:
         random, rank = self.random, len(x.shape)
+        if kind == "slice" and name == "strides":
+            return tuple(random.choice([1, 1, 2, 1 << 28]) for _ in x.shape)
         if name in ("strides", "dilation", "pool"):
             return (random.choice([1, 1, 2, 3]), random.choice([1, 1, 2, 2, 3, 1 << random.randint(2, 28)]))
         if name == "pads":
             return tuple(random.choice([0, 0, 0, 1, 1, 2, 3]) for _ in range(4))
-        if name == "relu":
+        if name in ("relu", "keepdims"):
             return random.random() < 0.5
         if name == "drop":
             return random.choice([0, 1, max(1, x.frac - self.precision), random.randint(0, 60)])
@@ -183,6 +187,15 @@ class Author:
             return tuple(random.sample(range(rank), rank))
         if name == "paddings":
             return tuple((random.choice([0, 1, 2]), random.choice([0, 1])) for _ in range(rank))
+        if name == "starts":
+            return tuple(random.choice([0, 0, 1, axis - 1]) for axis in x.shape)
+        if name == "stops":
+            return tuple(random.choice([axis, axis, axis, random.randint(1, axis), axis + 1]) for axis in x.shape)
+        if name == "axes":
+            return tuple(sorted(random.sample(range(rank + 1), random.randint(1, rank + 1))))
+        if name == "matrix":
+            shape = (x.shape[-1] if x.shape else 1, random.randint(1, 4))
+            return shape, tuple(random.randint(-(1 << 61), 1 << 61) for _ in range(math.prod(shape)))
         if name == "axis":
             return random.randint(0, rank)
         if name == "indices":

@@ -39,6 +39,8 @@ def _apply(op: Op, xs: list[np.ndarray], ws: list[np.ndarray]) -> np.ndarray:
         result = result.reshape(*result.shape[:3], -1)
     elif op.kind == "scale_int":
         return xs[0] * constant_array(op.attrs["multiplier"])
+    elif op.kind == "public_matmul":
+        return xs[0] @ constant_array(op.attrs["matrix"])
     elif op.kind in ("relu", "truncate"):
         return xs[0]
     elif op.kind == "max_pool2d":

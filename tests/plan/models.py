@@ -188,6 +188,25 @@ def gathers() -> Draft:
     return model.draft()
 
 
+def moves() -> Draft:
+    """Parts taken and put together again, and what is linear in public numbers."""
+    model = Model((6, 5, 4), (-2.0, 1.0))
+    source = model.at
+    parts = []
+    for start in (0, 2):
+        model.op("slice", source, starts=(0, 1, start), stops=(6, 5, start + 2), strides=(2, 1, 1))
+        parts.append(model.at)
+    model.op("stack", parts, axis=1)
+    matrix = model.random.normal(size=(2, 3)) / 3
+    model.op("public_matmul", matrix=(matrix.shape, matrix.reshape(-1)))
+    model.relu()
+    model.op("scale", factor=((2, 1, 1), (0.5, 0.25)))
+    model.op("sum", axes=(0, 2), keepdims=False)
+    model.dense(4)
+    model.op("sum", axes=(0,), keepdims=True)
+    return model.draft()
+
+
 ALL: dict[str, Callable[[], Draft]] = {
     "mnist": mnist,
     "batch_norm": batch_norm,
@@ -195,6 +214,7 @@ ALL: dict[str, Callable[[], Draft]] = {
     "activations": activations,
     "odd_ends": odd_ends,
     "gathers": gathers,
+    "moves": moves,
 }
 
 

@@ -28,6 +28,10 @@ def op(kind: str, **attrs: object) -> Op:
         (op("concat", axis=0), [X, X, X], [], 16),
         (op("reshape", shape=(2, 2)), [Tensor((4,), 40)], [], 40),
         (op("gather", axis=0, indices=(3, 0, 0)), [Tensor((4,), 40)], [], 40),
+        (op("slice", starts=(1,), stops=(4,), strides=(2,)), [Tensor((4,), 40)], [], 40),
+        (op("stack", axis=1), [X, X], [], 16),
+        (op("sum", axes=(0,), keepdims=False), [Tensor((4,), 40)], [], 40),
+        (op("public_matmul", matrix=((4, 1), (1, 2, 3, 4)), shift=5), [X], [], 21),
     ],
 )
 def test_fractional_bits(given: Op, inputs: list[Tensor], weights: list[Weight], frac: int) -> None:
@@ -49,6 +53,27 @@ def test_fractional_bits(given: Op, inputs: list[Tensor], weights: list[Weight],
         (op("gather", axis=0, indices=()), [X], [], "indices is malformed"),
         (op("gather", axis=0, indices=(-1,)), [X], [], "indices is malformed"),
         (op("gather", axis=-1, indices=(0,)), [X], [], "axis is malformed"),
+        (op("slice", starts=(0, 0), stops=(1, 1), strides=(1, 1)), [X], [], "do not fit"),
+        (op("slice", starts=(0,), stops=(1,), strides=(1, 1)), [X], [], "do not fit"),
+        (op("slice", starts=(0,), stops=(5,), strides=(1,)), [X], [], "not all in"),
+        (op("slice", starts=(2,), stops=(2,), strides=(1,)), [X], [], "not all in"),
+        (op("slice", starts=(-1,), stops=(4,), strides=(1,)), [X], [], "starts is malformed"),
+        (op("slice", starts=(0,), stops=(4,), strides=(0,)), [X], [], "strides is malformed"),
+        (op("stack", axis=2), [X, X], [], "along axis 2"),
+        (op("stack", axis=-1), [X, X], [], "axis is malformed"),
+        (op("stack", axis=0), [X, Tensor((5,), 16)], [], "cannot be stacked"),
+        (op("stack", axis=0), [X, Tensor((4,), 17)], [], "cannot meet"),
+        (op("sum", axes=(1,), keepdims=True), [X], [], "has no axis 1"),
+        (op("sum", axes=(), keepdims=True), [X], [], "axes is malformed"),
+        (op("sum", axes=(0, 0), keepdims=True), [X], [], "axes is malformed"),
+        (op("sum", axes=(-1,), keepdims=True), [X], [], "axes is malformed"),
+        (op("public_matmul", matrix=((3, 1), (1, 2, 3)), shift=0), [X], [], "does not fit a matrix"),
+        (op("public_matmul", matrix=((4,), (1, 2, 3, 4)), shift=0), [X], [], "matrix is malformed"),
+        (op("public_matmul", matrix=((4, 1), (1, 2, 3)), shift=0), [X], [], "matrix is malformed"),
+        (op("public_matmul", matrix=((4, 1), (1, 2, 3, 0.5)), shift=0), [X], [], "matrix is malformed"),
+        (op("public_matmul", matrix=5, shift=0), [X], [], "matrix is malformed"),
+        (op("public_matmul", matrix=((4, 1), (1, 2, 3, 4)), shift=50), [X], [], "66 fractional bits"),
+        (op("public_matmul", matrix=((1, 4), (1, 2, 3, 4)), shift=0), [Tensor((), 16)], [], "does not fit a matrix"),
         (op("add"), [X, Tensor((5, 4), 16)], [], r"as many axes as each other, not \[\(4,\), \(5, 4\)\]"),
         (op("sub"), [Tensor((2, 2, 1), 16), Tensor((), 16)], [], "as many axes"),
         (op("concat", axis=0), [X, Tensor((4, 1), 16)], [], "as many axes"),
@@ -113,5 +138,5 @@ def test_window_count() -> None:
 
 
 def test_every_kind_belongs_somewhere() -> None:
-    assert len(KINDS) == 17
+    assert len(KINDS) == 21
     assert all(kind.recorded is not None or kind.executable is not None for kind in KINDS.values())

@@ -93,13 +93,15 @@ def test_layout_of_branches() -> None:
         ("pad", {"paddings": ((0, 0),) * 3}),
         ("scale", {"factor": 1.0}),
         ("concat", {"axis": 1}),
+        ("slice", {"starts": (0, 0, 0), "stops": (4, 4, 1), "strides": (1, 1, 9)}),
+        ("sum", {"axes": (2,), "keepdims": True}),
         ("gather", {"axis": 1, "indices": (0, 1, 2, 3)}),
         ("sum_pool2d", {"pool": (1, 1), "strides": (1, 1)}),
         ("max_pool2d", {"pool": (1, 1), "strides": (1, 1)}),
     ],
 )
 def test_what_does_nothing_goes(kind: str, attrs: dict[str, object]) -> None:
-    builder = PlanBuilder((4, 4, 2))
+    builder = PlanBuilder((4, 4, 1) if kind in ("slice", "sum") else (4, 4, 2))
     draft = builder.finish(builder.op(kind, builder.op("relu", builder.input), **attrs))
     assert kinds(run(draft, identities)) == ["relu"]
 
@@ -127,6 +129,17 @@ def test_two_gathers_of_an_axis_are_one() -> None:
     model.op("gather", axis=0, indices=(0, 2))
     draft = run(model.draft(), identities)
     assert [op.attrs["indices"] for op in draft.plan.ops] == [(3, 3, 1), (0, 2)]
+
+
+def test_two_slices_are_one() -> None:
+    model = Model((20, 6))
+    model.op("slice", starts=(1, 1), stops=(18, 6), strides=(3, 1))
+    model.op("slice", starts=(1, 0), stops=(6, 5), strides=(2, 1 << 28))
+    model.op("slice", starts=(0, 0), stops=(3, 1), strides=(1, 2))
+    draft = model.draft()
+    done = run(draft, identities)
+    assert kinds(done) == ["slice"]
+    np.testing.assert_array_equal(evaluate(done, models.inputs(draft)), evaluate(draft, models.inputs(draft)))
 
 
 def test_a_transpose_of_single_axes_is_a_reshape() -> None:

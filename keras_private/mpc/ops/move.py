@@ -27,6 +27,17 @@ def pad(op: Op, xs: Sequence[Words], shape: Shape) -> Words:
     return np.pad(xs[0], [(0, 0), *op.attrs["paddings"]])
 
 
+@runs_locally("slice")
+def slice_(op: Op, xs: Sequence[Words], shape: Shape) -> Words:
+    places = map(slice, op.attrs["starts"], op.attrs["stops"], op.attrs["strides"])
+    return xs[0][(slice(None), *places)].copy()  # a view would keep all of x
+
+
+@runs_locally("stack")
+def stack(op: Op, xs: Sequence[Words], shape: Shape) -> Words:
+    return np.stack(xs, axis=op.attrs["axis"] + 1)
+
+
 @runs_locally("concat")
 def concat(op: Op, xs: Sequence[Words], shape: Shape) -> Words:
     return np.concatenate(xs, axis=op.attrs["axis"] + 1)

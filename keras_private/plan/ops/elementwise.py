@@ -165,7 +165,9 @@ class Scale(Factor):
         return bool(op.attrs["factor"] == 1)
 
     def write(self, op: Op, xs: Sequence[V], writer: Writer[V]) -> V:
-        return writer.scale(op, xs[0])
+        x, whole, shift = writer.whole(op, xs[0], self.factor(op))
+        scaled = Op("scale_int", op.inputs, (), op.output, {}, op.layer)
+        return writer.emit(scaled, [x], multiplier=at.constant(whole), shift=shift)
 
     def truncate_later(self, op: Op, given: Shape) -> Later:
         return Later.WORSE

@@ -1,5 +1,8 @@
-"""Ops that move values and change none. gather takes the public `indices` of one axis, in that order, repeats allowed:
-cropping, slicing, repeating."""
+"""Ops that move values and change none: they are as good for bits as for numbers.
+
+slice takes evenly spaced places of every axis. gather takes the public `indices` of one axis, in any order, repeats
+allowed: flipping, repeating.
+"""
 
 # ruff: noqa: ARG002 - every kind has the same methods
 from __future__ import annotations
@@ -116,6 +119,76 @@ class Pad(Move):
         """Along a padded axis it must not vary."""
         pairs = zip(factor.shape, op.attrs["paddings"], strict=True)
         return factor if all(size == 1 or not any(pair) for size, pair in pairs) else None
+
+
+class Slice(Move):
+    """Of every axis the places start, start + stride, … below stop. A split of a tensor is several of these."""
+
+    name = "slice"
+    attrs: ClassVar[Attributes] = {
+        "starts": at.integers(None, 0),
+        "stops": at.integers(None, 1),
+        "strides": at.integers(None, 1),
+    }
+
+    def shape(self, op: Op, xs: Sequence[Shape], ws: Sequence[Shape]) -> Shape:
+        starts, stops, strides = _slices(op)
+        if not len(starts) == len(stops) == len(strides) == len(xs[0]):
+            raise PlanError(f"{describe(op)}: starts, stops and strides do not fit an input of shape {xs[0]}")
+        if any(not start < stop <= size for start, stop, size in zip(starts, stops, xs[0], strict=True)):
+            raise PlanError(f"{describe(op)}: places {starts} to {stops} are not all in an input of shape {xs[0]}")
+        return tuple(len(range(*part)) for part in zip(starts, stops, strides, strict=True))
+
+    def plain(self, op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:
+        return xs[0][(slice(None), *map(slice, *_slices(op)))]
+
+    def does_nothing(self, op: Op, given: Shape) -> bool:
+        return self.shape(op, [given], []) == given
+
+    def transposed(self, op: Op, perm: Sequence[int]) -> Mapping[str, Any] | None:
+        names = ("starts", "stops", "strides")
+        return {name: tuple(op.attrs[name][axis] for axis in np.argsort(perm)) for name in names}
+
+    def moved_factor(self, op: Op, factor: Array, given: Shape, *, back: bool, public: bool) -> Array | None:
+        """A varying one is sliced along; it cannot be found again for the places that are left out."""
+        if not back:
+            whole = np.broadcast_to(factor, given)[None]
+            return factor if factor.size == 1 else self.plain(op, [whole], [])[0]
+        same = zip(factor.shape, self.shape(op, [given], []), given, strict=True)
+        return factor if all(size == 1 or after == before for size, after, before in same) else None
+
+
+def _slices(op: Op) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    return op.attrs["starts"], op.attrs["stops"], op.attrs["strides"]
+
+
+class Stack(Move):
+    """Of inputs of one shape, along a new axis."""
+
+    name = "stack"
+    inputs = (1, 1024)
+    attrs: ClassVar[Attributes] = {"axis": at.integer(0, at.MAX_RANK)}
+
+    def shape(self, op: Op, xs: Sequence[Shape], ws: Sequence[Shape]) -> Shape:
+        axis: int = op.attrs["axis"]
+        if axis > len(xs[0]) or any(x != xs[0] for x in xs):
+            raise PlanError(f"{describe(op)}: shapes {list(xs)[:6]} cannot be stacked along axis {axis}")
+        return (*xs[0][:axis], len(xs), *xs[0][axis:])
+
+    def plain(self, op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:
+        return np.stack(xs, axis=op.attrs["axis"] + 1)
+
+    def does_nothing(self, op: Op, given: Shape) -> bool:
+        return False
+
+    def transposed(self, op: Op, perm: Sequence[int]) -> Mapping[str, Any] | None:
+        return None
+
+    def moved_factor(self, op: Op, factor: Array, given: Shape, *, back: bool, public: bool) -> Array | None:
+        return None
+
+    def write(self, op: Op, xs: Sequence[V], writer: Writer[V]) -> V:
+        return writer.join(op, xs)
 
 
 class Concat(Move):

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from keras_private.plan.plan import Op
 
 
@@ -33,8 +36,12 @@ class Writer(Protocol[V]):
     def product(self, op: Op, x: V) -> V:
         """A secret product, its weights encoded, with its truncation and a ReLU that follows."""
 
-    def scale(self, op: Op, x: V) -> V:
-        """A public factor as an integer and a shift."""
+    def whole(self, op: Op, x: V, factor: NDArray[np.float64]) -> tuple[V, NDArray[np.int64], int]:
+        """`x`, truncated if it must be, and a public factor or matrix that `op` multiplies it by: integers / 2^shift.
+
+        Raises:
+            PlanError: it is too large.
+        """
 
     def join(self, op: Op, xs: Sequence[V]) -> V:
         """Several values, or a value and a weight, brought to the same fractional bits and rank."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from keras_private.plan.attributes import constant
+from collections.abc import Mapping
+from typing import Any
+
+from keras_private.plan.attributes import MAX_EXTENT, constant
 from keras_private.plan.ops import kind_of, rectified
 from keras_private.plan.passes.graph import Graph, rewrite
 from keras_private.plan.plan import Draft, Op
@@ -33,7 +36,7 @@ def _as_reshape(graph: Graph, op: Op) -> bool:
 
 
 def _twice(graph: Graph, op: Op) -> bool:
-    """reshape of reshape, transpose of transpose, gather of gather, relu of relu."""
+    """reshape of reshape, transpose of transpose, slice of slice, gather of gather, relu of relu."""
     first = graph.producer(op.inputs[0])
     if first is None:
         return False
@@ -44,6 +47,9 @@ def _twice(graph: Graph, op: Op) -> bool:
         perm = tuple(first.attrs["perm"][axis] for axis in op.attrs["perm"])
         graph.replace(op, graph.new("transpose", first.inputs[0], op, perm=perm))
         return True
+    if op.kind == first.kind == "slice":
+        graph.replace(op, graph.new("slice", first.inputs[0], op, **_slice_of(first.attrs, op.attrs)))
+        return True
     if op.kind == first.kind == "gather" and op.attrs["axis"] == first.attrs["axis"]:
         places = tuple(first.attrs["indices"][index] for index in op.attrs["indices"])
         graph.replace(op, graph.new("gather", first.inputs[0], op, axis=op.attrs["axis"], indices=places))
@@ -52,6 +58,18 @@ def _twice(graph: Graph, op: Op) -> bool:
         graph.drop(op)
         return True
     return False
+
+
+def _slice_of(first: Mapping[str, Any], then: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """The attributes of both slices in one."""
+    steps = list(zip(first["starts"], first["strides"], strict=True))
+    return {
+        "starts": tuple(at + start * step for (at, step), start in zip(steps, then["starts"], strict=True)),
+        "stops": tuple(at + (stop - 1) * step + 1 for (at, step), stop in zip(steps, then["stops"], strict=True)),
+        "strides": tuple(
+            min(step * stride, MAX_EXTENT) for (_, step), stride in zip(steps, then["strides"], strict=True)
+        ),
+    }
 
 
 def _subtract_weight(graph: Graph, op: Op) -> bool:

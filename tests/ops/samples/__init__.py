@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from tests.ops.sample import Sample
 
-from . import elementwise, linear, move, window
+from . import elementwise, linear, move, public, window
 
 SAMPLES: dict[str, list[Sample]] = {
     **linear.SAMPLES,
     **elementwise.SAMPLES,
     **move.SAMPLES,
+    **public.SAMPLES,
     **window.SAMPLES,
 }

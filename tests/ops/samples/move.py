@@ -19,6 +19,19 @@ SAMPLES = {
         Sample(((3, 1, 2),), {"paddings": ((0, 2), (1, 0), (0, 0))}),
         Sample(((),), {"paddings": ()}),
     ],
+    "slice": [
+        Sample(((3, 5),), {"starts": (1, 0), "stops": (2, 5), "strides": (1, 2)}, bits=(0,)),
+        Sample(((3, 5),), {"starts": (1, 0), "stops": (2, 5), "strides": (1, 2)}),
+        Sample(((3, 4),), {"starts": (0, 3), "stops": (3, 4), "strides": (1, 9)}),
+        Sample(((3, 4),), {"starts": (0, 0), "stops": (3, 4), "strides": (1, 1)}),
+        Sample(((),), {"starts": (), "stops": (), "strides": ()}),
+    ],
+    "stack": [
+        Sample(((3, 2), (3, 2)), {"axis": 0}, bits=(0, 1)),
+        Sample(((3, 2), (3, 2), (3, 2)), {"axis": 1}),
+        Sample(((3, 2), (3, 2)), {"axis": 2}),
+        Sample(((),), {"axis": 0}),
+    ],
     "concat": [
         Sample(((3, 1), (3, 2)), {"axis": 1}, bits=(0, 1)),
         Sample(((3, 1), (3, 2), (3, 5)), {"axis": 1}),
