@@ -60,7 +60,7 @@ def _twice(graph: Graph, op: Op) -> bool:
     return False
 
 
-def _slice_of(first: Mapping[str, Any], then: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+def _slice_of(first: Mapping[str, Any], then: Mapping[str, Any]) -> dict[str, Any]:
     """The attributes of both slices in one."""
     steps = list(zip(first["starts"], first["strides"], strict=True))
     return {
