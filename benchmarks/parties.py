@@ -77,10 +77,10 @@ class ThreeProcesses:
         """Run an executable plan `runs` times on the batch `x`, in lockstep."""
         plan, plan_bytes = draft.plan, serialise(draft.plan)
         weights = {name: split(fixed.encode(draft.values[name], w.frac)) for name, w in plan.weights.items()}
-        inputs = split(fixed.encode(x, plan.precision))
+        inputs = split(fixed.encode(x.reshape(len(x), plan.input_words), plan.precision))
         for index, pipe in enumerate(self._pipes):
             mine = {name: packages[index].expand(plan.weights[name].shape) for name, packages in weights.items()}
-            shared = inputs[index].expand(x.shape)
+            shared = inputs[index].expand((len(x), plan.input_words))
             # Pickled shares over a pipe between our own processes: a benchmark's shortcut, not the product's wire.
             flat = {name: (share.mine, share.next) for name, share in mine.items()}
             pipe.send((plan_bytes, flat, (shared.mine, shared.next), runs))

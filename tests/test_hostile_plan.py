@@ -12,6 +12,7 @@ from keras_private.owner import OwnedModel
 from keras_private.plan.ops import infer
 from keras_private.plan.plan import Op, Plan, Tensor
 from keras_private.worker import TFEWorker
+from tests.plans import input_shape, output_shape, plan_of
 
 ROWS = 4  # of all clients in the run, and the size of the axis that a row's own batch axis is to meet
 FRAC = 16
@@ -27,7 +28,7 @@ def handmade(shape: tuple[int, ...], *ops: Op, skip: str) -> Plan:
             tensors[op.output] = Tensor(tuple(np.broadcast_shapes(*(x.shape for x in xs))), FRAC)
         else:
             tensors[op.output] = infer(op, xs, [], FRAC)
-    return Plan(FRAC, "input", ops[-1].output, None, tensors, {}, ops)
+    return plan_of(FRAC, ["input"], [ops[-1].output], tensors, ops)
 
 
 def rows_into_answers() -> Plan:
@@ -60,9 +61,9 @@ def attack(trio: Any, plan: Plan, until: Any) -> None:
     try:
         with TFEWorker(name="alice") as honest, TFEWorker(name="eve") as accomplice:
             for client in (honest, accomplice):
-                client.connect_to_model((1, *plan.input_shape), (1, *plan.output_shape), trio)
+                client.connect_to_model((1, *input_shape(plan)), (1, *output_shape(plan)), trio)
             honest.query_model_async(SECRET[None])
-            accomplice.query_model_async(np.zeros((ROWS - 1, *plan.input_shape)))
+            accomplice.query_model_async(np.zeros((ROWS - 1, *input_shape(plan))))
             until(lambda: trio.waiting() == [2, 2, 2], "both requests wait")
             model.serve(2)
             answer = accomplice.query_model_join()
@@ -93,7 +94,7 @@ def lies(bits: int) -> Plan:
     for op in ops:
         made = infer(op, [tensors[name] for name in op.inputs], [], FRAC)
         tensors[op.output] = Tensor(made.shape, made.frac, bits)
-    return Plan(FRAC, "input", "output", None, tensors, {}, ops)
+    return plan_of(FRAC, ["input"], ["output"], tensors, ops)
 
 
 @pytest.mark.parametrize("bits", [1, 7, 62])

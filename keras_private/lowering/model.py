@@ -60,10 +60,11 @@ def draft_of(
     prot = PlanProtocol(shape, input_range, precision)
     draft = prot.finish(_run(graph, prot, prot.input), graph.final_activation)
     (expected,) = symbolic(model, "outputs")
-    if None not in shape_of(expected)[1:] and shape_of(expected)[1:] != draft.plan.output_shape:
+    made = draft.plan.shape(draft.plan.outputs[0])
+    if None not in shape_of(expected)[1:] and shape_of(expected)[1:] != made:
         raise PlanError(
             f"model {model.name!r} gives outputs of shape {shape_of(expected)[1:]}, but its layers were lowered to "
-            f"{draft.plan.output_shape}; check the lowerings that you registered with lowers()"
+            f"{made}; check the lowerings that you registered with lowers()"
         )
     return draft
 

@@ -12,6 +12,7 @@ from keras_private.mpc.party import Party
 from keras_private.mpc.reshare import empty_share
 from keras_private.mpc.reveal import refresh
 from keras_private.mpc.rounds import Protocol, together
+from keras_private.mpc.rows import apart, side_by_side
 from keras_private.plan.ops import describe, kind_of
 from keras_private.plan.plan import Plan, Shape
 from keras_private.plan.schedule import Stage, stages
@@ -46,11 +47,12 @@ class Program:
         """Run the plan on a batch in lockstep with the two other parties.
 
         Args:
-            x: this party's share of the input, shape (batch, *plan.input_shape).
+            x: this party's share of all inputs, shape (batch, plan.input_words): of each row all inputs, flattened,
+                one behind the other in the plan's order.
 
         Returns:
-            its share of the output, shape (batch, *plan.output_shape), with plan.precision fractional bits, refreshed
-            for the client's eyes.
+            its share of all outputs, shape (batch, plan.output_words), in the same way, refreshed for the client's
+            eyes.
 
         Raises:
             PlanError: a value has another shape than the plan says; it was not used.
@@ -65,8 +67,9 @@ class Program:
         be one in which the rows of different clients have met, or one that a kernel has no room for.
         """
         batch = x.shape[0]
-        _check("the input", x, (batch, *self.plan.input_shape), bit=False)
-        values = {self.plan.input: x}
+        _check("the input", x, (batch, self.plan.input_words), bit=False)
+        values = apart(self.plan, x)
+        del x
         for stage in self._stages:
             party.layer = self.plan.ops[stage.first].layer or self.plan.ops[stage.first].kind
             party.take_turns(stage.turns)
@@ -75,10 +78,10 @@ class Program:
             else:
                 yield from self._joined(party, stage, values, batch)
             for position in range(stage.first, stage.last + 1):
-                for name in self.plan.ops[position].inputs:
-                    if self._last_use[name] <= stage.last and name in values and name != self.plan.output:
+                for name in {*self.plan.ops[position].inputs} - self.plan.ends:
+                    if self._last_use[name] <= stage.last and name in values:
                         del values[name]
-        return refresh(party, values[self.plan.output])
+        return refresh(party, side_by_side([values[made.tensor] for made in self.plan.outputs]))
 
     def _alone(self, party: Party, position: int, values: dict[str, Share], batch: int) -> Protocol[None]:
         op = self.plan.ops[position]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import select
 import threading
 from collections import deque
@@ -126,17 +125,18 @@ class ClientSession:
 
     def _describe(self, model: HeldModel) -> Description:
         plan = model.plan
+        (given,), (made,) = plan.inputs, plan.outputs
         return Description(
             model.id,
             model.digest,
             Role.parse(model.owner).name,
-            plan.input_shape,
-            plan.output_shape,
-            plan.input_range,
-            plan.input_limit,
-            plan.input_frac,
+            plan.shape(given),
+            plan.shape(made),
+            given.range,
+            given.limit,
+            plan.tensors[given.tensor].frac,
             plan.precision,
-            plan.final_activation,
+            made.final_activation,
             model.room.query_rows,
         )
 
@@ -150,11 +150,11 @@ class ClientSession:
             reason = " (limits.memory_mb)" if most < self._node.config.limits.max_batch else ""
             raise RefusedError(f"a batch has from 1 to {most} rows{reason}, not {query.rows}")
         plan = model.plan
-        words = query.rows * (math.prod(plan.input_shape) + math.prod(plan.output_shape))
+        words = query.rows * (plan.input_words + plan.output_words)
         self._node.memory.take(self._client, 16 * words)  # before seeds become shares
         with self._lock:
             self._open[query.request] = 16 * words
-        share = Package(query.mine, query.next).expand((query.rows, *plan.input_shape))
+        share = Package(query.mine, query.next).expand((query.rows, plan.input_words))
         self._admit(
             Request(query.request, self._client, model.id, model.digest, query.rows, share, self.answer, self.refuse)
         )

@@ -22,17 +22,22 @@ import numpy as np
 
 from keras_private.plan.interval import Array, Interval
 from keras_private.plan.ops import kind_of, rectified
-from keras_private.plan.plan import CONTRACT_BITS, Op, Plan, Shape
+from keras_private.plan.plan import CONTRACT_BITS, REAL, Input, Op, Plan, Shape
 
 _ABSURD = 900  # bits that nothing sensible reaches, and float64 can still be multiplied with
 
 
-def of_input(shape: Shape, declared: tuple[float, float] | None, precision: int) -> Interval | None:
-    """The interval of the plan's input: what the client checks, and half a unit of encoding."""
-    if declared is None:
+def of_input(given: Input, shape: Shape, frac: int) -> Interval | None:
+    """The interval of an input of the plan: what the client checks, and half a unit of encoding; None without a range.
+
+    Args:
+        frac: fractional bits that real numbers are encoded with. Whole ones are encoded as they are.
+    """
+    if given.range is None:
         return None
-    low, high = np.full((1, *shape), declared[0]), np.full((1, *shape), declared[1])
-    return Interval(low, high, attained=True, independent=True).widened(2.0 ** -(precision + 1))
+    low, high = (np.full((1, *shape), end) for end in given.range)
+    found = Interval(low, high, attained=True, independent=True)
+    return found if given.kind != REAL else found.widened(2.0 ** -(frac + 1))
 
 
 def propagate(op: Op, inputs: Sequence[Interval | None], weights: Sequence[Array]) -> Interval | None:

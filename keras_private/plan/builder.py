@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from keras_private.errors import PlanError
 from keras_private.plan.attributes import plain
 from keras_private.plan.ops import DEFAULTS, KINDS, infer, shape_fits
-from keras_private.plan.plan import FINAL_ACTIVATIONS, Draft, Op, Plan, Shape, Tensor, Weight, identifier
+from keras_private.plan.plan import BIT, REAL, Draft, Input, Op, Output, Plan, Shape, Tensor, Weight, identifier
+from keras_private.plan.ports import BIT_RANGE, check_ports
 
 __all__ = ["Draft", "PlanBuilder"]
 
@@ -21,23 +22,54 @@ class PlanBuilder:
     """Records a plan.
 
     Args:
-        input_shape: per sample, without the batch axis.
-        input_range: (lowest, highest) value that an input may hold; the client checks it. None: nothing is promised.
+        input_shape: of a plan with one input of real numbers, called "input": its shape per sample, without the batch
+            axis. None: inputs are added one by one.
+        input_range: (lowest, highest) value that this input may hold; the client checks it. None: nothing is promised.
 
     Raises:
         PlanError: a shape or range that cannot be.
     """
 
-    def __init__(self, input_shape: Sequence[int], input_range: Sequence[float] | None = None) -> None:
-        shape = tuple(int(axis) for axis in input_shape)
-        if not shape_fits(shape):
-            raise PlanError(f"an input of shape {shape} cannot be shared; every axis must be 1 or more")
-        self.input = "input"
-        self._range = check_range(input_range)
-        self._tensors: dict[str, Tensor] = {self.input: Tensor(shape)}
+    def __init__(self, input_shape: Sequence[int] | None = None, input_range: Sequence[float] | None = None) -> None:
+        self._inputs: list[Input] = []
+        self._tensors: dict[str, Tensor] = {}
         self._values: dict[str, NDArray[np.float64]] = {}
         self._names = Names(self._values)
         self._ops: list[Op] = []
+        if input_shape is not None:
+            self.add_input("input", input_shape, range=input_range)
+
+    @property
+    def input(self) -> str:
+        """The tensor of the first input."""
+        return self._inputs[0].tensor
+
+    def add_input(
+        self,
+        name: str,
+        shape: Sequence[int],
+        *,
+        kind: str = REAL,
+        range: Sequence[float] | None = None,  # noqa: A002 - as in `Input`
+    ) -> str:
+        """Record another input; returns its tensor.
+
+        Args:
+            name: what clients know it by.
+            shape: per sample, without the batch axis.
+            kind: "real", "integer" or "bit".
+            range: (lowest, highest) value. An integer has one; a bit's is (0, 1).
+
+        Raises:
+            PlanError: a shape or range that cannot be.
+        """
+        axes = tuple(int(axis) for axis in shape)
+        if not shape_fits(axes):
+            raise PlanError(f"an input of shape {axes} cannot be shared; every axis must be 1 or more")
+        tensor = input_tensor(len(self._inputs))
+        self._inputs.append(Input(name, tensor, kind, BIT_RANGE if kind == BIT else check_range(range)))
+        self._tensors[tensor] = Tensor(axes)
+        return tensor
 
     def shape(self, tensor: str) -> Shape:
         """Per-sample shape of a tensor recorded so far."""
@@ -86,21 +118,40 @@ class PlanBuilder:
         self._ops.append(op)
         return output
 
-    def finish(self, output: str, final_activation: str = "") -> Draft:
-        """The recorded plan that computes `output`, with its weights.
+    def finish(
+        self,
+        outputs: str | Sequence[Output],
+        final_activation: str = "",
+        *,
+        takes: str | None = None,
+        gives: str | None = None,
+    ) -> Draft:
+        """The recorded plan that computes the outputs, with its weights.
 
         Args:
-            final_activation: what the client applies to the output, see `Plan`.
+            outputs: or one tensor, which is then the output called "output".
+            final_activation: of that one: what the client applies to it, see `Output`.
+            takes, gives: see `Plan`; None: "array" for one, "list" for several.
 
         Raises:
-            PlanError: unknown output or final activation.
+            PlanError: an output that cannot be, or an input that none depends on.
         """
-        self._tensor(output)
-        if final_activation not in FINAL_ACTIVATIONS:
-            raise PlanError(f"final_activation must be one of {', '.join(map(repr, FINAL_ACTIVATIONS))}")
+        if isinstance(outputs, str):
+            outputs = [Output("output", outputs, final_activation=final_activation)]
+        made = tuple(outputs)
+        for output in made:
+            self._tensor(output.tensor)
         weights = {name: Weight(value.shape) for name, value in self._values.items()}
-        tensors, ops = dict(self._tensors), tuple(self._ops)
-        plan = Plan(0, self.input, output, self._range, tensors, weights, ops, final_activation)
+        inputs, tensors, ops = tuple(self._inputs), dict(self._tensors), tuple(self._ops)
+        takes, gives = takes or _form(inputs), gives or _form(made)
+        plan = Plan(0, inputs, made, tensors, weights, ops, takes, gives)
+        check_ports(plan)
+        needed = set(plan.ends)
+        for op in reversed(ops):
+            needed.update(op.inputs if op.output in needed else ())
+        for given in inputs:
+            if given.tensor not in needed:
+                raise PlanError(f"no output depends on the input {given.name!r}; leave it out of the model")
         return Draft(plan, dict(self._values))
 
     def _tensor(self, name: str) -> Tensor:
@@ -112,6 +163,15 @@ class PlanBuilder:
         if name not in self._values:
             raise PlanError(f"no weight {name[:40]!r} has been recorded")
         return self._values[name]
+
+
+def input_tensor(number: int) -> str:
+    """The tensor of a plan's input of this number, from 0 on."""
+    return f"input{number}" if number else "input"
+
+
+def _form(ports: Sequence[object]) -> str:
+    return "array" if len(ports) == 1 else "list"
 
 
 def check_range(given: Sequence[float] | None) -> tuple[float, float] | None:

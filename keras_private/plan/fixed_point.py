@@ -27,11 +27,12 @@ from numpy.typing import NDArray
 
 from keras_private.errors import PlanError
 from keras_private.plan import bounds
-from keras_private.plan.builder import Names
+from keras_private.plan.builder import Names, input_tensor
 from keras_private.plan.fractions import EXTRA_BITS, FREE_DROPS, SAFE_BITS, Fractions
 from keras_private.plan.interval import Interval
 from keras_private.plan.ops import CONTRACT_BITS, Later, Linear, Product, describe, dropped, infer, kind_of
-from keras_private.plan.plan import Draft, Op, Plan, Tensor, Weight
+from keras_private.plan.plan import REAL, Draft, Input, Op, Plan, Tensor, Weight
+from keras_private.plan.ports import check_ports
 from keras_private.plan.simulate import rounded
 
 Array = NDArray[np.float64]
@@ -79,16 +80,10 @@ class _Writer:
             for name in op.inputs:
                 self.users.setdefault(name, []).append(op)
         self.puts_off = self.what_puts_off()
-        frac = fractions.target(plan.input)
-        interval = bounds.of_input(plan.input_shape, plan.input_range, frac)
-        tensor = Tensor(plan.input_shape, frac, bounds.bound(interval, frac))
-        if interval is not None and tensor.bound is None:
-            raise PlanError(f"input_range {plan.input_range} does not fit {frac} fractional bits; narrow the range")
-        self.input = _Value("input", tensor, interval, plan.input)
-        self.raw = {plan.input}  # recorded tensors that hold inputs, at most moved, scaled and shifted
-        self.values: dict[str, _Value] = {plan.input: self.input}  # by recorded name
+        self.values = {given.tensor: self.start(number, given) for number, given in enumerate(plan.inputs)}  # recorded
+        self.raw = set(self.values)  # recorded tensors that hold inputs, at most moved, scaled and shifted
         self.settled_: dict[str, _Value] = {}  # by executable name: the same value truncated
-        self.tensors: dict[str, Tensor] = {"input": tensor}
+        self.tensors = {value.name: value.tensor for value in self.values.values()}
         self.weights: dict[str, Array] = {}
         self.names = Names(self.weights)
         self.encoded: dict[str, Weight] = {}
@@ -97,12 +92,34 @@ class _Writer:
         self.ops: list[Op] = []
         self.fused: set[str] = set()
 
+    def start(self, number: int, given: Input) -> _Value:
+        """An input of the plan."""
+        shape, frac = self.draft.plan.shape(given), self.fractions.target(given.tensor)
+        interval = bounds.of_input(given, shape, frac)
+        bound = bounds.bound(interval, frac)
+        if interval is not None and bound is None:
+            raise PlanError(
+                f"input_range {given.range} of {given.name!r} does not fit {frac} fractional bits; narrow the range"
+            )
+        return _Value(input_tensor(number), Tensor(shape, frac, bound), interval, given.tensor)
+
     def finish(self) -> Draft:
         plan = self.draft.plan
-        output = self.truncated(self.values[plan.output], self.precision, self.ops[-1].layer if self.ops else "")
-        ops, final = tuple(self.ops), plan.final_activation
-        done = Plan(self.precision, "input", output.name, plan.input_range, self.tensors, self.encoded, ops, final)
+        inputs = tuple(replace(given, tensor=self.values[given.tensor].name) for given in plan.inputs)
+        ends = {name: self.end(name) for name in dict.fromkeys(made.tensor for made in plan.outputs)}
+        outputs = tuple(replace(made, tensor=ends[made.tensor].name) for made in plan.outputs)
+        ops, forms = tuple(self.ops), (plan.takes, plan.gives)
+        done = Plan(self.precision, inputs, outputs, self.tensors, self.encoded, ops, *forms)
+        check_ports(done)
         return Draft(done, self.weights)
+
+    def end(self, recorded: str) -> _Value:
+        """An output of the plan: real numbers with the precision's fractional bits, others with none."""
+        value = self.values[recorded]
+        if all(made.kind != REAL for made in self.draft.plan.outputs if made.tensor == recorded):
+            return value
+        layer = next((op.layer for op in self.ops if op.output == value.name), "")
+        return self.shifted(self.truncated(value, self.precision, layer), self.precision, layer)
 
     # --- one recorded op
 
@@ -182,9 +199,12 @@ class _Writer:
     def join(self, op: Op, xs: Sequence[_Value]) -> _Value:
         """add, sub, concat: both sides must have the same fractional bits and rank."""
         if op.weights:
+            weight = self.draft.values[op.weights[0]]
             if xs[0].frac > self.kept(xs[0]) and not self.fits(op, xs):
                 xs = [self.settled(xs[0], op.layer)]
-            return self.emit(op, xs, [self.encode(op, op.weights[0], xs[0].frac, self.draft.values[op.weights[0]])])
+            if xs[0].frac < self.precision and np.any(weight != rounded(weight, xs[0].frac)):
+                xs = [self.shifted(xs[0], self.target(op.output), op.layer)]  # a whole number that meets a real one
+            return self.emit(op, xs, [self.encode(op, op.weights[0], xs[0].frac, weight)])
         xs = self.level(op, xs)
         if xs[0].frac > self.kept(xs[0]) and not self.fits(op, xs):
             xs = [self.settled(x, op.layer) for x in xs]
@@ -239,7 +259,7 @@ class _Writer:
     def only_relu(self, op: Op) -> Op | None:
         """The ReLU that is the only user of `op`'s output."""
         users = self.users.get(op.output, [])
-        alone = len(users) == 1 and users[0].kind == "relu" and op.output != self.draft.plan.output
+        alone = len(users) == 1 and users[0].kind == "relu" and op.output not in self.draft.plan.ends
         return users[0] if alone else None
 
     def what_puts_off(self) -> set[str]:
@@ -247,9 +267,12 @@ class _Writer:
         plan = self.draft.plan
         products = {op.output for op in plan.ops if isinstance(kind_of(op), Product)}
         found: set[str] = set()
-        for name in (*(op.output for op in reversed(plan.ops)), plan.input):  # users first
+        for name in (
+            *(op.output for op in reversed(plan.ops)),
+            *(given.tensor for given in plan.inputs),
+        ):  # users first
             users = self.users.get(name, [])
-            if name != plan.output and users and all(self.takes(user, products, found) for user in users):
+            if name not in plan.ends and users and all(self.takes(user, products, found) for user in users):
                 found.add(name)
         return found
 
@@ -332,8 +355,9 @@ class _Writer:
             return product
         limit = 2.0 ** (CONTRACT_BITS - frac)
         if product.attained or bool(np.any(product.low >= limit) or np.any(product.high <= -limit)):
+            ranges = ", ".join(str(given.range) for given in self.draft.plan.inputs)
             raise PlanError(
-                f"{describe(op)}: with input_range {self.draft.plan.input_range} its values reach 2^"
+                f"{describe(op)}: with input_range {ranges} its values reach 2^"
                 f"{bounds.needed_bits(product, frac) - frac}, and 2^{CONTRACT_BITS - frac} is the limit; "
                 "narrow input_range or lower precision_fractional"
             )

@@ -31,7 +31,7 @@ from keras_private.plan import bounds
 from keras_private.plan.interval import Interval
 from keras_private.plan.measure import Measured
 from keras_private.plan.ops import CONTRACT_BITS, Product, describe, kind_of
-from keras_private.plan.plan import Draft, Op
+from keras_private.plan.plan import REAL, Draft, Op
 
 Array = NDArray[np.float64]
 
@@ -63,7 +63,7 @@ class Fractions:
         self.precision = precision
         self.working = precision + extra
         self.sizes = measured.sizes
-        self.ranged = draft.plan.input_range is not None
+        self.ranged = draft.plan.ranged
         self.proven = _proven_sizes(draft)
         self._targets = self._decide()
 
@@ -79,15 +79,18 @@ class Fractions:
             for name in op.inputs:
                 users.setdefault(name, []).append(op)
         found: dict[str, int] = {}
-        for name in (*(op.output for op in reversed(plan.ops)), plan.input):
+        starts = {given.tensor: given for given in plan.inputs}
+        for name in (*(op.output for op in reversed(plan.ops)), *starts):
             size = self.sizes[name]
             tiny = -math.frexp(size)[1] if size else 0
             found[name] = self.working + min(max(tiny, 0), TINY_BITS)
-            if name != plan.output and all(kind_of(user).carries for user in users[name]):
+            if name in plan.ends:
+                found[name] = found[name] if name in users else self.precision
+            elif all(kind_of(user).carries for user in users[name]):
                 found[name] = min(found[name], max(found[user.output] for user in users[name]))
-        found[plan.output] = self.precision
-        room = INPUT_BITS - math.frexp(self.proven[plan.input])[1] if plan.input in self.proven else 0
-        found[plan.input] = max(self.precision, min(found[plan.input], room))
+        for name, given in starts.items():
+            room = INPUT_BITS - math.frexp(self.proven[name])[1] if name in self.proven else 0
+            found[name] = max(self.precision, min(found[name], room)) if given.kind == REAL else 0
         return found
 
     def weight(self, op: Op, frac: int, until: list[str], needed: int | None) -> int:
@@ -164,9 +167,8 @@ def _proven_sizes(draft: Draft) -> Mapping[str, float]:
     """The largest magnitude proven for each tensor, in real numbers; those beyond the contract are left out."""
     plan = draft.plan
     last_use = {name: index for index, op in enumerate(plan.ops) for name in op.inputs}
-    interval = bounds.of_input(plan.input_shape, plan.input_range, CONTRACT_BITS)
-    intervals = {plan.input: interval}
-    sizes = {} if interval is None else {plan.input: interval.size}
+    intervals = {given.tensor: bounds.of_input(given, plan.shape(given), CONTRACT_BITS) for given in plan.inputs}
+    sizes = {name: interval.size for name, interval in intervals.items() if interval is not None}
     for index, op in enumerate(plan.ops):
         weights = [draft.values[name] for name in op.weights]
         found = bounds.propagate(op, [intervals[name] for name in op.inputs], weights)

@@ -25,24 +25,24 @@ class Measured:
 
     sizes: for each tensor the largest magnitude to reckon with: seen, or, for a product, what inputs as large as those
         seen make of weights that size (a unit that stayed silent has a size too). Before a ReLU, not after it.
-    outputs: float64, (count, *output shape).
+    outputs: float64, (count, *output shape) each, in the plan's order.
     """
 
-    inputs: Array
-    outputs: Array
+    inputs: tuple[Array, ...]
+    outputs: tuple[Array, ...]
     sizes: dict[str, float]
 
 
-def measure(draft: Draft, x: Array) -> Measured:
-    """Run a draft of either form on `x`.
+def measure(draft: Draft, inputs: tuple[Array, ...]) -> Measured:
+    """Run a draft of either form on these inputs, (count, *input shape) each, in the plan's order.
 
     Raises:
         PlanError: values outgrow float64; names the layer.
     """
     plan = draft.plan
     last_use = {name: index for index, op in enumerate(plan.ops) for name in op.inputs}
-    values = {plan.input: x}
-    seen = {plan.input: float(np.max(np.abs(x)))}
+    values = {given.tensor: x for given, x in zip(plan.inputs, inputs, strict=True)}
+    seen = {name: float(np.max(np.abs(x))) for name, x in values.items()}
     sizes = dict(seen)
     for index, op in enumerate(plan.ops):
         weights = [draft.values[name] for name in op.weights]
@@ -56,10 +56,10 @@ def measure(draft: Draft, x: Array) -> Measured:
         seen[op.output] = max(largest, seen[op.inputs[0]]) if before else largest
         reckoned = kind.reckoned(op, seen[op.inputs[0]], [sizes[name] for name in op.inputs], weights)
         sizes[op.output] = max(seen[op.output], reckoned)
-        for name in {*op.inputs, op.output}:
-            if last_use.get(name, -1) <= index and name != plan.output:
+        for name in {*op.inputs, op.output} - plan.ends:
+            if last_use.get(name, -1) <= index:
                 del values[name]
-    return Measured(x, values[plan.output], sizes)
+    return Measured(inputs, tuple(values[made.tensor] for made in plan.outputs), sizes)
 
 
 def work(draft: Draft) -> int:

@@ -40,14 +40,16 @@ def row_bytes(plan: Plan) -> int:
     last_use = {name: position for position, op in enumerate(plan.ops) for name in op.inputs}
     counts = {name: math.prod(tensor.shape) for name, tensor in plan.tensors.items()}
     sizes = {name: (BITS if plan.tensors[name].bit else SHARE) * count for name, count in counts.items()}
-    peak = held = sizes[plan.input]
+    apart = len(plan.inputs) > 1, len(plan.outputs) > 1  # several are copied out of a row's vector, and into it
+    held = SHARE * plan.input_words
+    peak = held * (1 + apart[0])
     for stage in stages(plan):
         ops = plan.ops[stage.first : stage.last + 1]
         held += sum(sizes[op.output] for op in ops)
         peak = max(peak, held + sum(kind_of(op).memory(op, plan, counts[op.output]) for op in ops))
-        read = {name for op in ops for name in op.inputs}
-        held -= sum(sizes[name] for name in read if last_use[name] <= stage.last and name != plan.output)
-    return peak + 2 * sizes[plan.output]  # refreshed, and encoded for the clients
+        read = {name for op in ops for name in op.inputs} - plan.ends
+        held -= sum(sizes[name] for name in read if last_use[name] <= stage.last)
+    return peak + (2 + apart[1]) * SHARE * plan.output_words  # refreshed, and encoded for the clients
 
 
 def message_bytes(plan: Plan) -> int:
@@ -71,8 +73,7 @@ def room(plan: Plan, limits: Limits) -> Room:
         )
     each = row_bytes(plan)
     # A query's shares, and the message that they were in; of its half, a client that is alone may take half.
-    words = math.prod(plan.input_shape) + math.prod(plan.output_shape)
-    asked = SHARE * words + 8 * math.prod(plan.input_shape)
+    asked = SHARE * (plan.input_words + plan.output_words) + 8 * plan.input_words
     run_rows = min(limits.max_batch, limits.memory_bytes // 2 // each, rows_sent)
     query_rows = min(limits.max_batch, limits.memory_bytes // 4 // asked)
     if min(run_rows, query_rows) < 1:

@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_private.errors import PlanError
 from keras_private.plan import samples
-from keras_private.plan.contract import input_limit
+from keras_private.plan.contract import limited
 from keras_private.plan.fixed_point import fixed_point
 from keras_private.plan.fractions import Fractions
 from keras_private.plan.measure import Measured, measure, work
@@ -68,7 +68,7 @@ def optimise(draft: Draft, *, precision: float = 16) -> Draft:
         best = _trial(simple, bits, measured, *_TRIALS[0])
         error = accuracy(best, measured)
         for trial in _TRIALS[1:]:
-            if error.relative <= _GOAL or simple.plan.input_range is None:
+            if error.relative <= _GOAL or not simple.plan.ranged:
                 break
             try:
                 done = _trial(simple, bits, measured, *trial)
@@ -77,9 +77,7 @@ def optimise(draft: Draft, *, precision: float = 16) -> Draft:
                 break
             if smaller.error * _WORTH < error.error and (unproven(best.plan) or not unproven(done.plan)):
                 best, error = done, smaller
-        if best.plan.input_range is None:
-            limit = input_limit(best, measured.inputs)
-            best = replace(best, plan=replace(best.plan, input_limit=limit))
+        best = limited(best, measured.inputs)
     return replace(best, accuracy=error)
 
 

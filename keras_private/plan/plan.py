@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 Shape = tuple[int, ...]
 
+REAL, INTEGER, BIT = "real", "integer", "bit"  # what numbers an input or output holds
 FINAL_ACTIVATIONS = ("", "softmax", "sigmoid")  # what clients may be told to apply to the decoded output
 CONTRACT_BITS = 62  # every value before its truncation is smaller than 2^62 in magnitude
 IDENTIFIER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./:-]{0,63}")
@@ -62,42 +63,89 @@ class Op:
     layer: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Input:
+    """What a client gives: one array, under the name that it has in Keras.
+
+    kind: "real"; "integer", whole numbers; "bit", 0 or 1. In the ring an integer is a number without fractional bits,
+        and a bit is the integer 0 or 1: the kind says what clients check and how they encode.
+    range: (lowest, highest) value. An integer has one, of whole numbers; a bit's is (0, 1).
+    limit: of an executable plan's real input without a range; a power of two that it must stay below in size
+        (`contract.py`).
+    """
+
+    name: str
+    tensor: str
+    kind: str = REAL
+    range: tuple[float, float] | None = None
+    limit: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What a client is given: one array, under the name that it has in Keras.
+
+    kind: as of an input; clients make float32, int64 or bool of it.
+    final_activation: one of FINAL_ACTIVATIONS. The parties do not compute it: the client applies it to the output that
+        it decoded, softmax along the last axis. "": the output is the result.
+    reveal: one of REVEALS (`ports.py`): what is told of the model's output.
+    recipient: who is told: one of RECIPIENTS.
+    """
+
+    name: str
+    tensor: str
+    kind: str = REAL
+    final_activation: str = ""
+    reveal: str = "values"
+    recipient: str = "client"
+
+
 @dataclass(frozen=True)
 class Plan:
-    """A whole program from one input tensor to one output tensor.
+    """A whole program from input tensors to output tensors.
 
-    input_limit: of an executable plan without a declared range; a power of two that inputs must stay below in size
-    (`contract.py`).
-    final_activation: one of FINAL_ACTIVATIONS. The parties do not compute it: the client applies it to the output that
-    it decoded, softmax along the last axis. "": the output is the result.
+    takes, gives: "array", "list" or "dict": how the model takes its inputs and gives its outputs. The arrays of a list
+        are in the order of `inputs` or `outputs`, those of a dict under their names.
+
+    During a run a row is one vector: all inputs, each flattened, one behind the other; and likewise all outputs.
     """
 
     precision: int
-    input: str
-    output: str
-    input_range: tuple[float, float] | None
+    inputs: tuple[Input, ...]
+    outputs: tuple[Output, ...]
     tensors: Mapping[str, Tensor]
     weights: Mapping[str, Weight]
     ops: tuple[Op, ...]
-    final_activation: str = ""
-    input_limit: float | None = None
+    takes: str = "array"
+    gives: str = "array"
 
     @property
     def executable(self) -> bool:
         return self.precision > 0
 
     @property
-    def input_shape(self) -> Shape:
-        return self.tensors[self.input].shape
+    def ranged(self) -> bool:
+        """Whether every input has a range."""
+        return all(given.range is not None for given in self.inputs)
 
     @property
-    def input_frac(self) -> int:
-        """Fractional bits that clients encode inputs with: `precision`, or more where the model asks for it."""
-        return self.tensors[self.input].frac
+    def input_words(self) -> int:
+        """Values that all inputs of a row have together."""
+        return sum(math.prod(self.shape(given)) for given in self.inputs)
 
     @property
-    def output_shape(self) -> Shape:
-        return self.tensors[self.output].shape
+    def output_words(self) -> int:
+        """Values that all outputs of a row have together."""
+        return sum(math.prod(self.shape(made)) for made in self.outputs)
+
+    @property
+    def ends(self) -> frozenset[str]:
+        """The tensors that are outputs."""
+        return frozenset(made.tensor for made in self.outputs)
+
+    def shape(self, port: Input | Output) -> Shape:
+        """The shape of an input or output, without the batch."""
+        return self.tensors[port.tensor].shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +153,7 @@ class Accuracy:
     """How far private answers are off, as measured at the owner (`simulate.py`); no bound.
 
     error: largest difference to expect of any output value. span: from the lowest to the highest output value seen.
-    count: inputs that it was measured on.
+    Of several outputs both are the least exact one's, in parts of its range. count: inputs that it was measured on.
     """
 
     error: float

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_private.plan.passes.graph import full_rank
-from keras_private.plan.plan import Draft
+from keras_private.plan.plan import REAL, Draft, Input
 
 Array = NDArray[np.float64]
 
@@ -21,16 +21,26 @@ _NOISE = 0.05  # beside what is smooth
 _SEED = 20  # any: two plans of one model must be equal
 
 
-def inputs(draft: Draft, count: int) -> Array:
-    """`count` inputs of a recorded draft: float64, (count, *input shape), in the declared range. Always the same."""
+def inputs(draft: Draft, count: int) -> tuple[Array, ...]:
+    """`count` rows of every input of a recorded draft, in the plan's order: float64, (count, *input shape) each.
+
+    Always the same, in the declared ranges; whole numbers and bits are drawn evenly.
+    """
     random = np.random.default_rng(_SEED)
-    drawn = _smooth(draft.plan.input_shape, count, random)  # mean 0, standard deviation about 1
-    low, high = draft.plan.input_range or (-np.inf, np.inf)
-    statistics = _statistics(draft)
+    return tuple(_of_input(draft, given, count, random) for given in draft.plan.inputs)
+
+
+def _of_input(draft: Draft, given: Input, count: int, random: np.random.Generator) -> Array:
+    shape = draft.plan.shape(given)
+    low, high = given.range or (-np.inf, np.inf)
+    if given.kind != REAL:
+        return random.integers(int(low), int(high), (count, *shape), endpoint=True).astype(np.float64)
+    drawn = _smooth(shape, count, random)  # mean 0, standard deviation about 1
+    statistics = _statistics(draft, given)
     if statistics is not None:
         mean, deviation = statistics
         return np.clip(mean + deviation * drawn, low, high)
-    if draft.plan.input_range is None:
+    if given.range is None:
         return drawn
     spread = np.clip(0.5 + drawn / 4, 0.0, 1.0)
     return low + (high - low) * spread
@@ -53,16 +63,17 @@ def _smooth(shape: tuple[int, ...], count: int, random: np.random.Generator) -> 
     return value + _NOISE * random.normal(size=value.shape)
 
 
-def _statistics(draft: Draft) -> tuple[Array, Array] | None:
-    """Mean and deviation of the inputs, if the first thing that happens to them is `x · secret + secret`."""
-    users = [op for op in draft.plan.ops if draft.plan.input in op.inputs]
+def _statistics(draft: Draft, given: Input) -> tuple[Array, Array] | None:
+    """Mean and deviation of an input, if the first thing that happens to it is `x · secret + secret`."""
+    rank = len(draft.plan.shape(given))
+    users = [op for op in draft.plan.ops if given.tensor in op.inputs]
     if len(users) != 1 or users[0].kind != "mul":
         return None
     (mul,) = users
     shift = [op for op in draft.plan.ops if mul.output in op.inputs]
-    scale = full_rank(draft.values[mul.weights[0]], len(draft.plan.input_shape))
+    scale = full_rank(draft.values[mul.weights[0]], rank)
     offset = np.zeros_like(scale)
     if len(shift) == 1 and shift[0].kind == "add" and shift[0].weights:
-        offset = full_rank(draft.values[shift[0].weights[0]], len(draft.plan.input_shape))
+        offset = full_rank(draft.values[shift[0].weights[0]], rank)
     deviation = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale != 0)
     return -offset * deviation, np.abs(deviation)

@@ -18,7 +18,8 @@ import msgpack
 
 from keras_private.errors import PlanError
 from keras_private.plan.ops import MAX_ELEMENTS, infer, kind_of, shape_fits
-from keras_private.plan.plan import FINAL_ACTIVATIONS, IDENTIFIER, Op, Plan, Shape, Tensor, Weight
+from keras_private.plan.plan import IDENTIFIER, Input, Op, Output, Plan, Shape, Tensor, Weight
+from keras_private.plan.ports import MAX_PORTS, check_ports
 
 MAGIC = "keras_private plan"
 VERSION = 5
@@ -32,14 +33,13 @@ _FIELDS = (
     "format",
     "version",
     "precision",
-    "input",
-    "output",
-    "input_range",
-    "input_limit",
+    "takes",
+    "inputs",
+    "gives",
+    "outputs",
     "tensors",
     "weights",
     "ops",
-    "final_activation",
 )
 
 
@@ -49,15 +49,18 @@ def serialise(plan: Plan) -> bytes:
     Raises:
         PlanError: an op's kind is unknown.
     """
-    names = [plan.input, *(op.output for op in plan.ops)]
+    names = [*(given.tensor for given in plan.inputs), *(op.output for op in plan.ops)]
     document = {
         "format": MAGIC,
         "version": VERSION,
         "precision": plan.precision,
-        "input": plan.input,
-        "output": plan.output,
-        "input_range": plan.input_range,
-        "input_limit": plan.input_limit,
+        "takes": plan.takes,
+        "inputs": [[given.name, given.tensor, given.kind, given.range, given.limit] for given in plan.inputs],
+        "gives": plan.gives,
+        "outputs": [
+            [made.name, made.tensor, made.kind, made.final_activation, made.reveal, made.recipient]
+            for made in plan.outputs
+        ],
         "tensors": [
             [name, tensor.shape, tensor.frac, tensor.bound, tensor.bit]
             for name, tensor in ((name, plan.tensors[name]) for name in names)
@@ -67,7 +70,6 @@ def serialise(plan: Plan) -> bytes:
             [kind_of(op).name, op.inputs, op.weights, op.output, dict(sorted(op.attrs.items())), op.layer]
             for op in plan.ops
         ],
-        "final_activation": plan.final_activation,
     }
     packed: bytes = msgpack.packb(document)
     return packed
@@ -95,12 +97,11 @@ def parse(
     ops = tuple(_op(entry) for entry in document["ops"])
     weights = _weights(document["weights"], max_weight_elements)
     claimed = _tensors(document["tensors"])
-    source, output = _name(document["input"], "input"), _name(document["output"], "output")
-    tensors = _check_program(precision, source, output, claimed, weights, ops)
-    final = _final_activation(document["final_activation"], tensors[output].shape)
-    range_ = _range(document["input_range"])
-    limit = _limit(document["input_limit"], range_)
-    plan = Plan(precision, source, output, range_, tensors, weights, ops, final, limit)
+    inputs, outputs = tuple(map(_input, document["inputs"])), tuple(map(_output, document["outputs"]))
+    tensors = _check_program(precision, inputs, outputs, claimed, weights, ops)
+    takes, gives = _text(document["takes"], "takes"), _text(document["gives"], "gives")
+    plan = Plan(precision, inputs, outputs, tensors, weights, ops, takes, gives)
+    check_ports(plan)
     if serialise(plan) != bytes(data):
         raise PlanError("the plan is not in its one canonical encoding; it was altered after it was written")
     return plan
@@ -132,14 +133,39 @@ def _document(data: bytes, max_bytes: int, max_ops: int) -> dict[str, Any]:
         )
     if tuple(document) != _FIELDS:
         raise PlanError("the plan's fields are not those of its version")
-    for name in ("tensors", "weights", "ops"):
+    most = {
+        "inputs": MAX_PORTS,
+        "outputs": MAX_PORTS,
+        "tensors": max_ops + MAX_PORTS,
+        "weights": 2 * max_ops,
+        "ops": max_ops,
+    }
+    for name, limit in most.items():
         if type(document[name]) is not tuple:
             raise PlanError(f"the plan's field {name!r} must be a list")
-        if len(document[name]) > max_ops + 1 + (max_ops if name == "weights" else 0):
-            raise PlanError(f"the plan has {len(document[name])} {name}; the limit is {max_ops} ops")
-    if len(document["ops"]) > max_ops:
-        raise PlanError(f"the plan has {len(document['ops'])} ops; the limit is {max_ops}")
+        if len(document[name]) > limit:
+            raise PlanError(f"the plan has {len(document[name])} {name}; the limit is {limit}")
     return document
+
+
+def _input(entry: Any) -> Input:
+    name, tensor, kind, range_, limit = _record(entry, 5, "input")
+    if range_ is not None and not (
+        type(range_) is tuple and len(range_) == 2 and all(type(bound) is float for bound in range_)
+    ):
+        raise PlanError("an input_range must be two numbers or nothing")
+    if limit is not None and type(limit) is not float:
+        raise PlanError("an input's limit must be a number or nothing")
+    return Input(_text(name, "input's name"), _name(tensor, "input"), _text(kind, "input's kind"), range_, limit)
+
+
+def _output(entry: Any) -> Output:
+    name, tensor, *texts = _record(entry, 6, "output")
+    kind, final_activation, reveal, recipient = (
+        _text(value, f"output's {what}")
+        for value, what in zip(texts, ("kind", "final_activation", "reveal", "recipient"), strict=True)
+    )
+    return Output(_text(name, "output's name"), _name(tensor, "output"), kind, final_activation, reveal, recipient)
 
 
 def _op(entry: Any) -> Op:
@@ -188,18 +214,18 @@ def _tensors(entries: tuple[Any, ...]) -> dict[str, Tensor]:
 
 def _check_program(
     precision: int,
-    source: str,
-    output: str,
+    inputs: tuple[Input, ...],
+    outputs: tuple[Output, ...],
     claimed: Mapping[str, Tensor],
     weights: Mapping[str, Weight],
     ops: tuple[Op, ...],
 ) -> dict[str, Tensor]:
     """Infer every tensor anew and compare; every weight and op must be used."""
-    if source not in claimed:
-        raise PlanError("the plan does not describe its input")
-    if claimed[source].bit:
-        raise PlanError("the plan's input must be numbers, not bits")
-    tensors = {source: claimed[source]}
+    if any(given.tensor not in claimed for given in inputs):
+        raise PlanError("the plan does not describe its inputs")
+    tensors = {given.tensor: claimed[given.tensor] for given in inputs}
+    if any(tensor.bit for tensor in tensors.values()):
+        raise PlanError("a plan's input must be numbers, not bits that are shared by exclusive or")
     used: set[str] = set()
     for op in ops:
         if op.output in tensors:
@@ -215,9 +241,10 @@ def _check_program(
         used |= {*op.inputs, *op.weights}
     if tensors.keys() != claimed.keys():
         raise PlanError("the plan describes tensors that no op makes")
-    if output not in tensors or tensors[output].frac != precision or tensors[output].bit:
-        raise PlanError(f"the plan's output must be a tensor of numbers with {precision} fractional bits")
-    unused = (tensors.keys() | weights.keys()) - used - {output, source}
+    ends = {made.tensor for made in outputs}
+    if not ends <= tensors.keys():
+        raise PlanError("a plan's output must be an input or what an op makes")
+    unused = (tensors.keys() | weights.keys()) - used - ends
     if unused:
         raise PlanError(f"{len(unused)} tensors or weights of the plan are never used, {min(unused)!r} among them")
     return tensors
@@ -235,6 +262,12 @@ def _name(value: Any, what: str) -> str:
     return value
 
 
+def _text(value: Any, what: str) -> str:
+    if type(value) is not str:
+        raise PlanError(f"a plan's {what} must be a string")
+    return value
+
+
 def _int(value: Any, what: str, low: int, high: int) -> int:
     if type(value) is not int or not low <= value <= high:
         raise PlanError(f"{what} must be a whole number from {low} to {high}")
@@ -245,30 +278,3 @@ def _shape(value: Any) -> Shape:
     if type(value) is not tuple or not all(type(axis) is int for axis in value) or not shape_fits(value):
         raise PlanError(f"a shape must be a list of positive whole numbers with at most {MAX_ELEMENTS} elements")
     return value
-
-
-def _final_activation(value: Any, output: Shape) -> str:
-    if type(value) is not str or value not in FINAL_ACTIVATIONS:
-        raise PlanError(f"final_activation must be one of {', '.join(map(repr, FINAL_ACTIVATIONS))}")
-    if value == "softmax" and not output:
-        raise PlanError("final_activation 'softmax' needs an output with an axis besides the batch")
-    return value
-
-
-def _limit(value: Any, declared: tuple[float, float] | None) -> float | None:
-    if value is None:
-        return None
-    if type(value) is not float or declared is not None or not 0 < value < math.inf or math.frexp(value)[0] != 0.5:
-        raise PlanError("input_limit must be a power of two in a plan without input_range, or nothing")
-    return value
-
-
-def _range(value: Any) -> tuple[float, float] | None:
-    if value is None:
-        return None
-    if type(value) is not tuple or len(value) != 2 or not all(type(bound) is float for bound in value):
-        raise PlanError("input_range must be two numbers or nothing")
-    low, high = value
-    if not (math.isfinite(low) and math.isfinite(high) and low <= high):
-        raise PlanError("input_range must be two finite numbers in order")
-    return low, high

@@ -11,6 +11,8 @@ nothing. It is taken on a few sample inputs, so that some answers of many may be
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,20 +34,27 @@ def accuracy(draft: Draft, measured: Measured) -> Accuracy:
     Raises:
         PlanError: a value of the run outgrows the contract; names the layer.
     """
-    outputs = simulate(draft, measured.inputs)
-    error = _FEW * float(np.max(np.abs(outputs - measured.outputs)))
-    return Accuracy(error, float(np.ptp(measured.outputs)), len(measured.inputs))
+    found = [
+        Accuracy(_FEW * float(np.max(np.abs(got - expected))), float(np.ptp(expected)), len(expected))
+        for got, expected in zip(simulate(draft, measured.inputs), measured.outputs, strict=True)
+    ]
+    return max(found, key=lambda accuracy: accuracy.relative)
 
 
-def simulate(draft: Draft, x: Array) -> Array:
-    """What the parties would answer to `x`, (batch, *input shape), but for what chance decides.
+def simulate(draft: Draft, xs: Sequence[Array]) -> tuple[Array, ...]:
+    """What the parties would answer to these inputs, (batch, *input shape) each, but for what chance decides.
+
+    Returns:
+        the outputs, float64 (batch, *output shape) each, in the plan's order.
 
     Raises:
         PlanError: a value outgrows the contract; names the layer.
     """
     plan, random = draft.plan, np.random.default_rng(_SEED)
     last_use = {name: index for index, op in enumerate(plan.ops) for name in op.inputs}
-    values = {plan.input: rounded(x, plan.input_frac)}
+    values = {
+        given.tensor: rounded(x, plan.tensors[given.tensor].frac) for given, x in zip(plan.inputs, xs, strict=True)
+    }
     for index, op in enumerate(plan.ops):
         weights = [rounded(draft.values[name], plan.weights[name].frac) for name in op.weights]
         result = apply(op, [values[name] for name in op.inputs], weights)
@@ -60,10 +69,10 @@ def simulate(draft: Draft, x: Array) -> Array:
         if drop:
             result = _to_a_neighbour(result * 2.0**frac, random) * 2.0**-frac
         values[op.output] = result
-        for name in {*op.inputs, op.output}:
-            if last_use.get(name, -1) <= index and name != plan.output:
+        for name in {*op.inputs, op.output} - plan.ends:
+            if last_use.get(name, -1) <= index:
                 del values[name]
-    return values[plan.output]
+    return tuple(values[made.tensor] for made in plan.outputs)
 
 
 def rounded(value: Array, frac: int) -> Array:

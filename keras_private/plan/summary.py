@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from keras_private.plan.cost import Cost
 from keras_private.plan.ops import CONTRACT_BITS, Product, dropped, kind_of
-from keras_private.plan.plan import Accuracy, Op, Plan, Shape
+from keras_private.plan.plan import REAL, Accuracy, Input, Op, Output, Plan, Shape
+from keras_private.plan.ports import said_range
 from keras_private.plan.schedule import costs
 
 WIDTH = 100
@@ -60,10 +61,15 @@ def private_summary(plan: Plan, *, batch: int = 1, title: str = "", accuracy: Ac
             )
         )
         shown = layer
-    start = ("input", _range(plan), _shape(plan.input_shape), "·", "·", _bound(plan, plan.input))
+    starts = [
+        (_named("input", given.name, plan.inputs), said_range(given), _shape(plan.shape(given)), "·", "·", bound)
+        for given, bound in ((given, _bound(plan, given.tensor)) for given in plan.inputs)
+    ]
     last = ("total", f"{len(plan.ops)} operations, batch of {batch}", "", str(total.rounds), size(max(total.sent)), "")
-    table = [_rule("┌", "┬", "┐"), _row([name for name, _ in _COLUMNS]), _rule("├", "┼", "┤"), _row(start)]
+    table = [_rule("┌", "┬", "┐"), _row([name for name, _ in _COLUMNS]), _rule("├", "┼", "┤")]
+    table += [_row(row) for row in starts]
     table += [_row(row) for row in rows]
+    table += [_row(row) for row in _ends(plan)]
     table += [_rule("├", "┼", "┤"), _row(last), _rule("└", "┴", "┘")]
     heading = [f"Private plan of {title}"] if title else []
     return "\n".join([*heading, *table, *_facts(plan, total), *_unproven(plan), *_expected(accuracy)]) + "\n"
@@ -111,10 +117,24 @@ def _shape(shape: Shape) -> str:
     return f"({', '.join(['batch', *map(str, shape)])})" if len(shape) < 3 else f"({', '.join(map(str, shape))})"
 
 
-def _range(plan: Plan) -> str:
-    if plan.input_range is None:
-        return "any range"
-    return f"range {plan.input_range[0]:g} to {plan.input_range[1]:g}"
+def _named(what: str, name: str, ports: Sequence[Input | Output]) -> str:
+    return what if len(ports) == 1 else f"{what} {name}"
+
+
+def _ends(plan: Plan) -> list[tuple[str, ...]]:
+    """A row for each output, where there is more to say of it than that it is the last operation's."""
+    plain = len(plan.outputs) == 1 and plan.outputs[0].reveal == "values" and plan.outputs[0].kind == REAL
+    return [
+        (
+            _named("output", made.name, plan.outputs),
+            f"{made.reveal} to the {made.recipient}",
+            _shape(plan.shape(made)),
+            "·",
+            "·",
+            _bound(plan, made.tensor),
+        )
+        for made in (() if plain else plan.outputs)
+    ]
 
 
 def _bound(plan: Plan, name: str) -> str:
@@ -149,13 +169,19 @@ def _facts(plan: Plan, total: Cost) -> list[str]:
 
 
 def _final_activation(plan: Plan) -> list[str]:
-    if not plan.final_activation:
-        return []
-    text = (
-        f"Final {plan.final_activation}: not computed by the parties; the client library applies it to what it "
-        "decoded, so clients see the logits."
-    )
-    return textwrap.wrap(text, WIDTH)
+    names: dict[str, list[str]] = {}
+    for made in plan.outputs:
+        if made.final_activation:
+            names.setdefault(made.final_activation, []).append(made.name)
+    lines = []
+    for activation, outputs in names.items():
+        which = f" of {', '.join(outputs)}" if len(plan.outputs) > 1 else ""
+        text = (
+            f"Final {activation}{which}: not computed by the parties; the client library applies it to what it "
+            "decoded, so clients see the logits."
+        )
+        lines += textwrap.wrap(text, WIDTH)
+    return lines
 
 
 def _unproven(plan: Plan) -> list[str]:
@@ -168,7 +194,7 @@ def _unproven(plan: Plan) -> list[str]:
     )
     cause = (
         "no input_range was declared; share(cluster, input_range=(low, high)) lets bounds be proven"
-        if plan.input_range is None
+        if not plan.ranged
         else "the worst case grows too large through these layers; real inputs rarely come near it"
     )
     text = (

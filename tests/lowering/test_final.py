@@ -77,7 +77,7 @@ def test_the_client_gets_what_the_model_gives(keras: Any, end: str) -> None:
     config = model.to_json()
     draft = draft_of(model, (-2, 2))
     done = optimise(draft)
-    assert draft.plan.final_activation == done.plan.final_activation == name
+    assert draft.plan.outputs[0].final_activation == done.plan.outputs[0].final_activation == name
     given = np.random.default_rng(3).uniform(-2, 2, (5, 4)).astype(np.float32)
     expected = np.asarray(model(given))
     np.testing.assert_allclose(APPLIED[name](evaluate(done, given)), expected, rtol=1e-4, atol=1e-5)
@@ -132,4 +132,4 @@ def test_of_a_layer_with_a_foreign_lowering_nobody_knows_where_its_activation_go
 
     lowers(Gate)(lambda prot, layer, x: x)
     x = keras.Input((4,))
-    assert draft_of(keras.Model(x, Gate()(x))).plan.final_activation == ""
+    assert draft_of(keras.Model(x, Gate()(x))).plan.outputs[0].final_activation == ""

@@ -221,7 +221,7 @@ def test_layer_names_are_in_the_plan(keras: Any) -> None:
 def test_input_range_is_in_the_plan(keras: Any) -> None:
     x = keras.Input((4,))
     model = keras.Model(x, keras.layers.Dense(2)(x))
-    assert draft_of(model, [0, 1]).plan.input_range == (0.0, 1.0)
+    assert draft_of(model, [0, 1]).plan.inputs[0].range == (0.0, 1.0)
     with pytest.raises(PlanError, match="input_range"):
         draft_of(model, (1, 0))
 

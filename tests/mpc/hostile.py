@@ -31,7 +31,8 @@ from keras_private.mpc.program import Program
 from keras_private.mpc.rounds import Protocol, Received, Step
 from keras_private.plan.attributes import MAX_TRUNCATION
 from keras_private.plan.ops import KINDS, Product, infer
-from keras_private.plan.plan import Op, Plan, Shape, Tensor, Weight
+from keras_private.plan.plan import BIT, INTEGER, REAL, Input, Op, Output, Plan, Shape, Tensor, Weight
+from keras_private.plan.ports import BIT_RANGE, FORMS, NUMBERS
 from keras_private.plan.serialise import MAX_BITS, parse, serialise
 from keras_private.sharing.random import Stream
 from keras_private.sharing.share import Share
@@ -46,8 +47,8 @@ class Author:
     def __init__(self, random: Random) -> None:
         self.random = random
         self.precision = random.choice([1, 8, 16, 24])
-        rank = random.choice([0, 1, 1, 2, 3, 3, 3, 3, 4])
-        self.tensors = {"x": Tensor(self.shape(rank), self.precision, self.bound())}
+        self.tensors: dict[str, Tensor] = {}
+        self.inputs = [self.input(number) for number in range(random.choice([1, 1, 2, 3]))]
         self.weights: dict[str, Weight] = {}
         self.ops: list[Op] = []
 
@@ -57,8 +58,18 @@ class Author:
             for _ in range(8):
                 if len(self.ops) == drawn:
                     self.draw(kind)
-        self.gather_ends()
-        return Plan(self.precision, "x", self.ops[-1].output, None, self.tensors, self.weights, tuple(self.ops))
+        outputs = self.gather_ends()
+        forms = [self.random.choice(("list", "dict") if len(p) > 1 else FORMS) for p in (self.inputs, outputs)]
+        inputs, ops = tuple(self.inputs), tuple(self.ops)
+        return Plan(self.precision, inputs, tuple(outputs), self.tensors, self.weights, ops, *forms)
+
+    def input(self, number: int) -> Input:
+        random, tensor = self.random, f"x{number}"
+        kind, rank = random.choice(NUMBERS), random.choice([0, 1, 1, 2, 3, 3, 3, 3, 4])
+        self.tensors[tensor] = Tensor(self.shape(rank), self.precision if kind == REAL else 0, self.bound())
+        low = float(random.randint(-9, 9))
+        range_ = {REAL: None, INTEGER: (low, low + random.randint(0, 9)), BIT: BIT_RANGE}[kind]
+        return Input(random.choice(["x", "a b", "ä/1"]) + str(number), tensor, kind, range_)
 
     def draw(self, kind: str) -> None:
         """Add an op of this kind, if `infer` takes what was drawn."""
@@ -105,10 +116,23 @@ class Author:
             self.must("pad", [self.ops[-1].output], paddings=(longer, *[(0, 0)] * (len(axes) - 1)))
         return self.ops[-1].output
 
-    def gather_ends(self) -> None:
-        """Join what nobody uses into the output, since a plan has to use everything."""
+    def gather_ends(self) -> list[Output]:
+        """Make outputs of what nobody uses, since a plan has to use everything: some join, some have two names."""
         used = {name for op in self.ops for name in op.inputs}
         ends = [name for name in self.tensors if name not in used]
+        self.random.shuffle(ends)
+        cut = self.random.choice([0, self.random.randint(0, len(ends))])
+        made = [self.joined(part) for part in (ends[:cut], ends[cut:]) if part]
+        whole = [
+            name
+            for name in self.tensors
+            if self.tensors[name].frac in (0, self.precision) and not self.tensors[name].bit
+        ]
+        made += self.random.sample(whole, self.random.choice([0, 0, min(len(whole), 2)]))
+        kinds = [REAL if self.tensors[name].frac else self.random.choice([INTEGER, BIT]) for name in made]
+        return [Output(f"y{i}", name, kind) for i, (name, kind) in enumerate(zip(made, kinds, strict=True))]
+
+    def joined(self, ends: Sequence[str]) -> str:
         flat = []
         for end in ends:
             tensor = self.tensors[end]
@@ -122,6 +146,7 @@ class Author:
             flat.append(self.ops[-1].output)
         if len(flat) > 1:
             self.must("concat", flat, axis=0)
+        return self.ops[-1].output
 
     def must(self, kind: str, inputs: Sequence[str], **attrs: Any) -> None:
         op = Op(kind, tuple(inputs), (), f"t{len(self.ops)}", attrs, "layer")
@@ -274,13 +299,13 @@ def look_at(plan: Plan, seed: int) -> None:
     sizes = {axis for tensor in plan.tensors.values() for axis in tensor.shape if 2 <= axis <= 6}
     batch = int(noise.choice(sorted(sizes | {2, 3})))  # so that rows find an axis that they would fit to
     kept = int(noise.integers(batch))
-    first = [words((batch, *plan.input_shape)) for _ in range(3)]
-    second = [words((batch, *plan.input_shape)) for _ in range(3)]
+    first = [words((batch, plan.input_words)) for _ in range(3)]
+    second = [words((batch, plan.input_words)) for _ in range(3)]
     for before, after in zip(first, second, strict=True):
         after[kept] = before[kept]
     key = seed.to_bytes(8, "little")
     for once, again in zip(run(programs, first, key), run(programs, second, key), strict=True):
-        assert once.shape == again.shape == (batch, *plan.output_shape), "another shape than the plan says"
+        assert once.shape == again.shape == (batch, plan.output_words), "another shape than the plan says"
         for a, b in ((once.mine, again.mine), (once.next, again.next)):
             assert np.array_equal(a[kept], b[kept]), f"row {kept} of {batch} depends on the other rows"
 
@@ -303,7 +328,7 @@ def hunt(seed: int, count: int) -> Counter[str]:
 
 
 def shown(plan: Plan) -> str:
-    lines = [f"{plan.input} {plan.input_shape}"]
+    lines = [f"{given} {plan.shape(given)}" for given in plan.inputs] + [str(made) for made in plan.outputs]
     lines += [f"{name} {weight.shape}" for name, weight in plan.weights.items()]
     for op in plan.ops:
         operands = ", ".join([*op.inputs, *op.weights])

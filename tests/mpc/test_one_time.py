@@ -219,7 +219,7 @@ def test_every_message_of_two_layers_on_one_tensor() -> None:
 def test_every_message_of_a_whole_plan(model: Any, input_range: Any) -> None:
     builder = PlanBuilder((9, 8, 2), input_range)
     programs: list[Program] = programs_of(optimise(builder.finish(model(builder)), precision=16))
-    x = random_shares(4, 1, 9, 8, 2)
+    x = random_shares(4, 1, 9 * 8 * 2)
     assert unmasked(lambda party, i: programs[i].protocol(party, x[i]), 0) == ALL_MASKED
 
 

@@ -11,6 +11,7 @@ from keras_private.plan.builder import PlanBuilder
 from keras_private.plan.optimise import optimise
 from keras_private.sharing import fixed
 from keras_private.sharing.share import reconstruct
+from tests.plans import input_frac
 
 from .test_program import programs_of
 from .three import Three, shares_of
@@ -31,12 +32,12 @@ def test_rows_out_of_range_give_the_jacobian_at_a_chosen_point(memory_three: Thr
     assert draft.plan.ops[0].attrs["bound"] < FAR
 
     point = random.uniform(-1, 1, INPUTS)
-    rows = np.tile(fixed.encode(point, draft.plan.input_frac), (INPUTS + 1, 1))
+    rows = np.tile(fixed.encode(point, input_frac(draft.plan)), (INPUTS + 1, 1))
     rows[range(INPUTS), range(INPUTS)] += np.uint64(1 << FAR)
     answers = reconstruct(
         memory_three.run(lambda party, program, x: program.protocol(party, x), programs_of(draft), shares_of(rows))
     ).view(np.int64)
-    jacobian = (answers[:INPUTS] - answers[INPUTS]) / 2.0 ** (FAR + PRECISION - draft.plan.input_frac)
+    jacobian = (answers[:INPUTS] - answers[INPUTS]) / 2.0 ** (FAR + PRECISION - input_frac(draft.plan))
 
     # The weights as the parties hold them, through the units that are active at the point.
     (first, second) = sorted(draft.plan.weights)

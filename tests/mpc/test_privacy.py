@@ -85,7 +85,7 @@ def test_the_same_query_twice_puts_no_equal_words_on_the_wire(three: Three) -> N
     """A whole plan on the very same shares of the very same input: every message is new."""
     builder = PlanBuilder((9, 8, 2), (0, 1))
     programs = programs_of(optimise(builder.finish(small_cnn(builder)), precision=16))
-    x = shares_of(np.full((1, 9, 8, 2), 1 << 15, np.uint64))
+    x = shares_of(np.full((1, 9 * 8 * 2), 1 << 15, np.uint64))
     seen: list[set[bytes]] = []
     for _ in range(2):
         views = views_of(three, 0, lambda party, program, x: program.protocol(party, x), programs, x)

@@ -17,8 +17,9 @@ from keras_private.plan.optimise import optimise
 from keras_private.plan.plan import Draft, Op, Plan, Tensor
 from keras_private.sharing import fixed
 from keras_private.sharing.share import Share, reconstruct, split
+from tests.plans import output_shape, plan_of
 
-from .three import Three, shares_of
+from .three import Three, rows_of, shares_of
 
 RANDOM = np.random.default_rng(7)
 
@@ -118,9 +119,11 @@ def test_a_plan_computes_what_it_says(three: Three, model: Any, input_range: Any
     draft = optimise(recorded, precision=16)
     x = np.random.default_rng(batch).uniform(-1, 2, (batch, 9, 8, 2))
     outputs = three.run(
-        lambda party, program, x: program.protocol(party, x), programs_of(draft), shares_of(fixed.encode(x, 16))
+        lambda party, program, x: program.protocol(party, x),
+        programs_of(draft),
+        shares_of(rows_of(fixed.encode(x, 16))),
     )
-    logits = fixed.decode(reconstruct(outputs), 16)
+    logits = fixed.decode(reconstruct(outputs), 16).reshape(batch, *output_shape(draft.plan))
     assert np.abs(logits - evaluate(recorded, x)).max() < 1e-3
     declared = schedule.total(draft.plan, batch)
     assert declared.rounds == three.links[0].stats.rounds
@@ -147,7 +150,7 @@ def test_weights_must_match_the_plan() -> None:
 def unchecked(shape: tuple[int, ...], *ops: Op, **shapes: tuple[int, ...]) -> Plan:
     """A plan that no parser has seen: every tensor has the shape that is claimed."""
     tensors = {"x": Tensor(shape, 16)} | {name: Tensor(claimed, 16) for name, claimed in shapes.items()}
-    return Plan(16, "x", ops[-1].output, None, tensors, {}, ops)
+    return plan_of(16, ["x"], [ops[-1].output], tensors, ops)
 
 
 POOL = {"pool": (1, 1), "strides": (1, 1), "pads": (0, 0, 0, 0)}
@@ -186,7 +189,7 @@ POOL = {"pool": (1, 1), "strides": (1, 1), "pads": (0, 0, 0, 0)}
 )
 def test_a_value_of_another_shape_than_the_plan_says_is_not_used(memory_three: Three, plan: Plan, reason: str) -> None:
     programs = [Program(plan, {}) for _ in range(3)]
-    x = shares_of(np.arange(4 * np.prod(plan.input_shape), dtype=np.uint64).reshape(4, *plan.input_shape))
+    x = shares_of(np.arange(4 * plan.input_words, dtype=np.uint64).reshape(4, plan.input_words))
     with pytest.raises(ValueError, match=reason):
         memory_three.run(lambda party, program, x: program.protocol(party, x), programs, x)
 

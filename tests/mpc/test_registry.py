@@ -10,7 +10,8 @@ from keras_private.mpc.ops import PROTOCOLS, registry
 from keras_private.mpc.program import Program
 from keras_private.plan import ops as kinds
 from keras_private.plan.ops import KINDS
-from keras_private.plan.plan import Op, Plan, Tensor
+from keras_private.plan.plan import Op, Tensor
+from tests.plans import plan_of
 
 
 def test_kinds_and_protocols_are_the_same() -> None:
@@ -27,15 +28,8 @@ def test_a_kind_and_its_protocol_are_in_files_of_one_name() -> None:
 
 
 def test_a_kind_without_a_protocol_is_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = Plan(
-        16,
-        "x",
-        "y",
-        None,
-        {"x": Tensor((2,), 16), "y": Tensor((2,), 16)},
-        {},
-        (Op("relu", ("x",), (), "y", {"drop": 0}),),
-    )
+    tensors = {"x": Tensor((2,), 16), "y": Tensor((2,), 16)}
+    plan = plan_of(16, ["x"], ["y"], tensors, [Op("relu", ("x",), (), "y", {"drop": 0})])
     monkeypatch.delitem(registry._PROTOCOLS, "relu")
     with pytest.raises(PlanError, match="relu: there is no protocol for ops of this kind"):
         Program(plan, {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -22,6 +23,11 @@ def shares_of(secret: np.ndarray) -> list[Share]:
         summands = [first, second, secret ^ first ^ second]
         return [Share(summands[i], summands[(i + 1) % 3]) for i in range(3)]
     return [package.expand(secret.shape) for package in split(secret)]
+
+
+def rows_of(x: np.ndarray) -> np.ndarray:
+    """Inputs (batch, *shape) as a program takes them: a vector each."""
+    return x.reshape(len(x), math.prod(x.shape[1:]))
 
 
 class Three:

@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_private.plan.ops import KINDS, infer
 from keras_private.plan.plan import Op, Plan, Shape, Tensor, Weight
+from tests.plans import plan_of
 
 FRAC, BOUND = 8, 20  # of inputs, unless a sample says otherwise
 
@@ -43,7 +44,7 @@ class Sample:
         fracs = self.fracs if executable else (0,) * len(self.weights)
         weights = {name: Weight(shape, bits) for name, shape, bits in zip(op.weights, self.weights, fracs, strict=True)}
         tensors["y"] = infer(op, list(tensors.values()), list(weights.values()), frac)
-        return Plan(frac, "x0", "y", None, tensors, weights, (op,))
+        return plan_of(frac, op.inputs, ["y"], tensors, [op], weights=weights)
 
     def raw_inputs(self, random: np.random.Generator, batch: int) -> list[np.ndarray]:
         """int64, a third of them at an edge of what is allowed; bits are uint8."""

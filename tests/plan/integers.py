@@ -12,13 +12,16 @@ from keras_private.plan.plan import Op
 from keras_private.sharing import fixed
 
 
-def run(draft: Draft, x: np.ndarray) -> dict[str, np.ndarray]:
+def run(draft: Draft, *xs: np.ndarray) -> dict[str, np.ndarray]:
     """Every tensor's raw value, int64; products before truncation under '<name> product'."""
     plan = draft.plan
     weights = {
         name: fixed.encode(value, plan.weights[name].frac).view(np.int64) for name, value in draft.values.items()
     }
-    raw = {plan.input: fixed.encode(x, plan.input_frac).view(np.int64)}
+    raw = {
+        given.tensor: fixed.encode(x, plan.tensors[given.tensor].frac).view(np.int64)
+        for given, x in zip(plan.inputs, xs, strict=True)
+    }
     for op in plan.ops:
         result = _apply(op, [raw[name] for name in op.inputs], [weights[name] for name in op.weights])
         raw[f"{op.output} product"] = result

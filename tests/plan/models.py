@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_private.plan.builder import Draft, PlanBuilder
+from tests.plans import input_shape, the_input
 
 TO_NCHW, TO_NHWC = (2, 0, 1), (1, 2, 0)
 
@@ -220,9 +221,9 @@ ALL: dict[str, Callable[[], Draft]] = {
 
 def inputs(draft: Draft, count: int = 6, seed: int = 5) -> np.ndarray:
     """A batch within the declared range, both ends included."""
-    low, high = draft.plan.input_range or (-1.0, 1.0)
+    low, high = the_input(draft.plan).range or (-1.0, 1.0)
     random = np.random.default_rng(seed)
-    x = random.uniform(low, high, size=(count, *draft.plan.input_shape))
+    x = random.uniform(low, high, size=(count, *input_shape(draft.plan)))
     x[-1] = high
     x[-2] = random.choice([low, high], size=x.shape[1:])
     return x

@@ -7,7 +7,7 @@ from keras_private.plan import bounds
 from keras_private.plan.builder import PlanBuilder
 from keras_private.plan.evaluate import trace
 from keras_private.plan.interval import Interval
-from keras_private.plan.plan import Op
+from keras_private.plan.plan import Input, Op
 
 from . import models
 
@@ -15,7 +15,7 @@ from . import models
 def intervals(draft):  # type: ignore[no-untyped-def]
     """Of every tensor of a recorded draft."""
     plan = draft.plan
-    found = {plan.input: bounds.of_input(plan.input_shape, plan.input_range, 16)}
+    found = {given.tensor: bounds.of_input(given, plan.shape(given), 16) for given in plan.inputs}
     for op in plan.ops:
         weights = [draft.values[name] for name in op.weights]
         found[op.output] = bounds.propagate(op, [found[name] for name in op.inputs], weights)
@@ -52,7 +52,7 @@ def test_the_first_linear_layer_is_tight() -> None:
 
 
 def test_without_a_range_nothing_is_known() -> None:
-    assert bounds.of_input((3,), None, 16) is None
+    assert bounds.of_input(Input("x", "x"), (3,), 16) is None
     assert bounds.propagate(Op("relu", ("x",), (), "y"), [None], []) is None
     assert bounds.bound(None, 16) is None
 

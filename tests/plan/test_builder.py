@@ -6,6 +6,7 @@ import pytest
 from keras_private.errors import PlanError
 from keras_private.plan.builder import PlanBuilder
 from keras_private.plan.plan import IDENTIFIER, identifier
+from tests.plans import output_shape, the_input
 
 from . import models
 
@@ -21,7 +22,7 @@ def test_records_shapes_names_and_defaults() -> None:
     assert op.layer == "my_layer__1_"
     assert op.attrs == {"strides": (2, 2), "pads": (0, 0, 0, 0), "dilation": (1, 1), "data_format": "NHWC"}
     assert not draft.plan.executable
-    assert draft.plan.input_range == (0.0, 1.0)
+    assert the_input(draft.plan).range == (0.0, 1.0)
 
 
 def test_weight_names_are_unique_and_values_hidden() -> None:
@@ -33,7 +34,7 @@ def test_weight_names_are_unique_and_values_hidden() -> None:
 
 def test_an_unknown_final_activation_is_refused() -> None:
     builder = PlanBuilder((3,))
-    assert builder.finish(builder.input, "softmax").plan.final_activation == "softmax"
+    assert builder.finish(builder.input, "softmax").plan.outputs[0].final_activation == "softmax"
     with pytest.raises(PlanError, match="final_activation"):
         builder.finish(builder.input, "tanh")
 
@@ -125,4 +126,4 @@ def test_refuses_impossible_inputs(shape: tuple[int, ...]) -> None:
 
 def test_concatenates_and_joins() -> None:
     draft = models.residual()
-    assert draft.plan.output_shape == (4,)
+    assert output_shape(draft.plan) == (4,)

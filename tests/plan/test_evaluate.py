@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from keras_private.errors import InputError
 from keras_private.plan.builder import PlanBuilder
 from keras_private.plan.evaluate import evaluate, trace
+from tests.plans import input_shape, output_shape, the_output
 
 from . import models
 
@@ -55,7 +56,7 @@ def recorded(kind: str, geometry: dict, x: np.ndarray, weight: np.ndarray | None
     geometry = {key: geometry[key] for key in ("strides", "pads", "data_format")}
     draft = builder.finish(builder.op(kind, builder.input, weights=weights, **geometry, **attrs))
     result = evaluate(draft, given)
-    assert result.shape[1:] == draft.plan.output_shape
+    assert result.shape[1:] == output_shape(draft.plan)
     return result.transpose(0, 2, 3, 1) if first else result
 
 
@@ -111,13 +112,13 @@ def test_trace_holds_every_tensor() -> None:
     values = trace(draft, x)
     assert values.keys() == draft.plan.tensors.keys()
     assert all(values[name].shape[1:] == tensor.shape for name, tensor in draft.plan.tensors.items())
-    np.testing.assert_array_equal(values[draft.plan.output], evaluate(draft, x))
+    np.testing.assert_array_equal(values[the_output(draft.plan).tensor], evaluate(draft, x))
 
 
 def test_an_empty_batch_is_empty() -> None:
     for build in models.ALL.values():
         draft = build()
-        assert evaluate(draft, np.zeros((0, *draft.plan.input_shape))).shape == (0, *draft.plan.output_shape)
+        assert evaluate(draft, np.zeros((0, *input_shape(draft.plan)))).shape == (0, *output_shape(draft.plan))
 
 
 @pytest.mark.parametrize("shape", [(), (14, 14, 1), (2, 14, 14), (2, 1, 14, 14)])

@@ -9,6 +9,7 @@ from keras_private.plan.evaluate import evaluate
 from keras_private.plan.ops import Product, kind_of
 from keras_private.plan.optimise import optimise
 from keras_private.plan.plan import Op
+from tests.plans import the_output
 
 from . import integers, models
 from .models import Model
@@ -17,7 +18,7 @@ from .models import Model
 def error(draft: Draft, x: np.ndarray, precision: int = 16) -> float:
     """The largest difference of the integer run from the recorded plan."""
     done = optimise(draft, precision=precision)
-    raw = integers.run(done, x)[done.plan.output]
+    raw = integers.run(done, x)[the_output(done.plan).tensor]
     return float(np.abs(raw * 2.0**-precision - evaluate(draft, x)).max())
 
 
@@ -154,7 +155,7 @@ def test_a_worst_case_that_proves_nothing_is_left_unproven() -> None:
         model.relu()
     done = optimise(model.draft())
     assert done.plan.tensors[done.plan.ops[0].output].bound is not None
-    assert done.plan.tensors[done.plan.output].bound is None
+    assert done.plan.tensors[the_output(done.plan).tensor].bound is None
     assert done.plan.ops[-1].attrs["bound"] == 62
 
 

@@ -27,6 +27,7 @@ from keras_private.plan.plan import Draft, Op, Plan, Tensor
 from keras_private.plan.serialise import parse, serialise
 from keras_private.plan.simulate import simulate
 from keras_private.plan.summary import private_summary
+from tests.plans import plan_of
 
 SQUARE = Op("square", ("input",), (), "t0", {}, "layer")
 X = np.linspace(-1.0, 9.0, 8).reshape(2, 4)
@@ -34,7 +35,7 @@ X = np.linspace(-1.0, 9.0, 8).reshape(2, 4)
 
 def plan(precision: int) -> Plan:
     tensors = {"input": Tensor((4,), precision, 40), "t0": Tensor((4,), precision, 40)}
-    return Plan(precision, "input", "t0", (-1.0, 9.0), tensors, {}, (SQUARE,))
+    return plan_of(precision, ["input"], ["t0"], tensors, [SQUARE], input_range=(-1.0, 9.0))
 
 
 def recorded() -> Draft:
@@ -49,7 +50,7 @@ def written() -> Draft:
     """By the fixed-point pass; all that it asks beforehand was asked of a plan of known kinds."""
     builder = PlanBuilder((4,), (-1.0, 9.0))
     known = builder.finish(builder.op("relu", [builder.input]))
-    fractions = Fractions(known, 16, 0, measure(known, X))
+    fractions = Fractions(known, 16, 0, measure(known, (X,)))
     return fixed_point(recorded(), fractions)
 
 
@@ -69,9 +70,9 @@ ASKED: dict[str, Callable[[], Any]] = {
     "bounds, nothing known": lambda: bounds.propagate(SQUARE, [None], []),
     "bounds after it": lambda: bounds.after_product(SQUARE, Interval(X[:1], X[1:]), 0.0),
     "error": lambda: bounds.error(SQUARE, plan(16)),
-    "measure": lambda: measure(recorded(), X),
-    "simulate": lambda: simulate(executable(), X),
-    "fractions": lambda: Fractions(recorded(), 16, 0, measure(recorded(), X)),
+    "measure": lambda: measure(recorded(), (X,)),
+    "simulate": lambda: simulate(executable(), [X]),
+    "fractions": lambda: Fractions(recorded(), 16, 0, measure(recorded(), (X,))),
     "fixed point": written,
     "passes": lambda: simplify(recorded()),
     "optimise": lambda: optimise(recorded()),

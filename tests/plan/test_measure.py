@@ -24,7 +24,7 @@ def test_a_fused_relu_does_not_change_what_is_reckoned_with() -> None:
     done = optimise(model.draft())
     assert [op.kind for op in done.plan.ops] == ["matmul"] * 3
     x = np.random.default_rng(1).normal(size=(50, 8))
-    before, after = measure(recorded, x).sizes, measure(done, x).sizes
+    before, after = measure(recorded, (x,)).sizes, measure(done, (x,)).sizes
     products = [op.output for op in recorded.plan.ops if op.kind == "matmul"]
     assert [after[op.output] for op in done.plan.ops] == pytest.approx([before[name] for name in products], rel=1e-2)
 

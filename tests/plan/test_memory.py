@@ -18,11 +18,12 @@ from keras_private.net.frames import MAX_DATA_BYTES
 from keras_private.net.memory import memory_links
 from keras_private.plan.memory import room, row_bytes
 from keras_private.plan.optimise import optimise
-from keras_private.plan.plan import Draft, Op, Plan, Tensor
+from keras_private.plan.plan import Draft, Op, Tensor
 from keras_private.plan.schedule import costs
 from keras_private.sharing import fixed
 from keras_private.sharing.share import split
 from tests.plan.models import Model
+from tests.plans import plan_of
 
 
 def relu(**given: Any) -> Model:
@@ -90,7 +91,7 @@ def measured(draft: Draft, rows: int) -> float:
         Program(plan, {name: parts[index].expand(plan.weights[name].shape) for name, parts in weights.items()})
         for index in range(3)
     ]
-    data = np.random.default_rng(0).uniform(0, 1, (rows, *plan.input_shape))
+    data = np.random.default_rng(0).uniform(0, 1, (rows, plan.input_words))
     packages = split(fixed.encode(data, plan.precision))
     parties: dict[int, Party] = {}
 
@@ -144,7 +145,7 @@ def test_no_message_of_a_run_is_larger_than_a_frame() -> None:
 def test_a_row_whose_messages_are_too_large() -> None:
     size = 5_000  # squared, at some 50 bytes a value: more than 1 GiB
     tensors = {name: Tensor((size, size, 1), 16) for name in ("x", "y")}
-    plan = Plan(16, "x", "y", None, tensors, {}, (Op("relu", ("x",), (), "y", {"drop": 0}),))
+    plan = plan_of(16, ["x"], ["y"], tensors, [Op("relu", ("x",), (), "y", {"drop": 0})])
     with pytest.raises(PlanError, match=r"messages of up to \d+ MB between the parties, the limit is 1024 MB"):
         room(plan, Limits(request_mb=1, memory_mb=1_048_576))
 

@@ -12,6 +12,7 @@ from keras_private.plan.ops import Product, kind_of
 from keras_private.plan.optimise import optimise, simplify
 from keras_private.plan.schedule import total
 from keras_private.plan.serialise import validate
+from tests.plans import the_output, with_input
 
 from . import integers, models
 
@@ -22,7 +23,7 @@ def draft(request: pytest.FixtureRequest) -> Draft:
 
 
 def unranged(draft: Draft) -> Draft:
-    return Draft(replace(draft.plan, input_range=None), draft.values)
+    return with_input(draft, range=None)
 
 
 def test_simplify_leaves_the_result_unchanged(draft: Draft) -> None:
@@ -39,7 +40,7 @@ def test_executable_in_integers(draft: Draft, precision: int, ranged: bool) -> N
     x = models.inputs(draft)
     raw = integers.run(done, x)
     expected = evaluate(draft, x)
-    error = np.abs(raw[done.plan.output] * 2.0**-precision - expected).max()
+    error = np.abs(raw[the_output(done.plan).tensor] * 2.0**-precision - expected).max()
     assert error < 2.0**-precision * 600 * max(1.0, np.abs(expected).max())
     for name, tensor in done.plan.tensors.items():
         if ranged:

@@ -10,6 +10,7 @@ from keras_private.plan.evaluate import evaluate
 from keras_private.plan.optimise import optimise, simplify
 from keras_private.plan.simulate import simulate
 from keras_private.plan.summary import unproven
+from tests.plans import input_frac, input_shape, the_input, the_output
 
 from . import integers, models
 from .models import Model
@@ -19,7 +20,7 @@ RANDOM = np.random.default_rng(8)
 
 def private(draft: Draft, x: np.ndarray, precision: int = 16) -> tuple[Draft, np.ndarray]:
     done = optimise(draft, precision=precision)
-    return done, integers.run(done, x)[done.plan.output] * 2.0**-precision
+    return done, integers.run(done, x)[the_output(done.plan).tensor] * 2.0**-precision
 
 
 def normalised(x: np.ndarray, how: str, ranged: bool) -> Draft:
@@ -105,7 +106,7 @@ def test_a_net_that_amplifies_keeps_more_bits_between_layers() -> None:
     draft = model.draft()
     x = RANDOM.uniform(size=(200, 4))
     done, answers = private(draft, x)
-    assert done.plan.input_frac > 16
+    assert input_frac(done.plan) > 16
     assert done.accuracy is not None
     assert done.accuracy.relative < 5e-4
     assert np.abs(answers - evaluate(draft, x)).max() < 5e-4
@@ -128,8 +129,8 @@ def test_the_simulation_is_the_integer_run_but_for_chance() -> None:
     draft = models.residual()
     done = optimise(draft)
     x = models.inputs(draft)
-    exact = integers.run(done, x)[done.plan.output]
-    assert np.abs(simulate(done, x) * 2.0**16 - exact).max() < 20
+    exact = integers.run(done, x)[the_output(done.plan).tensor]
+    assert np.abs(simulate(done, [x])[0] * 2.0**16 - exact).max() < 20
 
 
 def test_values_that_outgrow_the_contract_for_ordinary_inputs_are_refused() -> None:
@@ -145,18 +146,18 @@ def test_values_that_outgrow_the_contract_for_ordinary_inputs_are_refused() -> N
 @pytest.mark.parametrize("name", list(models.ALL))
 def test_samples_are_in_range_varied_and_always_the_same(name: str) -> None:
     draft = models.ALL[name]()
-    low, high = draft.plan.input_range or (0, 0)
-    x = samples.inputs(draft, 16)
-    assert x.shape == (16, *draft.plan.input_shape)
+    low, high = the_input(draft.plan).range or (0, 0)
+    (x,) = samples.inputs(draft, 16)
+    assert x.shape == (16, *input_shape(draft.plan))
     assert low <= x.min() < x.max() <= high
     assert x.std() > (high - low) / 10
-    assert np.array_equal(x, samples.inputs(draft, 16))
+    assert np.array_equal(x, samples.inputs(draft, 16)[0])
 
 
 def test_samples_follow_a_normalisation_in_front() -> None:
     x = RANDOM.normal(size=(300, 3)) * [0.01, 1, 1e4] + [5, 0, 1e5]
     draft = normalised(x, "in front", ranged=False)
-    drawn = samples.inputs(draft, 500)
+    (drawn,) = samples.inputs(draft, 500)
     np.testing.assert_allclose(drawn.std(axis=0), x.std(axis=0), rtol=0.2)
     np.testing.assert_allclose(drawn.mean(axis=0), x.mean(axis=0), atol=0.2 * x.std(axis=0).max())
 
@@ -188,5 +189,5 @@ def test_precision_may_be_a_whole_float() -> None:
 
 def test_simplify_is_what_is_measured() -> None:
     draft = models.batch_norm()
-    x = samples.inputs(draft, 4)
+    (x,) = samples.inputs(draft, 4)
     np.testing.assert_allclose(evaluate(simplify(draft), x), evaluate(draft, x), atol=1e-9)

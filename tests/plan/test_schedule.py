@@ -10,6 +10,7 @@ from keras_private.plan.cost import Cost, parts
 from keras_private.plan.ops import infer, kind_of
 from keras_private.plan.plan import Op, Plan, Tensor, Weight
 from keras_private.plan.schedule import costs, stages, total
+from tests.plans import plan_of
 
 OPEN, DROP = {"drop": 0, "bound": 40}, {"drop": 16, "bound": 40}
 
@@ -20,7 +21,7 @@ def plan(*ops: Op, shape: tuple[int, ...] = (64,)) -> Plan:
     for op in ops:
         weights |= {name: Weight(shape, op.attrs["drop"]) for name in op.weights}
         tensors[op.output] = infer(op, [tensors[name] for name in op.inputs], [weights[w] for w in op.weights], 16)
-    return Plan(16, "x", ops[-1].output, None, tensors, weights, ops)
+    return plan_of(16, ["x"], [ops[-1].output], tensors, ops, weights=weights)
 
 
 def mul(x: str, out: str, **attrs: Any) -> Op:

@@ -1,14 +1,12 @@
 """The table: complete, readable, at most 100 columns."""
 
-from dataclasses import replace
-
 import pytest
 
-from keras_private.plan.builder import Draft
 from keras_private.plan.cost import Cost
 from keras_private.plan.optimise import optimise
 from keras_private.plan.schedule import total
 from keras_private.plan.summary import NETWORKS, estimate, private_summary, size, unproven
+from tests.plans import with_input
 
 from . import models
 
@@ -32,7 +30,7 @@ def test_fits_and_is_complete(name: str, batch: int) -> None:
 
 def test_says_what_is_not_proven() -> None:
     draft = models.mnist()
-    plan = optimise(Draft(replace(draft.plan, input_range=None), draft.values)).plan
+    plan = optimise(with_input(draft, range=None)).plan
     text = " ".join(private_summary(plan).split())
     assert unproven(plan)
     assert "any range" in text

@@ -7,7 +7,7 @@ returns False; `rewrite` applies the rules until none does anything. Ops that no
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -34,11 +34,11 @@ class Graph:
         self._tensors: dict[str, Tensor] = dict(draft.plan.tensors)
         self._names = Names(self._tensors)
         self._weight_names = Names(self._values)
-        self._output = draft.plan.output
+        self._outputs = list(draft.plan.outputs)
         self._producers: dict[str, Op] = {}
         self._users: defaultdict[str, Counter[str]] = defaultdict(Counter)  # outputs of the ops that use a tensor
-        self._uses: Counter[str] = Counter([self._output])
-        ops = _needed(draft.plan.ops, self._output)
+        self._uses: Counter[str] = Counter(made.tensor for made in self._outputs)
+        ops = _needed(draft.plan.ops, draft.plan.ends)
         self._slots: list[list[Op]] = [[op] for op in ops]  # what stands where an op of the draft was
         self._slot_of = {op.output: slot for op, slot in zip(ops, self._slots, strict=True)}
         for op in ops:
@@ -53,7 +53,7 @@ class Graph:
 
     @property
     def has_unused(self) -> bool:
-        """Whether the draft came with ops or weights that its output does not depend on."""
+        """Whether the draft came with ops or weights that no output depends on."""
         ops = self.ops
         return len(ops) < len(self._plan.ops) or self._values.keys() != {name for op in ops for name in op.weights}
 
@@ -64,7 +64,7 @@ class Graph:
         return self._values[weight]
 
     def producer(self, tensor: str) -> Op | None:
-        """The op that makes `tensor`; None for the plan's input."""
+        """The op that makes `tensor`; None for an input of the plan."""
         return self._producers.get(tensor)
 
     def before(self, op: Op, *kinds: str) -> Op | None:
@@ -75,10 +75,11 @@ class Graph:
         return made
 
     def after(self, op: Op) -> Op | None:
-        """The only user of `op`'s output, if there is exactly one and it is not the plan's output."""
-        if self._uses[op.output] != 1 or op.output == self._output:
+        """The only user of `op`'s output, if there is exactly one and it is no output of the plan."""
+        users = self._users[op.output]
+        if self._uses[op.output] != 1 or not users:
             return None
-        (user,) = self._users[op.output]
+        (user,) = users
         return self._producers[user]
 
     def factor(self, op: Op) -> Array:
@@ -130,10 +131,11 @@ class Graph:
             slot[slot.index(user)] = turned
             self._unlink(user)
             self._link(turned)
-        if self._output == gone:
-            self._uses[gone] -= 1
-            self._uses[source] += 1
-            self._output = source
+        for place, made in enumerate(self._outputs):
+            if made.tensor == gone:
+                self._uses[gone] -= 1
+                self._uses[source] += 1
+                self._outputs[place] = replace(made, tensor=source)
         self._sweep([gone])
 
     def finish(self) -> Draft:
@@ -142,12 +144,13 @@ class Graph:
         used = {name for op in ops for name in op.weights}
         values = {name: value for name, value in self._values.items() if name in used}
         weights = {name: Weight(value.shape) for name, value in values.items()}
-        tensors = {self._plan.input: self._tensors[self._plan.input]}
+        tensors = {given.tensor: self._tensors[given.tensor] for given in self._plan.inputs}
         for op in ops:
             tensors[op.output] = infer(
                 op, [tensors[name] for name in op.inputs], [weights[name] for name in op.weights], 0
             )
-        plan = replace(self._plan, output=self._output, tensors=tensors, weights=weights, ops=tuple(ops))
+        outputs = tuple(self._outputs)
+        plan = replace(self._plan, outputs=outputs, tensors=tensors, weights=weights, ops=tuple(ops))
         return Draft(plan, values)
 
     def _infer(self, op: Op) -> Tensor:
@@ -175,9 +178,9 @@ class Graph:
                 names += op.inputs
 
 
-def _needed(ops: Sequence[Op], output: str) -> list[Op]:
-    """The ops that `output` depends on."""
-    needed, found = {output}, []
+def _needed(ops: Sequence[Op], outputs: Collection[str]) -> list[Op]:
+    """The ops that these tensors depend on."""
+    needed, found = set(outputs), []
     for op in reversed(ops):
         if op.output in needed:
             found.append(op)

@@ -1,0 +1,152 @@
+"""What a plan's inputs and outputs may be: names, kinds, ranges, and what is told of an output and to whom.
+
+Both who writes a plan (`builder.py`) and who reads one from strangers (`serialise.py`) asks here. Tables say what
+exists, and what is not in them is refused: a policy that this release does not know must never pass for whole values.
+
+What an output's `reveal` promises its last op has to make. "label" stands in the plan, and so in its hash, only if
+the parties compute the label: it is no name that can be put on whole values.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple
+
+from keras_private.errors import PlanError
+from keras_private.plan.plan import BIT, FINAL_ACTIVATIONS, INTEGER, REAL, Input, Op, Output, Plan, Tensor
+
+NUMBERS = (REAL, INTEGER, BIT)
+FORMS = ("array", "list", "dict")
+RECIPIENTS = ("client",)  # "client": the one that asked
+MAX_PORTS = 256  # inputs, and outputs
+MAX_NAME = 128  # characters
+MAX_VALUES = 1 << 28  # of all inputs of a row together, and of all outputs
+BIT_RANGE = (0.0, 1.0)
+WHOLE = 2.0**53  # float64 tells all whole numbers below from their neighbours
+
+
+class Reveal(NamedTuple):
+    """What is told of an output: the kind of its numbers and the kind of op that makes it; None: any."""
+
+    kind: str | None
+    made_by: str | None
+
+
+REVEALS: Mapping[str, Reveal] = MappingProxyType(
+    {
+        "values": Reveal(None, None),  # all of them
+        "label": Reveal(INTEGER, "argmax"),  # where the largest is along the last axis
+    }
+)
+
+
+def check_ports(plan: Plan) -> None:
+    """Whether the plan's inputs and outputs are well formed and fit its tensors and ops.
+
+    Raises:
+        PlanError: names the input or output, and says what it may be.
+    """
+    for what, form, ports in (("inputs", plan.takes, plan.inputs), ("outputs", plan.gives, plan.outputs)):
+        if not 1 <= len(ports) <= MAX_PORTS:
+            raise PlanError(f"a plan has from 1 to {MAX_PORTS} {what}, not {len(ports)}")
+        if form not in FORMS or (form == "array" and len(ports) > 1):
+            raise PlanError(f"the form of {len(ports)} {what} must be one of {', '.join(FORMS)}; an array is one alone")
+        _check_names(what, [port.name for port in ports])
+        if sum(math.prod(plan.shape(port)) for port in ports) > MAX_VALUES:
+            raise PlanError(f"the {what} have more than {MAX_VALUES} elements a row together")
+    if len({given.tensor for given in plan.inputs}) < len(plan.inputs):
+        raise PlanError("two inputs are the same tensor")
+    made_by = {op.output: op for op in plan.ops}
+    for given in plan.inputs:
+        _check_input(given, plan.tensors[given.tensor], plan.precision)
+    for made in plan.outputs:
+        _check_output(made, plan.tensors[made.tensor], made_by.get(made.tensor), plan.precision)
+
+
+def check_name(name: str) -> None:
+    """Whether an input or output may have this name: any text of Keras' that can be shown in a line.
+
+    Raises:
+        PlanError: it may not.
+    """
+    if not (1 <= len(name) <= MAX_NAME and name.isprintable()):
+        raise PlanError(
+            f"an input or output cannot have the name {name[:40]!a}: names have 1 to {MAX_NAME} printable characters"
+        )
+
+
+def said_range(given: Input) -> str:
+    """The range in words, for a table or a message."""
+    if given.kind == BIT:
+        return "0 or 1"
+    if given.range is None:
+        return "any range"
+    whole = "whole numbers " if given.kind == INTEGER else "range "
+    return f"{whole}{given.range[0]:g} to {given.range[1]:g}"
+
+
+def _check_names(what: str, names: Sequence[str]) -> None:
+    for name in names:
+        check_name(name)
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise PlanError(f"two {what} have the name {twice!r}; give each its own")
+
+
+def _check_input(given: Input, tensor: Tensor, precision: int) -> None:
+    where = f"input {given.name!r}"
+    _check_kind(where, given.kind, tensor, precision)
+    if given.range is not None:
+        _check_range(where, given.kind, given.range)
+    elif given.kind != REAL:
+        raise PlanError(f"{where}: input_range must say which {given.kind}s it may hold")
+    if given.limit is None:
+        return
+    ranged = given.range is not None or not precision
+    if ranged or not 0 < given.limit < math.inf or math.frexp(given.limit)[0] != 0.5:
+        raise PlanError(f"{where}: its limit must be a power of two in an executable plan, and without an input_range")
+
+
+def _check_range(where: str, kind: str, range_: tuple[float, float]) -> None:
+    low, high = range_
+    if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+        raise PlanError(f"{where}: input_range must be two finite numbers in order, not ({low}, {high})")
+    if kind == BIT and range_ != BIT_RANGE:
+        raise PlanError(f"{where}: input_range of a bit is (0, 1), not ({low}, {high})")
+    if kind == INTEGER and not (low.is_integer() and high.is_integer() and max(-low, high) < WHOLE):
+        raise PlanError(f"{where}: input_range of an integer is two whole numbers below 2^53, not ({low}, {high})")
+
+
+def _check_output(made: Output, tensor: Tensor, op: Op | None, precision: int) -> None:
+    where = f"output {made.name!r}"
+    _check_kind(where, made.kind, tensor, precision)
+    if precision and made.kind == REAL and tensor.frac != precision:
+        raise PlanError(f"{where} must have {precision} fractional bits, not {tensor.frac}")
+    if made.recipient not in RECIPIENTS:
+        raise PlanError(f"{where}: its recipient must be one of {', '.join(RECIPIENTS)}")
+    told = REVEALS.get(made.reveal)
+    if told is None:
+        raise PlanError(f"{where}: reveal must be one of {', '.join(REVEALS)}")
+    if told.kind not in (None, made.kind) or told.made_by not in (None, op and op.kind):
+        raise PlanError(
+            f"{where}: to reveal {made.reveal!r} it must be of kind {told.kind!r} and come from an op of kind "
+            f"{told.made_by!r}; what the plan makes is something else"
+        )
+    if made.final_activation not in FINAL_ACTIVATIONS:
+        known = ", ".join(map(repr, FINAL_ACTIVATIONS))
+        raise PlanError(f"{where}: final_activation must be one of {known}")
+    if made.final_activation and made.kind != REAL:
+        raise PlanError(f"{where}: final_activation {made.final_activation!r} is for real numbers, not {made.kind}s")
+    if made.final_activation == "softmax" and not tensor.shape:
+        raise PlanError(f"{where}: final_activation 'softmax' needs an axis besides the batch")
+
+
+def _check_kind(where: str, kind: str, tensor: Tensor, precision: int) -> None:
+    if kind not in NUMBERS:
+        raise PlanError(f"{where}: its kind must be one of {', '.join(NUMBERS)}")
+    if tensor.bit:
+        raise PlanError(f"{where}: it must be numbers, not bits that are shared by exclusive or")
+    if precision and kind != REAL and tensor.frac:
+        raise PlanError(f"{where}: a{'n' if kind == INTEGER else ''} {kind} has no fractional bits, not {tensor.frac}")
