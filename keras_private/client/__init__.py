@@ -6,5 +6,6 @@ answer.py    three shares of an output, as the numbers that they mean
 target.py    which model is meant: shapes, owner, plan
 query.py     one question, and how often it may be asked again
 ticket.py    queries that somebody will ask for later
+errands.py   what is done without anybody's waiting for it
 client.py    `Client`: connects and queries
 """

@@ -18,12 +18,14 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from keras_private.client.answer import combine
 from keras_private.client.checks import Reals
+from keras_private.client.errands import Errands
 from keras_private.config import PARTY_NAMES, ClusterConfig
 from keras_private.errors import FrameError, KerasPrivateError, LinkError, LinkTimeoutError, PartyError, RefusedError
 from keras_private.net.frames import as_bytes
@@ -77,6 +79,7 @@ class Session:
         self.model = model
         self._network = network
         self._channels = channels
+        self._errands = [Errands(f"to {name}") for name in PARTY_NAMES]  # apart: one party may not read
         self._changed = threading.Condition()  # around the fields below; notified when a request is settled
         self._open: dict[bytes, Request] = {}
         self._reader: object | None = None  # who has the reading role
@@ -190,12 +193,15 @@ class Session:
         return combine(request.answers, request.rows, self.model)
 
     def take_back(self, request: Request) -> None:
-        """Nobody waits for this answer any more: let the parties forget the request."""
+        """Nobody waits for this answer any more: let the parties forget the request. Waits for nobody."""
         with self._changed:
             self._forget(request)
         for index in request.asked - request.answers.keys():
-            with contextlib.suppress(LinkError):
-                self._channels[index].send(encode(Cancel(request.id)))
+            self._errands[index].put(partial(self._tell, index, encode(Cancel(request.id))))
+
+    def _tell(self, index: int, message: bytes) -> None:
+        with contextlib.suppress(LinkError):  # whoever reads from there notices too
+            self._channels[index].send(message)
 
     # Reading
 

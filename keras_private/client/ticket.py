@@ -12,11 +12,13 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_private.client.errands import Errands
 from keras_private.client.query import Query
 from keras_private.client.session import GLANCE_S, Request, Session
 from keras_private.errors import PartyError, StateError
@@ -43,7 +45,7 @@ class Ticket(Future[Reals32]):
     A ticket that is used in any of these ways is its holder's: `query_model_join()` without a ticket leaves it alone.
     """
 
-    def __init__(self, query: Query, claim: Callable[[Ticket], None]) -> None:
+    def __init__(self, query: Query, claim: Callable[[Ticket], None], callbacks: Errands) -> None:
         super().__init__()
         self.query = query
         self.thread = _this_thread.token
@@ -51,6 +53,7 @@ class Ticket(Future[Reals32]):
         self.again_at = 0.0
         self._process = os.getpid()
         self._claim = claim
+        self._callbacks = callbacks
 
     def __repr__(self) -> str:
         state = "taken back" if self.cancelled() else "answered or failed" if self.done() else "on its way"
@@ -65,8 +68,10 @@ class Ticket(Future[Reals32]):
         return super().exception(timeout)
 
     def add_done_callback(self, fn: Callable[[Future[Reals32]], Any]) -> None:
+        """As a `Future`'s; called in a thread of the client's own, where it may wait for other tickets."""
         self._use()
-        super().add_done_callback(fn)
+        # Called by the thread that looks after all tickets, it would wait for ever for another one of them.
+        super().add_done_callback(fn if self.done() else lambda ticket: self._callbacks.put(partial(fn, ticket)))
 
     def on_done(self, fn: Callable[[Future[Reals32]], Any]) -> None:
         """`add_done_callback`, for the client's own use."""
@@ -101,9 +106,10 @@ class Tickets:
         self._open: dict[Ticket, None] = {}  # on their way, in order
         self._unclaimed: dict[Ticket, None] = {}  # that nobody has asked for yet, in order
         self._thread: threading.Thread | None = None
+        self._callbacks = Errands("callbacks")
 
     def new(self, query: Query) -> Ticket:
-        return Ticket(query, self._claimed)
+        return Ticket(query, self._claimed, self._callbacks)
 
     def add(self, ticket: Ticket) -> None:
         """Look after a ticket whose first attempt is on its way.

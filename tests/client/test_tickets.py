@@ -291,3 +291,64 @@ def test_tickets_survive_what_their_thread_meets(
     with serving(memory_cluster, tiny), connected(memory_cluster, tiny) as client:
         check(client.query_model_async(data).result(20), tiny, data)
     assert met.is_set()
+
+
+def test_a_callback_may_wait_for_other_tickets_and_take_its_time(waiting: Any, tiny: Any) -> None:
+    model, client = waiting
+    data = [tiny.batch(1, seed=seed) for seed in range(4)]
+    tickets = [client.query_model_async(each) for each in data]
+    heard: list[Any] = []
+    last, go_on = threading.Event(), threading.Event()
+
+    def wait_for_another(_: object) -> None:
+        heard.append(tickets[1].result(20))
+        heard.extend(concurrent.futures.wait(tickets[2:], 20).done)
+        assert go_on.wait(20)
+        raise ZeroDivisionError  # nobody else's concern
+
+    tickets[0].add_done_callback(wait_for_another)
+    tickets[3].add_done_callback(lambda _: last.set())
+    model.serve(4)
+    for ticket, each in zip(tickets, data, strict=True):
+        check(ticket.result(20), tiny, each)  # while the callback of the first goes on
+    assert not last.is_set()
+    go_on.set()
+    assert last.wait(20)
+    check(heard[0], tiny, data[1])
+    assert {*heard[1:]} == {*tickets[2:]}
+    called_in: list[threading.Thread] = []
+    tickets[0].add_done_callback(lambda _: called_in.append(threading.current_thread()))
+    assert called_in == [threading.current_thread()]  # at once, as it is done already
+
+
+def test_a_callback_of_a_closed_client_may_wait_too(waiting: Any, tiny: Any) -> None:
+    _, client = waiting
+    first, second = client.query_model_async(tiny.batch(1)), client.query_model_async(tiny.batch(2))
+    causes: list[Any] = []
+    ended = threading.Event()
+    first.add_done_callback(lambda _: (causes.append(second.exception(20)), ended.set()))
+    client.close()
+    assert ended.wait(20)
+    assert isinstance(causes[0], StateError)
+
+
+def test_taking_back_does_not_wait_for_a_party_that_does_not_read(
+    waiting: Any, tiny: Any, memory_cluster: Any, until: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, client = waiting
+    ticket = client.query_model_async(tiny.batch(1))
+    until(lambda: all(status.waiting == 1 for status in memory_cluster.status().values()), "it waits")
+    reads, stuck = threading.Event(), client._session._channels[1]
+    send = stuck.send
+
+    def wait(*message: bytes) -> None:
+        assert reads.wait(20)
+        send(*message)
+
+    monkeypatch.setattr(stuck, "send", wait)
+    assert ticket.cancel()
+    until(lambda: all(status.waiting == 0 for status in memory_cluster.status().values()), "the others forget it")
+    assert not reads.is_set()
+    reads.set()
+    names = lambda: [thread.name for thread in threading.enumerate()]  # noqa: E731
+    until(lambda: "keras_private to server1" not in names(), "its thread ends")

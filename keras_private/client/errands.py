@@ -1,0 +1,49 @@
+"""What a client does without anybody's waiting for it: tell a party something, call what waits for a ticket's end."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+
+_log = logging.getLogger("keras_private")
+
+
+class Errands:
+    """Calls, one after the other, in a thread that lives as long as there are any. Thread-safe.
+
+    Args:
+        name: of the thread.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._lock = threading.Lock()  # around the fields below; never held during a call
+        self._calls: deque[Callable[[], object]] = deque()
+        self._calling = False
+
+    def put(self, call: Callable[[], object]) -> None:
+        """Call this soon. Returns at once."""
+        with self._lock:
+            self._calls.append(call)
+            if self._calling:
+                return
+            self._calling = True
+        try:
+            threading.Thread(target=self._live, name=f"keras_private {self._name}", daemon=True).start()
+        except (RuntimeError, MemoryError):  # the system starts no more threads: better late than never
+            self._live()
+
+    def _live(self) -> None:
+        while True:
+            with self._lock:
+                if not self._calls:
+                    self._calling = False
+                    return
+                call = self._calls.popleft()
+            try:
+                call()
+            except Exception:  # noqa: BLE001  the next one is somebody else's
+                _log.exception("a call in the thread of %s failed", self._name)
+            del call  # what it holds on to is not kept until the next one
