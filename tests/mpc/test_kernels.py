@@ -45,8 +45,14 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "lift_mask": (elementwise.lift_mask, words(9), shorts(9), 5, words(9)),
     "truncation_part": (elementwise.truncation_part, shorts(9), shorts(9), shorts(9), shorts(9)),
     "truncation_join": (elementwise.truncation_join, words(9), shorts(9), shorts(9), 5, words(9)),
-    "select_deal": (elementwise.select_deal, words(9), words(9), words(9), words(2, 9), words(2, 9)),
-    "select_part": (elementwise.select_part, words(9), words(9), words(9), words(2, 9), words(9), words(9)),
+    "select_deal": (
+        elementwise.select_deal,
+        *(words(2, 3, 9), words(2, 3, 9), words(3, 9), words(3, 3, 9), words(3, 3, 9)),
+    ),
+    "select_part": (
+        elementwise.select_part,
+        *(words(2, 3, 9), words(2, 3, 9), words(3, 9), words(3, 3, 9), words(2, 9), words(2, 9)),
+    ),
 }
 # Smaller images have fewer windows, and what a window reads outside an image counts as zero: any size will do.
 FREE = {

@@ -22,10 +22,11 @@ import numpy as np
 import pytest
 
 from keras_private.mpc.masks import Masks
+from keras_private.mpc.maximum import maximum
 from keras_private.mpc.ops.linear import LinearLayer
 from keras_private.mpc.party import Party
 from keras_private.mpc.program import Program
-from keras_private.mpc.relu import maximum, relu
+from keras_private.mpc.relu import relu
 from keras_private.mpc.rounds import Protocol, Received, Step
 from keras_private.mpc.sign import sign
 from keras_private.plan.builder import PlanBuilder
@@ -190,8 +191,7 @@ def test_every_message_of_a_tournament(candidates: int) -> None:
     shares = random_shares(2, candidates, COUNT)
 
     def protocol(party: Party, i: int) -> Protocol[Share]:
-        each = [Share(mine, next_) for mine, next_ in zip(shares[i].mine, shares[i].next, strict=True)]
-        return (yield from maximum(party, each, 30, 29))
+        return (yield from maximum(party, Share(shares[i].mine[None], shares[i].next[None]), 30, 29))
 
     assert unmasked(protocol, 1) == ALL_MASKED
 

@@ -36,5 +36,6 @@ def warm_up() -> None:
         elementwise.lift_mask(words(1), small, 1, words(1))
         elementwise.truncation_part(small, small, small, small)
         elementwise.truncation_join(words(1), small, small, 1, words(1))
-    elementwise.select_deal(words(1), words(1), words(1), words(2, 1), words(2, 1))
-    elementwise.select_part(words(1), words(1), words(1), words(2, 1), words(1), words(1))
+    one = words(1, 1, 1)
+    elementwise.select_deal(one, one, words(1, 1), words(2, 1, 1), words(2, 1, 1))
+    elementwise.select_part(one, one, words(1, 1), words(2, 1, 1), words(1, 1), words(1, 1))
