@@ -36,7 +36,7 @@ from keras_private.plan.plan import Op
 from keras_private.sharing.random import Stream
 from keras_private.sharing.share import Share
 
-from .hostile import in_lockstep
+from .lockstep import in_lockstep
 from .test_joint_view import PROTOCOLS, reshare_with_a_mask_twice
 from .test_program import branches, depthwise, joined, programs_of, small_cnn, wide
 
