@@ -11,7 +11,7 @@ import numpy as np
 
 def warm_up() -> None:
     """Compile every kernel for the types that the protocols call it with, or load it from the cache."""
-    from keras_private.mpc.kernels import bits, elementwise, ring
+    from keras_private.mpc.kernels import bits, dpf, elementwise, positions, ring
 
     def words(*shape: int) -> np.ndarray:
         return np.zeros(shape, np.uint64)
@@ -36,6 +36,22 @@ def warm_up() -> None:
         elementwise.lift_mask(words(1), small, 1, words(1))
         elementwise.truncation_part(small, small, small, small)
         elementwise.truncation_join(words(1), small, small, 1, words(1))
-    one = words(1, 1, 1)
-    elementwise.select_deal(one, one, words(1, 1), words(2, 1, 1), words(2, 1, 1))
-    elementwise.select_part(one, one, words(1, 1), words(2, 1, 1), words(1, 1), words(1, 1))
+    elementwise.select_deal(words(1), words(1), words(1), words(2, 1), words(2, 1))
+    elementwise.select_part(words(1), words(1), words(1), words(2, 1), words(1), words(1))
+    block, blocks, one, none = words(1, 2), words(2, 2), words(1), words(0, 1)
+    dpf.bit_masks(one, 0, one)
+    dpf.enter(block, block, one)
+    dpf.correct(blocks, blocks, words(3, 2), words(2), one, block)
+    dpf.expand(block, block, blocks, one, block, one, 1, words(1, 1, 2), words(1, 1, 2))
+    dpf.payload_word(blocks, words(3, 2), words(2), words(2, 1), words(2, 1))
+    dpf.weigh(block, blocks, one, words(2, 1), words(2, 2, 2), one, words(2, 1))
+    dpf.leaf_numbers(block, blocks, one, one, words(1, 1))
+    dpf.leaf_bits(block, blocks, one, block, words(1, 2))
+    dpf.leaf_word(blocks, words(3, 2), words(2), block, block, one)
+    dpf.add_controls(words(1, 1, 2), 1, one, one, one)
+    positions.unit_bits(one, none, words(1, 1))
+    positions.bits_at(words(1, 1), words(1, 1), one)
+    positions.move_down(words(1, 1), one, none, True, words(1, 1))
+    positions.add_parities(words(1, 1), 0, 1, one)
+    positions.spread_rows(words(1, 1), words(1, 1))
+    positions.sum_rows(words(1, 1), words(2, 1), words(2, 1))

@@ -1,0 +1,243 @@
+"""Splines: a shared number's value in a public table, without anybody learning where in the table it is read.
+
+Theory of operation. x = u + v, u known to the pair and v to the dealer (`party`); a table is read in the cell
+of index i = (u >> s) + (v >> s) and gives T0 + T1·(u_r + v_r) with the remainders u_r, v_r (`plan/spline/table.py`).
+The dealer tells the pair where v is by a distributed point function (`dpf.py`), and the pair, which knows u, sums what
+the table has for every cell.
+
+*Refined tables* (`refined`). At every level of the tree that has leaves, the payload is (1, v_r). Each of the pair has
+a summand e of [x is in this leaf], and one of v_r·e, so that of (T0 + T1·u_r)·e + T1·v_r·e, whose sum over all leaves
+is y. They exchange it under fresh masks, which become y_0 and y_2, as in `select`.
+
+    round 1   P2 -> P0, P1   16 bytes a level, and 16 for each level with leaves
+    later     P0 <-> P1      8 bytes each way
+
+*Uniform tables* (`uniform`). The pair has only XOR shares t_0, t_1 of the bits [x is in cell i]. Each sums the rows of
+its own ones: A = sum of T0·t, B = sum of T1·t. All terms but that of x's cell are the same at both, so P0's sum less
+P1's is sigma·T with a sign sigma = t_0 - t_1 = 1 or -1 of the cell that x is in, which the dealer knows. With the sums
+W = A + B·u_r and B opened under masks, W' = W + m and B' = B + n,
+
+    y  =  sigma·W + sigma·v_r·B  =  sigma·W' + sigma·v_r·B' - (sigma·m + sigma·v_r·n),
+
+of which the dealer shares sigma, sigma·v_r and the bracket: it knows all of them beforehand.
+What lies beside the cells has a line instead of rows, c + a·x. The control bits of the nodes beside the cells, and the
+bits beside them in the leaves, add up to shares p_0 ^ p_1 of [x lies there]. p ^ r is opened under a mask r
+that the dealer shares, with r·v, as numbers: with p' for it, p = p' + (1 - 2p')·r, so that p·(c + a·u) + a·p·v is a sum
+of products of what the pair knows and of what is shared. The offset of the lower line is taken off everything before
+and added behind.
+
+    round 1   P2 -> P0, P1   16 bytes a level and 16 for a leaf (or P2 -> P1, up to 10 bits: 2^bits bits, of which one
+                             is set)
+              P2 -> P1       24 bytes, and 8 or 16 a tail
+    later     P0 <-> P1      16 bytes and a bit a tail
+    after     P0 <-> P1      8 bytes
+
+Sources: splines by function secret sharing: Boyle et al., *Function Secret Sharing for Mixed-Mode and Fixed-Point
+Secure Computation*, EUROCRYPT 2021. Tails from parities: Storrier et al., *Grotto*, CCS 2023. That both parties sum
+only the rows of their ones, and the dealer deals the sign: this project.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from keras_private.mpc.dpf import Frontier, Hashes, Path, chunks, weigh
+from keras_private.mpc.kernels import bits as planes
+from keras_private.mpc.party import Party
+from keras_private.mpc.places import Places, deal_places
+from keras_private.mpc.reshare import empty_share
+from keras_private.mpc.rounds import Protocol, Words, as_words
+from keras_private.plan.cost import plane_words
+from keras_private.plan.spline.cost import dealt_words, key_words, tails
+from keras_private.plan.spline.table import Refined, Table, Uniform
+from keras_private.sharing.share import Share
+
+
+def spline(party: Party, x: Share, table: Table, *, wait: int = 0, out: Share | None = None) -> Protocol[Share]:
+    """Share of the table's value for every value of x. 2 + `wait` rounds, 3 + `wait` with a uniform table.
+
+    Args:
+        x: a share of any shape, |x| < 2^table.bound; its pair's part may be filled during the first 1 + `wait` rounds.
+        wait: rounds between the dealer's messages and the first exchange.
+        out: where to put the result; the dealer's part of it is there before the first round.
+    """
+    out = empty_share(x.shape) if out is None else out
+    if isinstance(table, Refined):
+        return (yield from refined(party, x, table, out, wait))
+    return (yield from uniform(party, x, table, out, wait))
+
+
+# --- refined tables
+
+
+def refined(party: Party, x: Share, table: Refined, out: Share, wait: int) -> Protocol[Share]:
+    """See `spline`."""
+    count = x.mine.size
+    if party.is_dealer:
+        seeds = party.masks.next.words(2 * count), party.masks.mine.words(2 * count)
+        out.next.reshape(-1)[:] = party.masks.next.words(count)
+        out.mine.reshape(-1)[:] = party.masks.mine.words(count)
+        key = np.empty(key_words(table) * count, np.uint64)
+        _deal_refined((x.mine + x.next).reshape(-1), seeds, table, *_split_key(key, table, count))
+        yield party.dealer_step([key], [key])
+        for _ in range(wait + 1):
+            yield party.dealer_step()
+        return out
+
+    seed, mask = party.outer_masks.words(2 * count), party.outer_masks.words(count)
+    _, got = party.pair_received((yield party.pair_step((), 0, 8 * key_words(table) * count)))
+    for _ in range(wait):
+        yield party.pair_step()
+    party.outer(out)[:] = mask
+    part = _read_refined(party, party.inner(x), seed, table, *_split_key(as_words(got), table, count))
+    part -= mask
+    peer, _ = party.pair_received((yield party.pair_step([part], part.nbytes)))
+    np.add(part, as_words(peer), out=party.inner(out))
+    return out
+
+
+def _split_key(key: Words, table: Refined, count: int) -> tuple[Words, Words]:
+    """The correction words of the levels, (levels, count, 2), and of the payloads, (2·payloads, count)."""
+    levels = len(table.levels)
+    return key[: 2 * levels * count].reshape(levels, count, 2), key[2 * levels * count :].reshape(
+        key_words(table) - 2 * levels, count
+    )
+
+
+def _deal_refined(v: Words, seeds: tuple[Words, Words], table: Refined, words: Words, payloads: Words) -> None:
+    hashes = Hashes()
+    for part in chunks(v.size):
+        own, pairs = v[part], slice(2 * part.start, 2 * part.stop)
+        path, at = Path(hashes, (seeds[0][pairs], seeds[1][pairs]), own, table.bits), 0
+        for level, word in zip(table.levels, words, strict=True):
+            path.down(word[part])
+            if level.rows.size:
+                numbers = np.stack([np.ones_like(own), remainder(own, level.width, level.drop)])
+                payloads[at : at + 2, part] = path.payload(numbers)
+                at += 2
+
+
+def _read_refined(party: Party, u: Words, seed: Words, table: Refined, words: Words, payloads: Words) -> Words:
+    """One of the pair's summand of the results."""
+    hashes, sums, rows = Hashes(), np.empty(u.size, np.uint64), [_leaf_rows(table, n) for n in range(len(table.levels))]
+    for part in chunks(u.size):
+        own, pairs = u[part], slice(2 * part.start, 2 * part.stop)
+        frontier, at = Frontier(hashes, seed[pairs], own, table.bits, first=party.role == 0), 0
+        total, start = np.zeros_like(own), -1
+        for level, word, leaf_rows in zip(table.levels, words, rows, strict=True):
+            low, high = level.refined
+            leaves = frontier.down(word[part], low - start, high - low)
+            start = 2 * low
+            if level.rows.size:
+                payload = np.ascontiguousarray(payloads[at : at + 2, part])
+                constant, linear = weigh(hashes, leaves, payload, leaf_rows, frontier.turns)
+                total += constant + remainder(own, level.width, level.drop) * linear
+                at += 2
+        sums[part] = total
+    return sums if party.role == 0 else -sums
+
+
+def _leaf_rows(table: Refined, number: int) -> Words:
+    """The rows of a level's leaves in the order of `Frontier.down`, (leaves + 1, 2, 2).
+
+    For a payload (e, v_r·e) the parts T0·e + T1·v_r·e and T1·e of the result: the second one goes with u_r.
+    """
+    level = table.levels[number]
+    low, high = (at - level.first for at in level.refined)
+    offset, slope = np.delete(level.rows.view(np.uint64), np.s_[low:high], axis=1)
+    return np.ascontiguousarray(np.stack([[offset, slope], [slope, np.zeros_like(slope)]]).transpose(2, 0, 1))
+
+
+# --- uniform tables
+
+
+def uniform(party: Party, x: Share, table: Uniform, out: Share, wait: int) -> Protocol[Share]:
+    """See `spline`."""
+    count, beside = x.mine.size, tails(table)
+    of_bits = len(beside), plane_words(count)
+    size = 2 * count + math.prod(of_bits)  # what is opened: two words a value, a bit a tail
+    if party.is_dealer:
+        stream_0, stream_2 = party.masks.next, party.masks.mine
+        masks = stream_0.words(size), stream_2.words(size)
+        out.next.reshape(-1)[:], out.mine.reshape(-1)[:] = stream_0.words(count), stream_2.words(count)
+        v = (x.mine + x.next).reshape(-1)
+        to_both, to_p1, chosen = deal_places(party, v, table)
+        sums = (masks[0] + masks[1])[: 2 * count].reshape(2, count)
+        hidden = (masks[0] ^ masks[1])[2 * count :].reshape(of_bits)
+        dealt = np.stack(_products(v, chosen, sums, hidden, table))
+        dealt -= stream_0.words(dealt.size).reshape(dealt.shape)
+        yield party.dealer_step(to_both, [*to_both, *to_p1, dealt])
+        for _ in range(wait + 2):
+            yield party.dealer_step()
+        return out
+
+    first = party.role == 0
+    opening, mask = party.outer_masks.words(size), party.outer_masks.words(count)
+    places = Places(party, table, count)
+    shared = party.outer_masks.words(dealt_words(table) * count if first else 0)
+    _, got = party.pair_received(
+        (yield party.pair_step((), 0, places.due + (0 if first else 8 * dealt_words(table) * count)))
+    )
+    shared = (shared if first else as_words(got[places.due :])).reshape(dealt_words(table), count)
+    for _ in range(wait):
+        yield party.pair_step()
+    u, outer = party.inner(x), party.outer(x)
+
+    sums, parities = places.read(u, as_words(got[: places.due]))
+    sums[0] += sums[1] * remainder(u, table.width, table.drop)
+    sent = opening.copy()
+    sent[: 2 * count] += (sums if first else -sums).reshape(-1)
+    hidden = np.empty((1, plane_words(count)), np.uint64)
+    for parity, row in zip(parities, sent[2 * count :].reshape(of_bits), strict=True):
+        planes.to_planes(parity, 0, hidden)
+        row ^= hidden[0]
+    peer, _ = party.pair_received((yield party.pair_step([sent], sent.nbytes)))
+    other = as_words(peer)
+
+    constant, linear = (sent + other)[: 2 * count].reshape(2, count)
+    part = constant * shared[0] + linear * shared[1] - shared[2]
+    if first:
+        part += np.uint64(table.below[0] % (1 << 64))
+    rest = iter(shared[3:])
+    for tail, row in zip(beside, (sent ^ other)[2 * count :].reshape(of_bits), strict=True):
+        here = np.empty(count, np.uint64)  # all ones where p' is 1
+        planes.spread(row, here)
+        slope = np.uint64(tail.slope % (1 << 64))
+        line = slope * u + np.uint64(tail.offset % (1 << 64))
+        part += ((next(rest) * line) ^ here) - here
+        if first:
+            part += line & here
+        if tail.slope:
+            part += slope * ((outer & here) + ((next(rest) ^ here) - here))
+    part -= mask
+    party.outer(out)[:] = mask
+    peer, _ = party.pair_received((yield party.pair_step([part], part.nbytes)))
+    np.add(part, as_words(peer), out=party.inner(out))
+    return out
+
+
+def _products(v: Words, chosen: Words, masks: Words, hidden: Words, table: Uniform) -> list[Words]:
+    """What the dealer shares of a uniform table, in the order of `dealt_words`.
+
+    Args:
+        chosen: (n,) 0 or 1, the first party's bit of the cell that x is in.
+        masks: (2, n), of the two sums.
+        hidden: (tails, planes), of the tails' bits.
+    """
+    sign = np.uint64(2) * chosen - np.uint64(1)
+    turned = sign * remainder(v, table.width, table.drop)
+    found = [sign, turned, sign * masks[0] + turned * masks[1]]
+    for tail, row in zip(tails(table), hidden, strict=True):
+        spread = np.empty(v.size, np.uint64)
+        planes.spread(row, spread)
+        found.append(spread & np.uint64(1))
+        if tail.slope:
+            found.append(spread & v)
+    return found
+
+
+def remainder(values: Words, width: int, drop: int) -> Words:
+    """A summand's part of the remainder in a cell."""
+    return (values & np.uint64((1 << width) - 1)) >> np.uint64(drop)

@@ -1,0 +1,95 @@
+"""What a spline costs, and which form of its table is the cheaper one; see `mpc/spline.py` for the protocols.
+
+The parties choose by these numbers, each for itself: a change of them needs a new party.messages.VERSION.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from keras_private.errors import PlanError
+from keras_private.plan.cost import Cost, plane_words, price
+from keras_private.plan.spline.table import Refined, Table, Uniform
+
+LEAF_BITS: Final = 7  # a leaf of a tree over a uniform table holds 2^7 places
+PLAIN_BITS: Final = 10  # up to so many bits a place is dealt as one bit of 2^bits, without a tree
+CHUNK: Final = 2048  # values whose trees are walked together: their blocks stay in a core's cache
+_WORD_BITS: Final = 6
+_BLOCK: Final = 16  # bytes
+
+
+class Tail(NamedTuple):
+    """What is added where x lies beside the cells of a uniform table: offset + slope·x."""
+
+    above: bool
+    offset: int
+    slope: int
+
+
+def tails(table: Uniform) -> tuple[Tail, ...]:
+    """Those that are not zero, once the offset of the lower one has been taken off everything."""
+    (base, falling), (offset, slope) = table.below, table.above
+    found = (Tail(True, offset - base, slope), Tail(False, 0, falling))
+    return tuple(tail for tail in found if tail.offset or tail.slope)
+
+
+def place_bits(table: Uniform) -> int:
+    """How many bits the index of a cell has, of a whole word of places at least.
+
+    Raises:
+        PlanError: the cells are so wide that there are not so many.
+    """
+    bits = max(table.bits - table.width, _WORD_BITS)
+    if table.width + bits > 64:
+        raise PlanError(f"a uniform table with cells of {table.width} bits is too coarse; make them narrower")
+    return bits
+
+
+def tree_levels(table: Uniform) -> int:
+    """How many levels the trees have that deal the place; 0: it is dealt as one bit of many."""
+    bits = place_bits(table)
+    return 0 if bits <= PLAIN_BITS else bits - LEAF_BITS
+
+
+def key_words(table: Table) -> int:
+    """Words of a value's key, without the root: 2 a level and 2 for each payload, or the bits of the place."""
+    if isinstance(table, Refined):
+        return 2 * len(table.levels) + 2 * sum(level.rows.size > 0 for level in table.levels)
+    levels = tree_levels(table)
+    return 2 * (levels + 1) if levels else 1 << place_bits(table) - _WORD_BITS
+
+
+def dealt_words(table: Uniform) -> int:
+    """Words of a value that the dealer shares beside the key: the sign, times its remainder, what the masks come to;
+    for each tail the mask of its bit, and times its number."""
+    return 3 + sum(1 + bool(tail.slope) for tail in tails(table))
+
+
+def spline(count: int, table: Table) -> Cost:
+    """Of `count` values. Rounds: one in which the dealer sends, then one exchange of the pair for a refined table, two
+    for a uniform one."""
+    key = 8 * key_words(table) * count
+    if isinstance(table, Refined):
+        return Cost(2, (8 * count, 8 * count, 2 * key))
+    opened = 8 * (3 * count + plane_words(count) * len(tails(table)))
+    to_both = 2 if tree_levels(table) else 1
+    return Cost(3, (opened, opened, to_both * key + 8 * dealt_words(table) * count))
+
+
+def cheapest(count: int, tables: Sequence[Table]) -> Table:
+    """The one to take for `count` values; the first of several that cost the same."""
+    return min(tables, key=lambda table: price(spline(count, table)))
+
+
+def memory(count: int, table: Table) -> int:
+    """Bytes that a party needs beside its operand and the output: keys, and the blocks of a chunk's largest level."""
+    if isinstance(table, Refined):
+        (low, high), nodes = (0, 1), 0
+        for level in table.levels:
+            nodes, (low, high) = max(nodes, 2 * (high - low)), level.refined
+        return count * 8 * (key_words(table) + 8) + min(count, CHUNK) * nodes * 6 * _BLOCK
+    blocks = (table.cells >> LEAF_BITS) + 3 if tree_levels(table) else 0
+    bits = 16 * blocks + 8 * key_words(table)
+    each = blocks * 10 * _BLOCK + 3 * bits + 8 * table.cells
+    return count * 8 * (2 * key_words(table) + 3 * dealt_words(table) + 16) + min(count, CHUNK) * each
