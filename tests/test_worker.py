@@ -25,10 +25,11 @@ from keras_private.errors import (
     RefusedError,
     StateError,
 )
-from keras_private.party.messages import Answer, Description
+from keras_private.party.messages import Answer
 from keras_private.party.wire import encode
 from keras_private.sharing.share import split
 from keras_private.worker import TFEWorker
+from tests.client.described import described
 
 
 @pytest.fixture(scope="module")
@@ -259,12 +260,8 @@ def test_no_cluster_and_no_timeout() -> None:
             TFEWorker(timeout=wrong)  # type: ignore[arg-type]
 
 
-def described(width: int) -> Description:
-    return Description(bytes(16), "", "owner", (width,), (1,), None, None, 16, 16, "", 128)
-
-
 def test_the_largest_query_fits_the_limit() -> None:
-    model = described(20_000)
+    model = described(shape=(20_000,))
     checks.check_size(6, model, 1, 2**20)
     packages = split(np.zeros((6, 20_000), np.uint64))
     request = session.Request(bytes(16), 6)
@@ -273,7 +270,7 @@ def test_the_largest_query_fits_the_limit() -> None:
     with pytest.raises(InputError, match="7 rows is over the cluster's limit of 1 MB; ask at most 6 at once"):
         checks.check_size(7, model, 1, 2**20)
     with pytest.raises(InputError, match=r"request_mb in cluster\.yaml must be raised"):
-        checks.check_size(1, described(200_000), 1, 2**20)
+        checks.check_size(1, described(shape=(200_000,)), 1, 2**20)
 
 
 def test_nothing_over_the_limit_leaves(

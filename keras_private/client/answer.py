@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from keras_private.config import PARTY_NAMES
 from keras_private.errors import PartyError
-from keras_private.party.messages import Answer, Description
+from keras_private.party.messages import Answer, Description, OutputPort
+from keras_private.plan.plan import BIT, INTEGER
 from keras_private.sharing import fixed
 from keras_private.sharing.share import Share, reconstruct
 
 Reals = NDArray[np.float64]
 
 
-def combine(answers: Mapping[int, Answer], rows: int, model: Description) -> NDArray[np.float32]:
-    """The model's output, float32, shape (rows, *output shape).
+def combine(answers: Mapping[int, Answer], rows: int, model: Description) -> list[NDArray[Any]]:
+    """The model's outputs in its order: float32, int64 or bool, shape (rows, *output shape) each.
 
     Args:
         answers: of the parties 0, 1, 2.
@@ -27,10 +29,21 @@ def combine(answers: Mapping[int, Answer], rows: int, model: Description) -> NDA
         PartyError: a share has the wrong size.
         IntegrityError: the copies of a summand disagree.
     """
-    shape = (rows, *model.output_shape)
+    shape = (rows, model.output_words)
     shares = [_share(answers[index], shape, index) for index in range(len(PARTY_NAMES))]
-    values = fixed.decode(reconstruct(shares), model.precision)
-    return _activated(values, model.final_activation).astype(np.float32)
+    raw, end, found = reconstruct(shares), 0, []
+    for port in model.outputs:
+        start, end = end, end + math.prod(port.shape)
+        found.append(_decoded(raw[:, start:end].reshape(rows, *port.shape), port))
+    return found
+
+
+def _decoded(raw: NDArray[np.uint64], port: OutputPort) -> NDArray[Any]:
+    if port.kind == BIT:
+        return raw.astype(np.bool_)
+    if port.kind == INTEGER:
+        return np.ascontiguousarray(raw).view(np.int64)
+    return _activated(fixed.decode(raw, port.frac), port.final_activation).astype(np.float32)
 
 
 def _share(answer: Answer, shape: tuple[int, ...], index: int) -> Share:

@@ -3,63 +3,102 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from keras_private.errors import InputError
-from keras_private.party.messages import Description
+from keras_private.client.parts import show, taken_apart
+from keras_private.errors import InputError, PartyError
+from keras_private.party.messages import Description, InputPort
+from keras_private.plan.plan import BIT, FINAL_ACTIVATIONS, INTEGER, REAL
+from keras_private.plan.ports import FORMS, NUMBERS, REVEALS
 
-Reals = NDArray[np.float64]
+Reals: TypeAlias = NDArray[np.float64]
+
+_NUMBERS = {REAL: "real numbers", INTEGER: "whole numbers", BIT: "bits, 0 or 1,"}
 
 QUERY_OVERHEAD = 256
 """Bytes of a query that are not its words, and more."""
 
 
-def check_data(data: ArrayLike, model: Description) -> Reals:
-    """The batch as an array that may be sent. Everything is compared as float64, which is what is encoded.
+def check_model(model: Description) -> None:
+    """Refuse what this client could not encode or decode: it would be wrong, and nobody would notice.
 
     Raises:
-        InputError: it may not; the message says why, and what the model takes.
+        PartyError: the parties' release knows more than this one.
     """
+    kinds = {port.kind for port in model.inputs} | {port.kind for port in model.outputs}
+    for what, given, known in (
+        ("takes or gives", {model.takes, model.gives}, FORMS),
+        ("has inputs or outputs of the kind", kinds, NUMBERS),
+        ("ends in", {port.final_activation for port in model.outputs}, FINAL_ACTIVATIONS),
+        ("reveals", {port.reveal for port in model.outputs}, REVEALS),
+    ):
+        if unknown := sorted(given.difference(known)):
+            raise PartyError(
+                f"the model {what} {unknown[0]!r}, which this client does not know; install the parties' release"
+            )
+
+
+def check_data(data: Any, model: Description) -> list[Reals]:
+    """The batch as arrays that may be sent, one for each input. Everything is compared as float64, which is what is
+    encoded.
+
+    Raises:
+        InputError: it may not be sent; the message names the input, says why, and what the model takes.
+    """
+    found = [
+        _check_part(part, port, "" if model.takes == "array" else f"input {port.name!r}: ", model.max_batch)
+        for part, port in zip(taken_apart(data, model), model.inputs, strict=True)
+    ]
+    rows = {port.name: len(values) for port, values in zip(model.inputs, found, strict=True)}
+    if len(set(rows.values())) > 1:
+        listed = ", ".join(f"{name!r} {count}" for name, count in rows.items())
+        raise InputError(f"all inputs need the same number of rows; they have {listed}")
+    return found
+
+
+def _check_part(data: Any, port: InputPort, where: str, most: int) -> Reals:
     try:
         given: NDArray[Any] = np.asarray(data)
     except (TypeError, ValueError):
-        raise InputError("the data is not a rectangular array of numbers") from None
-    expected = f"the model takes real numbers of shape {show(model.input_shape)}"
+        raise InputError(f"{where}the data is not a rectangular array of numbers") from None
+    expected = f"the model takes {_NUMBERS[port.kind]} of shape {show(port.shape)}"
     if given.dtype.kind not in "fiub":
-        raise InputError(f"data of type {given.dtype} cannot be queried; {expected}")
+        raise InputError(f"{where}data of type {given.dtype} cannot be queried; {expected}")
     if np.ma.is_masked(data):
-        raise InputError("the data has masked values; fill them in first")
-    if given.ndim == 0 or given.shape[1:] != model.input_shape:
-        raise InputError(f"the data has shape {given.shape}; {expected}, the batch first")
-    if not 1 <= len(given) <= model.max_batch:
-        raise InputError(f"a batch of {len(given)} rows; from 1 to {model.max_batch} can be asked at once")
+        raise InputError(f"{where}the data has masked values; fill them in first")
+    if given.ndim == 0 or given.shape[1:] != port.shape:
+        raise InputError(f"{where}the data has shape {given.shape}; {expected}, the batch first")
+    if not 1 <= len(given) <= most:
+        raise InputError(f"{where}a batch of {len(given)} rows; from 1 to {most} can be asked at once")
     with np.errstate(over="ignore"):  # a long double beyond float64 becomes infinite, and is refused as such
         values = given.astype(np.float64)
     low, high = float(values.min()), float(values.max())
     if not (math.isfinite(low) and math.isfinite(high)):
-        raise InputError("the data holds NaN or infinite values; remove them first")
-    if model.input_range is None:
-        _check_contract(values, model)
-    elif not (model.input_range[0] <= low and high <= model.input_range[1]):
+        raise InputError(f"{where}the data holds NaN or infinite values; remove them first")
+    if port.kind != REAL and not np.array_equal(values, np.rint(values)):
+        raise InputError(f"{where}the data holds numbers that are not whole; {expected}")
+    if port.range is None:
+        _check_contract(values, port, where)
+    elif not (port.range[0] <= low and high <= port.range[1]):
+        advice = "scale the data as for training" if port.kind == REAL else "is it the right data?"
         raise InputError(
-            f"the data reaches from {_exact(low)} to {_exact(high)}, the model was shared for values from "
-            f"{_exact(model.input_range[0])} to {_exact(model.input_range[1])}; scale the data as for training"
+            f"{where}the data reaches from {_exact(low)} to {_exact(high)}, the model was shared for values from "
+            f"{_exact(port.range[0])} to {_exact(port.range[1])}; {advice}"
         )
     return values
 
 
-def _check_contract(values: Reals, model: Description) -> None:
+def _check_contract(values: Reals, port: InputPort, where: str) -> None:
     """Without a declared range: refuse what the model's values could not hold."""
-    largest, limit = float(np.max(np.abs(values))), model.input_limit
+    largest, limit = float(np.max(np.abs(values))), port.limit
     if limit is not None and largest >= limit:
         raise InputError(
-            f"the data reaches {_exact(largest)} in size; the model was shared without input_range, and its values fit "
-            f"for inputs below 2^{math.frexp(limit)[1] - 1} = {limit:g} only; scale the data, or have the owner "
-            "share it with input_range, or with fewer precision_fractional bits"
+            f"{where}the data reaches {_exact(largest)} in size; the model was shared without input_range, and its "
+            f"values fit for inputs below 2^{math.frexp(limit)[1] - 1} = {limit:g} only; scale the data, or have the "
+            "owner share it with input_range, or with fewer precision_fractional bits"
         )
 
 
@@ -69,7 +108,7 @@ def check_size(rows: int, model: Description, megabytes: int, limit: int) -> Non
     Raises:
         InputError: the query is over the cluster's limit; names the largest batch that is not.
     """
-    most = (limit - QUERY_OVERHEAD) // (8 * math.prod(model.input_shape))
+    most = (limit - QUERY_OVERHEAD) // (8 * model.input_words)
     if rows > most:
         advice = f"ask at most {most} at once" if most else "request_mb in cluster.yaml must be raised"
         raise InputError(f"a query of {rows} rows is over the cluster's limit of {megabytes} MB; {advice}")
@@ -95,21 +134,6 @@ def count_of(value: float, what: str) -> int:
     if isinstance(value, bool) or not (number >= 0 and number.is_integer()):
         raise InputError(f"{what} is a whole number from 0 on, not {value!r}")
     return int(number)
-
-
-def shape_of(value: Iterable[float], what: str) -> tuple[int, ...]:
-    """A shape without its batch axis, from anything that lists whole numbers (R sends doubles)."""
-    try:
-        axes = [float(axis) if axis is not None else 1.0 for axis in value]
-    except (TypeError, ValueError, OverflowError):
-        raise InputError(f"{what} must list whole numbers, as in (1, 28, 28, 1)") from None
-    if not axes or any(not axis.is_integer() or axis < 1 for axis in axes):
-        raise InputError(f"{what} must list whole numbers from 1 on, the batch first; got {tuple(axes)}")
-    return tuple(int(axis) for axis in axes[1:])
-
-
-def show(shape: tuple[int, ...]) -> str:
-    return f"({', '.join(['batch', *map(str, shape)])})"
 
 
 def _exact(value: float) -> str:

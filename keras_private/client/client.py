@@ -13,18 +13,16 @@ import copy
 import os
 import threading
 import time
-from collections.abc import Iterable
 from concurrent.futures import CancelledError, Future
 from dataclasses import replace
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
-from keras_private.client.checks import check_data, check_size, count_of, seconds_of, shape_of
+from keras_private.client.checks import check_data, check_size, count_of, seconds_of
+from keras_private.client.parts import Prediction
 from keras_private.client.query import Query
 from keras_private.client.session import Request, Session
+from keras_private.client.shapes import shapes_of
 from keras_private.client.target import Cluster, Target, closed
 from keras_private.client.ticket import Ticket, Tickets
 from keras_private.errors import (
@@ -39,6 +37,7 @@ from keras_private.errors import (
 )
 from keras_private.net.roles import Role
 from keras_private.party.causes import gone
+from keras_private.party.messages import InputPort, OutputPort
 
 QUERY_TIMEOUT_S = 600.0
 """How long a query waits for its answer unless told otherwise. It may be asked before the model is served."""
@@ -87,9 +86,9 @@ class Client:
 
     def connect_to_model(
         self,
-        input_shape: Iterable[float],
-        output_shape: Iterable[float],
-        cluster: Cluster,
+        input_shape: Any = None,
+        output_shape: Any = None,
+        cluster: Cluster | None = None,
         *,
         owner: str | None = None,
         digest: str | None = None,
@@ -99,8 +98,11 @@ class Client:
         If a party or a connection is lost later, or the owner shares the same model again, the next query connects by
         itself, to the same plan of the same owner only.
 
+        `connect_to_model(cluster)` takes the model's shapes as they are.
+
         Args:
-            input_shape, output_shape: of the model, with a batch axis first, whatever its size.
+            input_shape, output_shape: of the model, with a batch axis first, whatever its size. Of several inputs or
+                outputs a list of shapes, or a dict by name. None: whatever the model has.
             cluster: a `TFECluster`; it need not have been started from here.
             owner: whose model it must be: the name in the owner's certificate; None takes anybody's.
             digest: which plan it must be: the SHA-256 in hex that `share` prints; None takes any. Weights are not part
@@ -113,12 +115,14 @@ class Client:
                 do not let this client in.
             LinkError: a party cannot be reached.
         """
-        if not hasattr(cluster, "network"):
+        if cluster is None and output_shape is None and hasattr(input_shape, "network"):
+            input_shape, cluster = None, input_shape
+        if cluster is None or not hasattr(cluster, "network"):
             raise ConfigError(
                 f"connect_to_model() takes a TFECluster, not {type(cluster).__name__}; "
                 "TFECluster.from_yaml makes one from a file"
             )
-        shapes = (shape_of(input_shape, "input_shape"), shape_of(output_shape, "output_shape"))
+        shapes = (shapes_of(input_shape, "input_shape"), shapes_of(output_shape, "output_shape"))
         if owner is not None and not isinstance(owner, str):
             raise InputError(f"owner is the name in the owner's certificate, a text, not {owner!r}")
         if digest is not None and not (isinstance(digest, str) and _is_digest(digest)):
@@ -148,6 +152,18 @@ class Client:
     def digest(self) -> str | None:
         """The SHA-256, in hex, of the plan that this client is connected to."""
         return self._target.digest if self._target else None
+
+    @property
+    def inputs(self) -> tuple[InputPort, ...] | None:
+        """What the model takes: of each input, in order, its name, shape without the batch, kind and range."""
+        session = self._session
+        return session.model.inputs if session else None
+
+    @property
+    def outputs(self) -> tuple[OutputPort, ...] | None:
+        """What the model gives: of each output, in order, name, shape without the batch, kind and what is revealed."""
+        session = self._session
+        return session.model.outputs if session else None
 
     def close(self) -> None:
         """Leave the parties; queries on their way end with a StateError. To query again, connect again.
@@ -215,22 +231,22 @@ class Client:
 
     # Queries
 
-    def query_model(
-        self, data: ArrayLike, timeout: float | None = None, *, retries: float = RETRIES
-    ) -> NDArray[np.float32]:
+    def query_model(self, data: Any, timeout: float | None = None, *, retries: float = RETRIES) -> Prediction:
         """The model's prediction for a batch, in private.
 
         Args:
-            data: real numbers, shape (batch, *input shape), any dtype and memory order, 1 to max_batch rows.
+            data: what `model.predict` takes: numbers of shape (batch, *input shape), any dtype and memory order, 1 to
+                max_batch rows; of several inputs a list of such arrays, or a dict by name.
             timeout: seconds to wait for the answer; None: this client's own.
             retries: how often to ask again, with new shares, if a party or connection is lost, a queue is full, or the
                 owner shares the same model again. Never after wrong input, a refusal for good, or a time-out.
 
         Returns:
-            float32, shape (batch, *output shape), like `model.predict`.
+            what `model.predict` gives: shape (batch, *output shape), or a list, tuple or dict of such arrays. Real
+            numbers are float32, whole ones int64, bits bool.
 
         Raises:
-            InputError: wrong shape, dtype, range or size, or not finite; nothing was sent.
+            InputError: wrong parts, shape, dtype, range or size, or not finite; nothing was sent.
             RefusedError: a party refused: queue full, no model.
             PartyError: a party failed or went away; names it.
             IntegrityError: the parties' shares of the answer disagree.
@@ -246,7 +262,7 @@ class Client:
             except KerasPrivateError as error:
                 self._pause(query.pause_after(error))
 
-    def query_model_async(self, data: ArrayLike, timeout: float | None = None, *, retries: float = RETRIES) -> Ticket:
+    def query_model_async(self, data: Any, timeout: float | None = None, *, retries: float = RETRIES) -> Ticket:
         """Send a query and return a ticket for its answer, a `concurrent.futures.Future`. Raises as `query_model`.
 
         `ticket.result()` or `query_model_join(ticket)` waits for the answer; in an event loop
@@ -263,7 +279,7 @@ class Client:
         self._tickets.add(ticket)
         return ticket
 
-    def query_model_join(self, ticket: Future[NDArray[np.float32]] | None = None) -> NDArray[np.float32]:
+    def query_model_join(self, ticket: Future[Prediction] | None = None) -> Prediction:
         """The answer to a query of `query_model_async`. Raises as `query_model`.
 
         Args:
@@ -283,7 +299,7 @@ class Client:
         except CancelledError:
             raise StateError("this query was taken back") from None
 
-    def _query(self, data: ArrayLike, timeout: float | None, retries: float) -> Query:
+    def _query(self, data: Any, timeout: float | None, retries: float) -> Query:
         seconds = self._timeout if timeout is None else seconds_of(timeout)
         return Query(data, time.monotonic() + seconds, count_of(retries, "retries"))
 
@@ -291,7 +307,7 @@ class Client:
         target, session = self._connected(query.deadline)
         model, limits = session.model, target.cluster.config.limits
         values = check_data(query.data, model)
-        check_size(len(values), model, limits.request_mb, limits.request_bytes)
+        check_size(len(values[0]), model, limits.request_mb, limits.request_bytes)
         return session, session.send(values)
 
     def _pause(self, seconds: float) -> None:

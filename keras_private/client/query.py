@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-
-from numpy.typing import ArrayLike
+from typing import Any
 
 from keras_private.errors import KerasPrivateError
 
@@ -16,7 +15,7 @@ _PAUSES_S = (0.2, 1.0, 5.0)  # before the second, the third, and every later att
 class Query:
     """Each attempt draws new shares and a new id, so answers of two attempts never mix."""
 
-    data: ArrayLike = field(repr=False)
+    data: Any = field(repr=False)
     deadline: float
     retries: int
     attempts: int = 0

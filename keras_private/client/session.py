@@ -16,7 +16,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from keras_private.client.answer import combine
 from keras_private.client.checks import Reals
 from keras_private.client.errands import Errands
+from keras_private.client.parts import Prediction, put_together
 from keras_private.config import PARTY_NAMES, ClusterConfig
 from keras_private.errors import FrameError, KerasPrivateError, LinkError, LinkTimeoutError, PartyError, RefusedError
 from keras_private.net.frames import as_bytes
@@ -127,12 +128,16 @@ class Session:
 
     # Requests
 
-    def send(self, values: Reals) -> Request:
-        """Share a checked batch among the parties. If a connection breaks meanwhile, the request has failed."""
+    def send(self, values: Sequence[Reals]) -> Request:
+        """Share a checked batch, an array for each input, among the parties.
+
+        If a connection breaks meanwhile, the request has failed.
+        """
         model = self.model
-        packages = split(fixed.encode(values, model.input_frac))
-        request = Request(os.urandom(ID_BYTES), len(values))
-        size = CONTROL_BYTES + 16 * len(values) * math.prod(model.output_shape)
+        words = _encoded(values, model)
+        packages = split(words)
+        request = Request(os.urandom(ID_BYTES), len(words))
+        size = CONTROL_BYTES + 16 * len(words) * model.output_words
         with self._changed:
             # A late answer to a larger query, given up meanwhile, may come too: the limit never shrinks.
             self._answer_bytes = max(self._answer_bytes, size)
@@ -171,8 +176,8 @@ class Session:
                     self._changed.notify_all()
         return done()
 
-    def result(self, request: Request, deadline: float) -> NDArray[np.float32]:
-        """The answer to a request, waited for until the deadline.
+    def result(self, request: Request, deadline: float) -> Prediction:
+        """The answer, as the model gives it, to a request, waited for until the deadline.
 
         Raises:
             RefusedError, PartyError: a party refused, failed or went away.
@@ -190,7 +195,7 @@ class Session:
             raise LinkTimeoutError(f"no answer came in time from {due}; is the model being served?")
         if request.failure is not None:
             raise copy.copy(request.failure) from request.failure.__cause__  # others may have failed with it too
-        return combine(request.answers, request.rows, self.model)
+        return put_together(combine(request.answers, request.rows, self.model), self.model)
 
     def take_back(self, request: Request) -> None:
         """Nobody waits for this answer any more: let the parties forget the request. Waits for nobody."""
@@ -290,6 +295,15 @@ def _query(request: Request, model: Description, package: Package) -> Query:
 
 def _part(part: Part) -> bytes | memoryview:
     return as_bytes(part.astype("<u8", copy=False)) if isinstance(part, np.ndarray) else bytes(part)
+
+
+def _encoded(values: Sequence[Reals], model: Description) -> NDArray[np.uint64]:
+    """What is shared: of each row all inputs, flattened, one behind the other."""
+    rows = [
+        fixed.encode(part, port.frac).reshape(len(part), math.prod(port.shape))
+        for part, port in zip(values, model.inputs, strict=True)
+    ]
+    return rows[0] if len(rows) == 1 else np.concatenate(rows, axis=1)
 
 
 def _check_same(models: list[Description]) -> None:

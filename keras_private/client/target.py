@@ -6,10 +6,11 @@ import threading
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from keras_private.client.checks import show
+from keras_private.client.checks import check_model
 from keras_private.client.session import Session
+from keras_private.client.shapes import Shapes, check_shapes
 from keras_private.config import ClusterConfig
-from keras_private.errors import InputError, KerasPrivateError, RefusedError, StateError
+from keras_private.errors import KerasPrivateError, RefusedError, StateError
 from keras_private.net.roles import Role
 from keras_private.party.messages import Description
 from keras_private.party.network import Network
@@ -30,8 +31,8 @@ class Target:
     """The model that is meant. `closed` is set when it is not meant any more, which ends every pause."""
 
     cluster: Cluster
-    input_shape: tuple[int, ...]
-    output_shape: tuple[int, ...]
+    input_shapes: Shapes | None
+    output_shapes: Shapes | None
     owner: str | None
     """The name of the owner whose model it must be; None: anybody's."""
     digest: str | None
@@ -49,15 +50,9 @@ class Target:
         return session
 
     def _check(self, model: Description) -> None:
-        for what, ours, theirs in (
-            ("input", self.input_shape, model.input_shape),
-            ("output", self.output_shape, model.output_shape),
-        ):
-            if ours != theirs:
-                raise InputError(
-                    f"the {what} shape given is {show(ours)}, the served model's is {show(theirs)}; "
-                    "is this the right cluster and model?"
-                )
+        check_model(model)
+        check_shapes("input", self.input_shapes, model.inputs)
+        check_shapes("output", self.output_shapes, model.outputs)
         if self.owner not in (None, model.owner):
             raise RefusedError(
                 f"the model belongs to owner {model.owner!r}, and that of {self.owner!r} is wanted; ask that owner, or "

@@ -15,15 +15,11 @@ from concurrent.futures import Future, InvalidStateError
 from functools import partial
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from keras_private.client.errands import Errands
+from keras_private.client.parts import Prediction
 from keras_private.client.query import Query
 from keras_private.client.session import GLANCE_S, Request, Session
 from keras_private.errors import PartyError, StateError
-
-Reals32 = NDArray[np.float32]
 
 
 class _ThisThread(threading.local):
@@ -36,7 +32,7 @@ class _ThisThread(threading.local):
 _this_thread = _ThisThread()
 
 
-class Ticket(Future[Reals32]):
+class Ticket(Future[Prediction]):
     """What `query_model_async` returns: a `concurrent.futures.Future` of the answer.
 
     `result(timeout)` waits for the answer and raises what `query_model` would raise; `cancel()` takes the query back,
@@ -59,7 +55,7 @@ class Ticket(Future[Reals32]):
         state = "taken back" if self.cancelled() else "answered or failed" if self.done() else "on its way"
         return f"<Ticket {state}>"
 
-    def result(self, timeout: float | None = None) -> Reals32:
+    def result(self, timeout: float | None = None) -> Prediction:
         self._use()
         return super().result(timeout)
 
@@ -67,17 +63,17 @@ class Ticket(Future[Reals32]):
         self._use()
         return super().exception(timeout)
 
-    def add_done_callback(self, fn: Callable[[Future[Reals32]], Any]) -> None:
+    def add_done_callback(self, fn: Callable[[Future[Prediction]], Any]) -> None:
         """As a `Future`'s; called in a thread of the client's own, where it may wait for other tickets."""
         self._use()
         # Called by the thread that looks after all tickets, it would wait for ever for another one of them.
         super().add_done_callback(fn if self.done() else lambda ticket: self._callbacks.put(partial(fn, ticket)))
 
-    def on_done(self, fn: Callable[[Future[Reals32]], Any]) -> None:
+    def on_done(self, fn: Callable[[Future[Prediction]], Any]) -> None:
         """`add_done_callback`, for the client's own use."""
         super().add_done_callback(fn)
 
-    def settle(self, outcome: Reals32 | Exception) -> None:
+    def settle(self, outcome: Prediction | Exception) -> None:
         """The answer, or why there is none; nothing if it was taken back in this moment."""
         try:
             if isinstance(outcome, Exception):
@@ -160,7 +156,7 @@ class Tickets:
         with self._changed:
             self._unclaimed.pop(ticket, None)
 
-    def _ended(self, ticket: Future[Reals32]) -> None:
+    def _ended(self, ticket: Future[Prediction]) -> None:
         """A ticket has its answer, or failed, or was taken back."""
         if not isinstance(ticket, Ticket):
             return

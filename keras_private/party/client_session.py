@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 from keras_private.errors import FrameError, KerasPrivateError, LinkError, LinkTimeoutError, NoModelError, RefusedError
 from keras_private.net.frames import as_bytes
-from keras_private.net.roles import Role
 from keras_private.party import causes
+from keras_private.party.description import describe
 from keras_private.party.dial import code_of
-from keras_private.party.messages import REFUSED, Answer, Cancel, Describe, Description, Error, Message, Query
+from keras_private.party.messages import REFUSED, Answer, Cancel, Describe, Error, Message, Query
 from keras_private.party.models import HeldModel
 from keras_private.party.network import Channel
 from keras_private.party.node import Node
@@ -110,7 +110,7 @@ class ClientSession:
                 self._drop(message.request)
         elif isinstance(message, Describe):
             try:
-                answer: Message = self._describe(self._model())
+                answer: Message = describe(self._model())
             except RefusedError as error:
                 answer = Error(code_of(error), str(error), None)
             self._deliver(answer)
@@ -122,23 +122,6 @@ class ClientSession:
         if model is None:
             raise NoModelError("holds no model; the owner must share it (again)")
         return model
-
-    def _describe(self, model: HeldModel) -> Description:
-        plan = model.plan
-        (given,), (made,) = plan.inputs, plan.outputs
-        return Description(
-            model.id,
-            model.digest,
-            Role.parse(model.owner).name,
-            plan.shape(given),
-            plan.shape(made),
-            given.range,
-            given.limit,
-            plan.tensors[given.tensor].frac,
-            plan.precision,
-            made.final_activation,
-            model.room.query_rows,
-        )
 
     def _query(self, query: Query) -> None:
         model = self._model()

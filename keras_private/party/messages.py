@@ -11,10 +11,13 @@ No field has a default: what is left out of a message is a mistake.
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from msgspec import Meta, Struct
+
+from keras_private.plan.ports import MAX_PORTS
 
 VERSION: Final = 3
 """Of this protocol. Both sides must speak the same one."""
@@ -125,23 +128,56 @@ class Describe(Message, tag="describe", frozen=True):
     pass
 
 
+class InputPort(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """An input of a model, see `plan.Input`; its shape per sample, and the fractional bits that it is encoded with."""
+
+    name: Text
+    shape: Naturals
+    kind: Text
+    frac: Natural
+    range: tuple[Real, Real] | None
+    limit: Positive | None
+
+
+class OutputPort(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """An output of a model, see `plan.Output`; its shape per sample, and the fractional bits that it has."""
+
+    name: Text
+    shape: Naturals
+    kind: Text
+    frac: Natural
+    final_activation: Text
+    reveal: Text
+
+
+InputPorts = Annotated[tuple[InputPort, ...], Meta(min_length=1, max_length=MAX_PORTS)]
+OutputPorts = Annotated[tuple[OutputPort, ...], Meta(min_length=1, max_length=MAX_PORTS)]
+
+
 class Description(Message, tag="description", frozen=True):
-    """All that a client is told about a model. Shapes are per sample; `owner` is the name in their certificate. Inputs
-    have `input_frac` fractional bits, outputs `precision`. `input_limit`: what inputs stay below in size where no range
-    was declared.
+    """All that a client is told about a model; `owner` is the name in their certificate.
+
+    A query's words are, for each row, all inputs, flattened, one behind the other; an answer's all outputs.
     """
 
     model: Id
     digest: Text
     owner: Text
-    input_shape: Naturals
-    output_shape: Naturals
-    input_range: tuple[Real, Real] | None
-    input_limit: Positive | None
-    input_frac: Natural
-    precision: Natural
-    final_activation: Text
+    takes: Text
+    inputs: InputPorts
+    gives: Text
+    outputs: OutputPorts
     max_batch: Natural
+
+    @property
+    def input_words(self) -> int:
+        """Values that all inputs of a row have together."""
+        return sum(math.prod(port.shape) for port in self.inputs)
+
+    @property
+    def output_words(self) -> int:
+        """Values that all outputs of a row have together."""
+        return sum(math.prod(port.shape) for port in self.outputs)
 
 
 class Query(Message, tag="query", frozen=True):

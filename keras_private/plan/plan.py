@@ -104,8 +104,8 @@ class Output:
 class Plan:
     """A whole program from input tensors to output tensors.
 
-    takes, gives: "array", "list" or "dict": how the model takes its inputs and gives its outputs. The arrays of a list
-        are in the order of `inputs` or `outputs`, those of a dict under their names.
+    takes, gives: "array", "list", "tuple" or "dict": how the model takes its inputs and gives its outputs. The arrays
+        of a list are in the order of `inputs` or `outputs`, those of a dict under their names.
 
     During a run a row is one vector: all inputs, each flattened, one behind the other; and likewise all outputs.
     """
@@ -146,6 +146,10 @@ class Plan:
     def shape(self, port: Input | Output) -> Shape:
         """The shape of an input or output, without the batch."""
         return self.tensors[port.tensor].shape
+
+    def frac(self, port: Input | Output) -> int:
+        """The fractional bits that an input or output has in an executable plan."""
+        return self.tensors[port.tensor].frac
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from keras_private.errors import PlanError
 from keras_private.plan.plan import BIT, FINAL_ACTIVATIONS, INTEGER, REAL, Input, Op, Output, Plan, Tensor
 
 NUMBERS = (REAL, INTEGER, BIT)
-FORMS = ("array", "list", "dict")
+FORMS = ("array", "list", "tuple", "dict")
 RECIPIENTS = ("client",)  # "client": the one that asked
 MAX_PORTS = 256  # inputs, and outputs
 MAX_NAME = 128  # characters

@@ -14,11 +14,12 @@ from keras_private.client.answer import _activated
 from keras_private.client.session import Session, _check_same
 from keras_private.errors import ConfigError, InputError, PartyError, RefusedError
 from keras_private.net.roles import Role
-from keras_private.party.messages import Description
 from keras_private.worker import TFEWorker
 
-MODEL = Description(bytes(16), "a" * 64, "alice", (4,), (3,), None, None, 16, 16, "", 128)
-IN_RANGE = msgspec.structs.replace(MODEL, input_range=(0.0, 255.96))
+from .described import described
+
+MODEL = described()
+IN_RANGE = described(range=(0.0, 255.96))
 
 
 def test_the_owner_and_the_plan_can_be_pinned(trio: Any, tiny: Any) -> None:
@@ -70,7 +71,7 @@ def test_another_model_is_not_taken_for_it(trio: Any, tiny: Any, other_tiny: Any
 
 @pytest.mark.parametrize("data", [[1e9, 0, 0, 0], [0, -1024.0, 0, 0], np.array([2**40] * 4, dtype=np.int64)])
 def test_without_a_range_the_models_values_are_the_limit(data: Any) -> None:
-    limited = msgspec.structs.replace(MODEL, input_limit=1024.0)
+    limited = described(limit=1024.0)
     checks.check_data(np.full((1, 4), 1023.9), limited)
     with pytest.raises(InputError, match=r"its values fit for inputs below 2\^10 = 1024 only"):
         checks.check_data([data], limited)
@@ -95,7 +96,7 @@ def test_everything_is_compared_as_float64(data: Any, words: str) -> None:
 
 
 def test_a_range_is_shown_with_all_its_digits() -> None:
-    model = msgspec.structs.replace(MODEL, input_range=(0.0, 1.0))
+    model = described(range=(0.0, 1.0))
     with pytest.raises(InputError, match=r"from 0 to 1\.0000001, the model was shared for values from 0 to 1;"):
         checks.check_data([[0, 0, 0, 1.0000001]], model)
 

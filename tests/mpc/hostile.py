@@ -59,7 +59,7 @@ class Author:
                 if len(self.ops) == drawn:
                     self.draw(kind)
         outputs = self.gather_ends()
-        forms = [self.random.choice(("list", "dict") if len(p) > 1 else FORMS) for p in (self.inputs, outputs)]
+        forms = [self.random.choice(FORMS[len(p) > 1 :]) for p in (self.inputs, outputs)]
         inputs, ops = tuple(self.inputs), tuple(self.ops)
         return Plan(self.precision, inputs, tuple(outputs), self.tensors, self.weights, ops, *forms)
 

@@ -6,6 +6,7 @@ import contextlib
 import tracemalloc
 
 import msgpack
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,6 +16,14 @@ from keras_private.errors import FrameError
 from keras_private.party import messages, wire
 
 ID = bytes(range(16))
+INPUT = messages.InputPort("x", (28, 28, 1), "real", 16, None, 1024.0)
+
+
+def port(**changed: object) -> list[object]:
+    """An input as it travels, with changes."""
+    return list({**msgspec.structs.asdict(INPUT), **changed}.values())
+
+
 SAMPLES: dict[str, object] = {
     "Natural": 7,
     "Natural | None": None,
@@ -27,7 +36,8 @@ SAMPLES: dict[str, object] = {
     "Naturals": (28, 28, 1),
     "Texts": ("server1",),
     "Ids": (ID, ID),
-    "tuple[Real, Real] | None": (0.0, 1.0),
+    "InputPorts": (INPUT, messages.InputPort("b", (), "bit", 0, (0.0, 1.0), None)),
+    "OutputPorts": (messages.OutputPort("y", (3,), "real", 16, "softmax", "values"),),
 }
 WRONG: dict[str, list[object]] = {
     "Natural": [True, 1.0, "7", None, 1 << 62],
@@ -41,14 +51,21 @@ WRONG: dict[str, list[object]] = {
     "Naturals": [[True], [1.0], [-1], [None], 1, None, [0] * 65537],
     "Texts": [[b"server1"], "server1", [None], None, [""] * 65537],
     "Ids": [[ID[1:]], [ID, None], ID, None, [ID] * 65537],
-    "tuple[Real, Real] | None": [
-        [0.0],
-        [0.0, 1.0, 2.0],
-        [0.0, True],
-        [0.0, "1"],
-        [0.0, float("nan")],
-        [float("-inf"), 0.0],
+    "InputPorts": [
+        [],
+        None,
+        [None],
+        [port()] * 257,
+        [{"name": "x"}],
+        [port()[:-1]],
+        [[*port(), 1]],
+        *([port(name=name)] for name in (b"x", None, 1, "x" * 65537)),
+        *([port(shape=shape)] for shape in ([-1], [True], 2, None, [0] * 65537)),
+        *([port(frac=frac)] for frac in (-1, 1.0, None)),
+        *([port(limit=limit)] for limit in (1, 1 << 63, 0.0, -0.25, float("nan"), float("inf"), True, "1")),
+        *([port(range=[*ends])] for ends in ((0.0,), (0.0, 1.0, 2.0), (0.0, True), (0.0, "1"), (0.0, float("nan")))),
     ],
+    "OutputPorts": [[], None, [["y", [3], "real", 16, "softmax"]], [["y", [3], "real", 16, "", 1]]],
 }
 KINDS = {messages.kind_of(cls): cls for cls in messages.Message.__subclasses__()}
 
