@@ -20,7 +20,7 @@ import pytest
 from keras_private.mpc import sign as sign_module
 from keras_private.mpc import truncation as truncation_module
 from keras_private.mpc.bits import SharedBits
-from keras_private.mpc.ops.linear import LinearLayer
+from keras_private.mpc.ops.product import SecretProduct, lay_values
 from keras_private.mpc.party import Party
 from keras_private.mpc.relu import maximum, relu
 from keras_private.mpc.reshare import empty_share, reshare
@@ -92,7 +92,15 @@ def fixed_bits(bits: tuple[int, int, int]) -> list[SharedBits]:
 def layer(kind: str, drop: int, *, with_relu: bool) -> Callable[[Party, Share], Protocol[Share]]:
     op = Op(kind, ("x",), ("w",), "y", {"drop": drop, "relu": with_relu, "bound": 40})
     weight = Share(np.full(1, 3, np.uint64), np.full(1, 5, np.uint64))
-    return lambda party, x: LinearLayer(op, weight, None)(party, [x], x.shape)
+    return lambda party, x: SecretProduct(op, lay_values, [weight])(party, [x], x.shape)
+
+
+def multiplied(kind: str, drop: int, **attrs: bool) -> Callable[[Party, Share], Protocol[Share]]:
+    """The product of two tensors whose sharings depend on each other, or a square."""
+    op = Op(kind, ("x", "y"), (), "z", {"drop": drop, "bound": 40, **attrs})
+    return lambda party, x: SecretProduct(op, lay_values, [])(
+        party, [x] if kind == "square" else [x, halved(x)], x.shape
+    )
 
 
 def three_ops(party: Party, x: Share) -> Protocol[Share]:
@@ -120,6 +128,9 @@ PROTOCOLS: dict[str, Callable[[Party, Share], Protocol[Any]]] = {
     "relu": lambda party, x: relu(party, x, 38),
     "relu with truncation": lambda party, x: relu(party, x, 50, 20),
     "maximum of 3 and a relu": lambda party, x: maximum(party, [x, halved(x), x], 20, 20),
+    "product of two tensors": multiplied("mul", 0, relu=False),
+    "product of two tensors with truncation and relu": multiplied("mul", 17, relu=True),
+    "square with truncation": multiplied("square", 16),
     "three ops": three_ops,
 }
 # Both values of the top bit of every summand, small and large secrets.
