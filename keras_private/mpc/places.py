@@ -51,11 +51,13 @@ class Places:
 
     def __init__(self, party: Party, table: Uniform, count: int) -> None:
         self._table, self._first = table, party.role == 0
-        key = key_words(table) * count
-        plain = tree_levels(table) == 0
+        key, plain = key_words(table) * count, tree_levels(table) == 0
         self.due = 0 if plain and self._first else 8 * key
         """Bytes that the dealer sends."""
-        self._own = party.outer_masks.words(2 * count if not plain else key if self._first else 0)
+        if plain and not self._first:
+            self._own = np.empty(0, np.uint64)  # its share of the bits is the dealer's message
+        else:
+            self._own = party.outer_masks.words(key if plain else 2 * count)
         # Cells that no x is in are left out: where indices go around there is nothing to tell below from above.
         edge = 1 << (place_bits(table) - 2)
         self._cells = range(*np.clip([table.first, table.first + table.cells], -edge - 1, edge).tolist())

@@ -40,6 +40,7 @@ only the rows of their ones, and the dealer deals the sign: this project.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -50,8 +51,9 @@ from keras_private.mpc.places import Places, deal_places
 from keras_private.mpc.reshare import empty_share
 from keras_private.mpc.rounds import Protocol, Words, as_words
 from keras_private.plan.cost import plane_words
-from keras_private.plan.spline.cost import dealt_words, key_words, tails
+from keras_private.plan.spline.cost import Tail, dealt_words, key_words, tails
 from keras_private.plan.spline.table import Refined, Table, Uniform
+from keras_private.sharing.random import Stream
 from keras_private.sharing.share import Share
 
 
@@ -156,66 +158,68 @@ def _leaf_rows(table: Refined, number: int) -> Words:
 def uniform(party: Party, x: Share, table: Uniform, out: Share, wait: int) -> Protocol[Share]:
     """See `spline`."""
     count, beside = x.mine.size, tails(table)
-    of_bits = len(beside), plane_words(count)
-    size = 2 * count + math.prod(of_bits)  # what is opened: two words a value, a bit a tail
+    of_sums, of_bits, of_shares = (2, count), (len(beside), plane_words(count)), (dealt_words(table), count)
     if party.is_dealer:
         stream_0, stream_2 = party.masks.next, party.masks.mine
-        masks = stream_0.words(size), stream_2.words(size)
+        masks = _words(stream_0, of_sums) + _words(stream_2, of_sums)
+        hidden = _words(stream_0, of_bits) ^ _words(stream_2, of_bits)
         out.next.reshape(-1)[:], out.mine.reshape(-1)[:] = stream_0.words(count), stream_2.words(count)
         v = (x.mine + x.next).reshape(-1)
         to_both, to_p1, chosen = deal_places(party, v, table)
-        sums = (masks[0] + masks[1])[: 2 * count].reshape(2, count)
-        hidden = (masks[0] ^ masks[1])[2 * count :].reshape(of_bits)
-        dealt = np.stack(_products(v, chosen, sums, hidden, table))
-        dealt -= stream_0.words(dealt.size).reshape(dealt.shape)
+        dealt = np.stack(_products(v, chosen, masks, hidden, table)) - _words(stream_0, of_shares)
         yield party.dealer_step(to_both, [*to_both, *to_p1, dealt])
         for _ in range(wait + 2):
             yield party.dealer_step()
         return out
 
     first = party.role == 0
-    opening, mask = party.outer_masks.words(size), party.outer_masks.words(count)
-    places = Places(party, table, count)
-    shared = party.outer_masks.words(dealt_words(table) * count if first else 0)
-    _, got = party.pair_received(
-        (yield party.pair_step((), 0, places.due + (0 if first else 8 * dealt_words(table) * count)))
-    )
-    shared = (shared if first else as_words(got[places.due :])).reshape(dealt_words(table), count)
+    sums, crossed = _words(party.outer_masks, of_sums), _words(party.outer_masks, of_bits)
+    mask, places = party.outer_masks.words(count), Places(party, table, count)
+    if first:
+        shared = _words(party.outer_masks, of_shares)
+        _, key = party.pair_received((yield party.pair_step((), 0, places.due)))
+    else:
+        _, got = party.pair_received((yield party.pair_step((), 0, places.due + 8 * math.prod(of_shares))))
+        key, shared = got[: places.due], as_words(got[places.due :]).reshape(of_shares)
     for _ in range(wait):
         yield party.pair_step()
-    u, outer = party.inner(x), party.outer(x)
 
-    sums, parities = places.read(u, as_words(got[: places.due]))
-    sums[0] += sums[1] * remainder(u, table.width, table.drop)
-    sent = opening.copy()
-    sent[: 2 * count] += (sums if first else -sums).reshape(-1)
-    hidden = np.empty((1, plane_words(count)), np.uint64)
-    for parity, row in zip(parities, sent[2 * count :].reshape(of_bits), strict=True):
-        planes.to_planes(parity, 0, hidden)
-        row ^= hidden[0]
-    peer, _ = party.pair_received((yield party.pair_step([sent], sent.nbytes)))
-    other = as_words(peer)
+    u = party.inner(x)
+    own, parities = places.read(u, as_words(key))
+    own[0] += own[1] * remainder(u, table.width, table.drop)
+    sums += own if first else -own
+    for parity, row in zip(parities, crossed, strict=True):
+        plane = np.empty((1, row.size), np.uint64)
+        planes.to_planes(parity, 0, plane)
+        row ^= plane[0]
+    peer, _ = party.pair_received((yield party.pair_step([sums, crossed], sums.nbytes + crossed.nbytes)))
+    sums = sums + as_words(peer[: sums.nbytes]).reshape(of_sums)
+    crossed = crossed ^ as_words(peer[sums.nbytes :]).reshape(of_bits)
 
-    constant, linear = (sent + other)[: 2 * count].reshape(2, count)
-    part = constant * shared[0] + linear * shared[1] - shared[2]
+    part = sums[0] * shared[0] + sums[1] * shared[1] - shared[2] - mask
     if first:
         part += np.uint64(table.below[0] % (1 << 64))
     rest = iter(shared[3:])
-    for tail, row in zip(beside, (sent ^ other)[2 * count :].reshape(of_bits), strict=True):
-        here = np.empty(count, np.uint64)  # all ones where p' is 1
-        planes.spread(row, here)
-        slope = np.uint64(tail.slope % (1 << 64))
-        line = slope * u + np.uint64(tail.offset % (1 << 64))
-        part += ((next(rest) * line) ^ here) - here
-        if first:
-            part += line & here
-        if tail.slope:
-            part += slope * ((outer & here) + ((next(rest) ^ here) - here))
-    part -= mask
+    for tail, row in zip(beside, crossed, strict=True):
+        part += _tail_part(party, x, tail, row, rest)
     party.outer(out)[:] = mask
     peer, _ = party.pair_received((yield party.pair_step([part], part.nbytes)))
     np.add(part, as_words(peer), out=party.inner(out))
     return out
+
+
+def _tail_part(party: Party, x: Share, tail: Tail, opened: Words, shared: Iterator[Words]) -> Words:
+    """One of the pair's summand of p·(c + a·x); `opened` are the bits p', `shared` begins with r, and r·v if a != 0."""
+    u, here = party.inner(x), np.empty(x.mine.size, np.uint64)
+    planes.spread(opened, here)  # all ones where p' is 1: adding it after an exclusive or with it negates
+    slope = np.uint64(tail.slope % (1 << 64))
+    line = slope * u + np.uint64(tail.offset % (1 << 64))
+    part: Words = ((next(shared) * line) ^ here) - here
+    if party.role == 0:
+        part += line & here
+    if tail.slope:
+        part += slope * ((party.outer(x) & here) + ((next(shared) ^ here) - here))
+    return part
 
 
 def _products(v: Words, chosen: Words, masks: Words, hidden: Words, table: Uniform) -> list[Words]:
@@ -241,3 +245,7 @@ def _products(v: Words, chosen: Words, masks: Words, hidden: Words, table: Unifo
 def remainder(values: Words, width: int, drop: int) -> Words:
     """A summand's part of the remainder in a cell."""
     return (values & np.uint64((1 << width) - 1)) >> np.uint64(drop)
+
+
+def _words(stream: Stream, shape: tuple[int, ...]) -> Words:
+    return stream.words(math.prod(shape)).reshape(shape)

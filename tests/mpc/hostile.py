@@ -30,7 +30,7 @@ from keras_private.mpc.party import Party
 from keras_private.mpc.program import Program
 from keras_private.mpc.rounds import Protocol, Received, Step
 from keras_private.plan.attributes import MAX_TRUNCATION
-from keras_private.plan.ops import KINDS, Bilinear, Product, infer
+from keras_private.plan.ops import KINDS, Product, infer
 from keras_private.plan.plan import BIT, INTEGER, REAL, Input, Op, Output, Plan, Shape, Tensor, Weight
 from keras_private.plan.ports import BIT_RANGE, FORMS, NUMBERS
 from keras_private.plan.serialise import MAX_BITS, parse, serialise
@@ -85,58 +85,13 @@ class Author:
         if kind == "stack" and random.random() < 0.9:
             inputs = inputs[:1] * count
         x = self.tensors[inputs[0]]
+        weights = self.weights_for(kind, x, spec.weights if len(inputs) == 1 or kind not in ("add", "sub") else (0, 0))
         attrs = {name: self.attribute(name, kind, x) for name in {**spec.attrs, **(spec.executable or {})}}
-        weights: list[Weight] = []
-        if isinstance(spec, Bilinear):
-            inputs, weights = self.operands(kind, inputs[0], spec.weights[1], attrs)
-        elif len(inputs) == 1 or kind not in ("add", "sub"):
-            weights = self.weights_for(kind, x, spec.weights)
         if isinstance(spec, Product):
-            second = weights[0].frac if weights else self.tensors[inputs[-1]].frac
-            attrs["drop"] = random.choice([0, second, second, random.randint(0, 60)])
+            attrs["drop"] = random.choice([0, weights[0].frac, weights[0].frac, random.randint(0, 60)])
             if random.random() < 0.3:
                 del attrs["bound"]
         self.add(kind, inputs, weights, attrs)
-
-    def operands(self, kind: str, first: str, most: int, attrs: dict[str, Any]) -> tuple[tuple[str, ...], list[Weight]]:
-        """The second operand of a product, a weight or a tensor, that fits the first or nearly does."""
-        x = self.tensors[first]
-        shape = self.matching(attrs["equation"], x.shape) if kind == "einsum" else None
-        if self.random.random() < 0.5:
-            if shape is None:
-                return (first,), self.weights_for(kind, x, (1, most))
-            return (first,), [Weight(shape, self.random.choice([0, self.precision, self.random.randint(0, 40)]))]
-        if shape is None and kind == "mul":
-            return (first, self.random.choice([first, self.with_other_axes(first)])), []
-        if shape is None:
-            (second, *_) = self.weights_for(kind, x, (1, 1))
-            lead = self.addend(x.shape[:-2]) if kind == "matmul" and self.random.random() < 0.5 else ()
-            shape = (*lead, *second.shape)[:8]
-        if math.prod(shape) > LARGEST:
-            return (first, first), []
-        source = self.random.choice([name for name, tensor in self.tensors.items() if not tensor.bit])
-        places = math.prod(self.tensors[source].shape)
-        self.must("reshape", [source], shape=(places,))
-        taken = tuple(self.random.randrange(places) for _ in range(math.prod(shape)))
-        self.must("gather", [self.ops[-1].output], axis=0, indices=taken)
-        self.must("reshape", [self.ops[-1].output], shape=shape)
-        return (first, self.ops[-1].output), []
-
-    def equation(self, rank: int) -> str:
-        """With axes that meet, that are summed, and now and then one too many or a diagonal."""
-        random = self.random
-        left = [random.choice("aab") if random.random() < 0.1 else letter for letter in "abcdefgh"[:rank]]
-        right = random.sample("abcdwxyz", random.choice([0, 1, 2, 2, 3]))
-        both = list(dict.fromkeys([*left, *right]))
-        out = random.sample(both, random.randint(0, len(both)))
-        return f"{''.join(left)},{''.join(right)}->{''.join(out)}"
-
-    def matching(self, equation: str, left: Shape) -> Shape:
-        labels, right = equation.partition("->")[0].split(",")
-        sizes = dict(zip(labels, left, strict=False))
-        return tuple(
-            sizes.get(label, self.random.randint(1, 3)) if self.random.random() < 0.9 else 1 for label in right
-        )
 
     def add(self, kind: str, inputs: Sequence[str], weights: Sequence[Weight], attrs: dict[str, Any]) -> None:
         named = {f"w{len(self.weights) + i}": weight for i, weight in enumerate(weights)}
@@ -221,7 +176,7 @@ class Author:
         frac = random.choice([0, self.precision, random.randint(0, 40)])
         last = x.shape[-1] if x.shape else 1
         kernel = (random.randint(1, 3), random.randint(1, 3), last, random.randint(1, 3))
-        shape: Shape = {"matmul": (last, random.randint(1, 4)), "mul": self.addend(x.shape)}.get(kind, kernel)
+        shape = {"matmul": (last, random.randint(1, 4)), "mul": self.addend(x.shape)}.get(kind, kernel)
         filters = kernel[2] * kernel[3] if kind == "depthwise_conv2d" else shape[-1] if shape else 1
         if random.random() < 0.1:
             shape = self.shape(random.randint(0, 4))
@@ -268,8 +223,6 @@ class Author:
             return shape, tuple(random.randint(-(1 << 61), 1 << 61) for _ in range(math.prod(shape)))
         if name == "axis":
             return random.randint(0, rank)
-        if name == "equation":
-            return self.equation(rank)
         if name == "indices":
             return tuple(random.randint(0, 5) for _ in range(random.randint(1, 5)))
         raise AssertionError(f"the author does not know what {name!r} of {kind} may be")

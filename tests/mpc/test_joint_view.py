@@ -18,19 +18,23 @@ import numpy as np
 import pytest
 
 from keras_private.mpc import sign as sign_module
+from keras_private.mpc import spline as spline_module
 from keras_private.mpc import truncation as truncation_module
 from keras_private.mpc.bits import SharedBits
-from keras_private.mpc.ops.product import SecretProduct, lay_values
+from keras_private.mpc.ops.linear import LinearLayer
 from keras_private.mpc.party import Party
 from keras_private.mpc.relu import maximum, relu
 from keras_private.mpc.reshare import empty_share, reshare
 from keras_private.mpc.rounds import Protocol
 from keras_private.mpc.select import select
 from keras_private.mpc.sign import sign
+from keras_private.mpc.spline import spline
 from keras_private.mpc.truncation import truncation
 from keras_private.plan.cost import Window
 from keras_private.plan.plan import Op
+from keras_private.plan.spline.table import Uniform
 from keras_private.sharing.share import Share
+from tests.plan.spline import handmade
 
 from .three import Three
 from .view import messages_to, views_of
@@ -92,15 +96,7 @@ def fixed_bits(bits: tuple[int, int, int]) -> list[SharedBits]:
 def layer(kind: str, drop: int, *, with_relu: bool) -> Callable[[Party, Share], Protocol[Share]]:
     op = Op(kind, ("x",), ("w",), "y", {"drop": drop, "relu": with_relu, "bound": 40})
     weight = Share(np.full(1, 3, np.uint64), np.full(1, 5, np.uint64))
-    return lambda party, x: SecretProduct(op, lay_values, [weight])(party, [x], x.shape)
-
-
-def multiplied(kind: str, drop: int, **attrs: bool) -> Callable[[Party, Share], Protocol[Share]]:
-    """The product of two tensors whose sharings depend on each other, or a square."""
-    op = Op(kind, ("x", "y"), (), "z", {"drop": drop, "bound": 40, **attrs})
-    return lambda party, x: SecretProduct(op, lay_values, [])(
-        party, [x] if kind == "square" else [x, halved(x)], x.shape
-    )
+    return lambda party, x: LinearLayer(op, weight, None)(party, [x], x.shape)
 
 
 def three_ops(party: Party, x: Share) -> Protocol[Share]:
@@ -117,6 +113,7 @@ def halved(x: Share) -> Share:
     return Share(x.mine >> np.uint64(1), x.next >> np.uint64(1))
 
 
+PLAIN_TABLE = Uniform(10, 6, 2, -2, np.full((2, 4), 3), (0, 1), (5, -2), 16)
 PROTOCOLS: dict[str, Callable[[Party, Share], Protocol[Any]]] = {
     "reshare": lambda party, x: reshare(party, x.mine, empty_share(x.shape)),
     "truncation by 16": lambda party, x: truncation(party, x, 16),
@@ -128,10 +125,12 @@ PROTOCOLS: dict[str, Callable[[Party, Share], Protocol[Any]]] = {
     "relu": lambda party, x: relu(party, x, 38),
     "relu with truncation": lambda party, x: relu(party, x, 50, 20),
     "maximum of 3 and a relu": lambda party, x: maximum(party, [x, halved(x), x], 20, 20),
-    "product of two tensors": multiplied("mul", 0, relu=False),
-    "product of two tensors with truncation and relu": multiplied("mul", 17, relu=True),
-    "square with truncation": multiplied("square", 16),
     "three ops": three_ops,
+    "spline, uniform table, few places": lambda party, x: spline(party, x, PLAIN_TABLE),
+}
+BY_TREE = {
+    "uniform table": Uniform(15, 7, 2, -2, np.full((2, 4), 3), (0, 1), (5, -2), 16),
+    "refined table": handmade.refined(12, 2, [(-2, 1)]),
 }
 # Both values of the top bit of every summand, small and large secrets.
 SHARINGS = [(1, 2, 3), (2**63 + 5, 2**62, -(2**63) - 2**62 + 77), (-1, 2**63 + 9, 2**40 - 2**63)]
@@ -151,6 +150,17 @@ def test_nothing_adds_up_to_a_constant(
 def test_select_adds_up_to_no_constant(memory_three: Three, bits: tuple[int, int, int], turn: int) -> None:
     for sharing in SHARINGS:
         assert deficits(memory_three, turn, select, fixed(sharing), fixed_bits(bits)) == [0, 0, 0]
+
+
+@pytest.mark.parametrize("sharing", SHARINGS)
+@pytest.mark.parametrize("turn", [0, 1, 2])
+@pytest.mark.parametrize("name", BY_TREE)
+def test_splines_by_trees_add_up_to_no_constant(
+    memory_three: Three, name: str, turn: int, sharing: tuple[int, int, int]
+) -> None:
+    """Of keys this shows that no seed or mask is missing; that they tell nothing is an assumption (`mpc/dpf.py`)."""
+    table = BY_TREE[name]
+    assert deficits(memory_three, turn, lambda party, x: spline(party, x, table), fixed(sharing)) == [0, 0, 0]
 
 
 # That the test can fail: protocols that are right in their results and wrong in their masks.
@@ -201,3 +211,20 @@ def test_a_mask_used_for_two_numbers_would_be_noticed(memory_three: Three, monke
         truncation_module, "_shorts", lambda stream, *size: first.setdefault(id(stream), draw(stream, *size))
     )
     assert deficits(memory_three, 0, PROTOCOLS["truncation by 16"], fixed(SHARINGS[0]))[1] > 0
+
+
+def test_two_sums_under_one_mask_would_be_noticed(memory_three: Three, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a spline, what is opened of a table's offsets and of its slopes."""
+    draw = spline_module._words
+
+    def twice(stream: Any, shape: tuple[int, ...]) -> np.ndarray:
+        words = draw(stream, shape)
+        if shape[0] == 2:
+            words[1] = words[0]
+        return words
+
+    monkeypatch.setattr(spline_module, "_words", twice)
+    table = Uniform(10, 6, 2, -2, np.full((2, 4), 3), (0, 0), (0, 0), 16)
+    found = deficits(memory_three, 0, lambda party, x: spline(party, x, table), fixed(SHARINGS[0]))
+    assert found[0] > 0
+    assert found[1] > 0

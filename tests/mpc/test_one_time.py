@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 
 from keras_private.mpc.masks import Masks
-from keras_private.mpc.ops.product import SecretProduct, lay_values
+from keras_private.mpc.ops.linear import LinearLayer
 from keras_private.mpc.party import Party
 from keras_private.mpc.program import Program
 from keras_private.mpc.relu import maximum, relu
@@ -205,7 +205,7 @@ def test_every_message_of_two_layers_on_one_tensor() -> None:
         for turn, (drop, bits) in enumerate([(16, 40), (33, 62), (1, 5)]):
             party.take_turn(party.role - party.index + turn)
             op = Op("mul", ("x",), ("w",), "y", {"drop": drop, "relu": True, "bound": bits})
-            outputs.append((yield from SecretProduct(op, lay_values, [weight[i]])(party, [x], x.shape)))
+            outputs.append((yield from LinearLayer(op, weight[i], None)(party, [x], x.shape)))
         both = Share(outputs[0].mine - outputs[1].mine, outputs[0].next - outputs[1].next)
         return (yield from relu(party, both, None))
 

@@ -13,18 +13,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from keras_private.mpc.ops.product import SecretProduct, lay_values
+from keras_private.mpc.ops.linear import LinearLayer
 from keras_private.mpc.party import Party
 from keras_private.mpc.relu import relu
 from keras_private.mpc.reshare import empty_share, reshare
 from keras_private.mpc.rounds import Protocol
 from keras_private.mpc.sign import sign
+from keras_private.mpc.spline import spline
 from keras_private.mpc.truncation import truncation
 from keras_private.plan.builder import PlanBuilder
 from keras_private.plan.cost import window
 from keras_private.plan.optimise import optimise
 from keras_private.plan.plan import Op
 from keras_private.sharing.share import Share
+from tests.plan.spline import handmade
 
 from .test_program import programs_of, small_cnn
 from .three import Three, shares_of
@@ -40,7 +42,7 @@ SECRETS = {
 
 def layer(party: Party, x: Share, w: Share) -> Protocol[Share]:
     op = Op("mul", ("x",), ("w",), "y", {"drop": 40, "relu": True, "bound": 55})
-    return SecretProduct(op, lay_values, [w])(party, [x], x.shape)
+    return LinearLayer(op, w, None)(party, [x], x.shape)
 
 
 PROTOCOLS: dict[str, Callable[[Party, Share, Share], Protocol[Any]]] = {
@@ -49,6 +51,9 @@ PROTOCOLS: dict[str, Callable[[Party, Share, Share], Protocol[Any]]] = {
     "sign": lambda party, x, w: sign(party, x, window(51, 36, COUNT)),
     "relu": lambda party, x, w: relu(party, x, 51, 36),
     "linear with relu": layer,
+    "spline, refined table": lambda party, x, w: spline(party, x, handmade.refined(51, 36, [(-3, 2), (-2, 3)])),
+    "spline, uniform table": lambda party, x, w: spline(party, x, handmade.uniform(51, 40, 36, -99, 200)),
+    "spline, few places": lambda party, x, w: spline(party, x, handmade.uniform(51, 46, 36, -2, 4)),
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from keras_private.plan.ops import elementwise, linear, move, product, public, window  # noqa: F401 - registers their kinds
+from keras_private.plan.ops import elementwise, linear, move, public, window  # noqa: F401 - registers their kinds
 from keras_private.plan.ops.infer import infer
 from keras_private.plan.ops.kind import (
     KINDS,
@@ -17,8 +17,7 @@ from keras_private.plan.ops.kind import (
     rectified,
     shape_fits,
 )
-from keras_private.plan.ops.linear import Convolution, Linear, with_weight
-from keras_private.plan.ops.product import Bilinear, Product
+from keras_private.plan.ops.linear import Convolution, Linear, Product
 from keras_private.plan.ops.windows import window_count
 from keras_private.plan.ops.writer import Later, Writer
 from keras_private.plan.plan import CONTRACT_BITS
@@ -28,7 +27,6 @@ __all__ = [
     "DEFAULTS",
     "KINDS",
     "MAX_ELEMENTS",
-    "Bilinear",
     "Convolution",
     "Kind",
     "Later",
@@ -42,7 +40,6 @@ __all__ = [
     "rectified",
     "shape_fits",
     "window_count",
-    "with_weight",
 ]
 
 # What a recorded op may leave out.

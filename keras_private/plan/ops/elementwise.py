@@ -32,7 +32,6 @@ DROP = at.integer(0, at.MAX_TRUNCATION)
 
 class Elementwise(Kind, abstract=True):
     domains = NUMBERS
-    any_ranks = False
     elementwise = True
     pads_zeros = False
 
@@ -86,7 +85,7 @@ class Add(Sum):
     name = "add"
 
     def plain(self, op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:
-        left, right = sides(xs, ws)
+        left, right = _sides(xs, ws)
         return left + right
 
     def interval(self, op: Op, xs: Sequence[Interval], ws: Sequence[Array]) -> Interval:
@@ -97,7 +96,7 @@ class Sub(Sum):
     name = "sub"
 
     def plain(self, op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:
-        left, right = sides(xs, ws)
+        left, right = _sides(xs, ws)
         return left - right
 
     def interval(self, op: Op, xs: Sequence[Interval], ws: Sequence[Array]) -> Interval:
@@ -108,7 +107,7 @@ class Sub(Sum):
         return Interval(self.plain(op, [left.low, right.high], []), self.plain(op, [left.high, right.low], []))
 
 
-def sides(xs: Sequence[Array], ws: Sequence[Array]) -> tuple[Array, Array]:
+def _sides(xs: Sequence[Array], ws: Sequence[Array]) -> tuple[Array, Array]:
     """Broadcasting is over the per-sample axes: missing ones go in behind the batch axis."""
     if len(xs) == 1:
         return xs[0], ws[0]

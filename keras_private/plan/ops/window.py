@@ -39,7 +39,6 @@ class Pool(Kind, abstract=True):
     weights = (0, 0)
     attrs: ClassVar[Attributes] = {"pool": PAIR, "strides": PAIR, "pads": PADS}
     domains = NUMBERS
-    any_ranks = False
     elementwise = False
 
     def shape(self, op: Op, xs: Sequence[Shape], ws: Sequence[Shape]) -> Shape:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from tests.ops.sample import Sample
 
-from . import elementwise, linear, move, product, public, window
+from . import elementwise, linear, move, public, window
 
 SAMPLES: dict[str, list[Sample]] = {
     **linear.SAMPLES,
-    **product.SAMPLES,
     **elementwise.SAMPLES,
     **move.SAMPLES,
     **public.SAMPLES,
