@@ -6,7 +6,7 @@ import numpy as np
 
 from keras_private.plan.attributes import constant_array
 from keras_private.plan.builder import Draft
-from keras_private.plan.evaluate import apply
+from keras_private.plan.ops import kind_of
 from keras_private.plan.ops.windows import windows_of
 from keras_private.plan.plan import Op
 from keras_private.sharing import fixed
@@ -33,7 +33,10 @@ def run(draft: Draft, *xs: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _apply(op: Op, xs: list[np.ndarray], ws: list[np.ndarray]) -> np.ndarray:
-    if op.kind == "matmul":
+    plain = kind_of(op).plain
+    if op.kind in ("conv2d", "depthwise_conv2d") and not ws:
+        return np.concatenate([_apply(op, [x[None]], [kernel]) for x, kernel in zip(*xs, strict=True)])
+    if op.kind == "matmul" and ws:
         result = xs[0] @ ws[0]
     elif op.kind in ("conv2d", "depthwise_conv2d"):
         windows = np.ascontiguousarray(windows_of(op, xs[0], ws[0].shape[:2], op.attrs["dilation"], 0))
@@ -47,7 +50,7 @@ def _apply(op: Op, xs: list[np.ndarray], ws: list[np.ndarray]) -> np.ndarray:
     elif op.kind in ("relu", "truncate"):
         return xs[0]
     elif op.kind == "max_pool2d":
-        return apply(op, [xs[0].astype(np.float64)], []).astype(np.int64)  # raw values are below 2^53 here
+        return plain(op, [xs[0].astype(np.float64)], []).astype(np.int64)  # raw values are below 2^53 here
     else:
-        return apply(op, xs, ws)
+        return plain(op, xs, ws)
     return result + ws[1] if len(ws) == 2 else result

@@ -54,6 +54,51 @@ def test_what_is_below_the_limit_does_not_wrap(widths: list[int], scale: float, 
     assert np.max(np.abs(answers - expected)) <= 1e-3 * np.max(np.abs(expected)) + 0.01
 
 
+def polynomial(times: int, gain: float, unit: str) -> Draft:
+    """A power of a dense layer's outputs, by squares of squares or by products of two tensors."""
+    random = np.random.default_rng(times)
+    builder = PlanBuilder((3,), None)
+    weights = [builder.weight(random.normal(size=(3, 4)) * gain, "w"), builder.weight(random.normal(size=4), "b")]
+    first = value = builder.op("matmul", builder.input, weights=weights)
+    for _ in range(times - 1):
+        if unit == "square":
+            value = builder.op("square", value)
+        elif unit == "einsum":
+            value = builder.op("einsum", [value, first], equation="i,j->i")
+        else:
+            value = builder.op("mul", [value, first])
+    return builder.finish(value)
+
+
+@pytest.mark.parametrize(("unit", "times"), [("square", 2), ("square", 3), ("mul", 3), ("mul", 4), ("einsum", 4)])
+@pytest.mark.parametrize("gain", [0.01, 1.0, 4.0])
+def test_polynomials_of_the_inputs_do_not_wrap_below_the_limit(unit: str, times: int, gain: float) -> None:
+    draft = polynomial(times, gain, unit)
+    done = optimise(draft)
+    limit = the_input(done.plan).limit
+    assert limit is not None
+    for size in (0.999, 0.01):
+        x = np.random.default_rng(times).choice([-1.0, 1.0], (20, 3)) * limit * size
+        expected = evaluate(draft, x)
+        answers = np.ldexp(run(done, x)[the_output(done.plan).tensor].astype(np.float64), -done.plan.precision)
+        assert np.max(np.abs(answers - expected)) <= 2e-2 * np.max(np.abs(expected)) + 0.01
+
+
+def test_what_is_silent_for_small_inputs_counts_for_large_ones() -> None:
+    """The interval of a unit that needs more than one to speak is zero for inputs up to one."""
+    builder = PlanBuilder((1,), None)
+    weights = [builder.weight([[1.0]], "w0"), builder.weight([-2.0], "b")]
+    hidden = builder.op("relu", builder.op("matmul", builder.input, weights=weights))
+    draft = builder.finish(builder.op("matmul", hidden, weights=[builder.weight([[2.0**20]], "w1")]))
+    done = optimise(draft)
+    limit = the_input(done.plan).limit
+    assert limit is not None
+    assert limit >= 2**3
+    x = np.array([[limit * 0.999]])
+    answer = np.ldexp(run(done, x)[the_output(done.plan).tensor].astype(np.float64), -done.plan.precision)
+    assert answer == pytest.approx(evaluate(draft, x), rel=1e-3)
+
+
 def test_a_billion_in_one_column() -> None:
     """Of a layer whose weights exceed one: beyond what fits, and so beyond the limit."""
     builder = PlanBuilder((2,), None)
