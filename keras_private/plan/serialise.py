@@ -18,6 +18,7 @@ import msgpack
 
 from keras_private.errors import PlanError
 from keras_private.plan.ops import MAX_ELEMENTS, infer, kind_of, shape_fits
+from keras_private.plan.ops.piecewise import check_tables
 from keras_private.plan.plan import IDENTIFIER, Input, Op, Output, Plan, Shape, Tensor, Weight
 from keras_private.plan.ports import MAX_PORTS, check_ports
 
@@ -239,6 +240,7 @@ def _check_program(
             raise PlanError(f"tensor {op.output!r} is not what its op makes: its shape, kind or fractional bits differ")
         tensors[op.output] = stated
         used |= {*op.inputs, *op.weights}
+    check_tables(ops, tensors)
     if tensors.keys() != claimed.keys():
         raise PlanError("the plan describes tensors that no op makes")
     ends = {made.tensor for made in outputs}

@@ -28,7 +28,7 @@ from tests.mpc.three import Three, shares_of
 from tests.mpc.view import views_of
 
 from .sample import Sample
-from .samples import SAMPLES, elementwise, linear, move, public, window
+from .samples import SAMPLES, elementwise, linear, move, piecewise, public, window
 
 TURNS = (0, 1, 2)
 ALL = [(kind, number) for kind, samples in SAMPLES.items() for number in range(len(samples))]
@@ -60,7 +60,7 @@ def test_every_kind_has_samples() -> None:
 
 
 def test_samples_are_in_files_of_the_families_names() -> None:
-    for family in (elementwise, linear, move, public, window):
+    for family in (elementwise, linear, move, piecewise, public, window):
         for kind in family.SAMPLES:
             assert type(KINDS[kind]).__module__.rpartition(".")[2] == family.__name__.rpartition(".")[2]
 

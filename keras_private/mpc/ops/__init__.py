@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from keras_private.mpc.ops import elementwise, linear, move, public, window  # noqa: F401 - registers their protocols
+from keras_private.mpc.ops import elementwise, linear, move, piecewise, public, window  # noqa: F401 - registers their protocols
 from keras_private.mpc.ops.registry import PROTOCOLS, Opening, Run, bind
 
 __all__ = ["PROTOCOLS", "Opening", "Run", "bind"]

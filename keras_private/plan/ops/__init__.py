@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from keras_private.plan.ops import elementwise, linear, move, public, window  # noqa: F401 - registers their kinds
+from keras_private.plan.ops import elementwise, linear, move, piecewise, public, window  # noqa: F401 - registers their kinds
 from keras_private.plan.ops.infer import infer
 from keras_private.plan.ops.kind import (
     KINDS,

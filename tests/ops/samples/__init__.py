@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from tests.ops.sample import Sample
 
-from . import elementwise, linear, move, public, window
+from . import elementwise, linear, move, piecewise, public, window
 
 SAMPLES: dict[str, list[Sample]] = {
     **linear.SAMPLES,
     **elementwise.SAMPLES,
     **move.SAMPLES,
+    **piecewise.SAMPLES,
     **public.SAMPLES,
     **window.SAMPLES,
 }

@@ -1,0 +1,168 @@
+"""Functions of one number, read from tables that each party makes for itself (`plan/spline/`)."""
+
+# ruff: noqa: ARG002 - every kind has the same methods
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from keras_private.errors import PlanError
+from keras_private.plan import attributes as at
+from keras_private.plan.cost import Cost
+from keras_private.plan.interval import Interval
+from keras_private.plan.ops.elementwise import Elementwise
+from keras_private.plan.ops.kind import NUMBERS, Array, Attributes, describe, values
+from keras_private.plan.ops.writer import Later, V, Writer
+from keras_private.plan.plan import CONTRACT_BITS, Op, Plan, Shape, Tensor, Weight
+from keras_private.plan.spline import cost as spline_cost
+from keras_private.plan.spline import fit
+from keras_private.plan.spline.functions import FUNCTIONS, Function, function
+from keras_private.plan.spline.table import Table
+
+LEAST_FRAC = 24  # fractional bits of a result that leave slopes their worth
+MAX_TABLES = 128  # different ones that a plan may ask for
+
+
+class Spline(Elementwise):
+    """f(x), for the functions of `plan/spline/functions.py`, by name and with public parameters.
+
+    Range: every |x| < 2^62, raw; tails are followed as far as that. Largest error: 2^(-goal/2) in the function's
+    measure; tables that parties could not come to in time are refused. Where a function is not defined it keeps the
+    value at the end of its stretch, and the cells about an end may be off by more (`Fitted.anywhere`, which is what the
+    interval is widened by). The result has `frac` fractional bits, whatever those of the input are: it takes a product
+    before its truncation and is truncated with the next one.
+
+    Rounds and bytes are those of the cheaper of two protocols, by `spline/cost.py`: a payload DPF (2 rounds) or a bit
+    DPF (3 rounds; a third of the bytes, a fifth of the work). Its first round brings the dealer's messages only, so
+    that it begins while a product before it is opened.
+
+    Sources: Boyle et al., *Function Secret Sharing for Mixed-Mode and Fixed-Point Secure Computation*, EUROCRYPT 2021
+    (splines); Storrier et al., *Grotto*, CCS 2023 (tails by parities); cells without a carry: `spline/table.py`.
+    """
+
+    name = "spline"
+    inputs = (1, 1)
+    weights = (0, 0)
+    attrs: ClassVar[Attributes] = {
+        "function": lambda value: type(value) is str and value in FUNCTIONS,
+        "parameters": lambda value: (
+            type(value) is tuple
+            and len(value) <= 2
+            and all(type(each) is float and math.isfinite(each) for each in value)
+        ),
+        "goal": at.integer(fit.MIN_GOAL, fit.MAX_GOAL),
+    }
+    recorded: ClassVar[Attributes | None] = {}
+    executable: ClassVar[Attributes | None] = {"frac": at.integer(fit.MIN_FRAC, fit.MAX_FRAC)}
+    optional = frozenset()
+    rowwise = True
+    interactive = True
+    domains = NUMBERS
+    public_linear = False
+    carries = False
+    rectifies = False
+
+    def shape(self, op: Op, xs: Sequence[Shape], ws: Sequence[Shape]) -> Shape:
+        _function(op)  # its parameters may not fit it
+        return xs[0]
+
+    def frac(self, op: Op, xs: Sequence[Tensor], ws: Sequence[Weight]) -> int:
+        return int(op.attrs["frac"])
+
+    def plain(self, op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:
+        return _function(op)(xs[0])
+
+    def interval(self, op: Op, xs: Sequence[Interval], ws: Sequence[Array]) -> Interval:
+        """From the lowest to the highest value between the ends of the input's."""
+        (x,) = xs
+        found = _function(op)
+        alone = not found.turning
+        return Interval(*found.reach(x.low, x.high), x.attained and alone, x.independent and alone)
+
+    def reckoned(self, op: Op, seen: float, sizes: Sequence[float], ws: Sequence[Array]) -> float:
+        least, most = _function(op).reach(np.array(-sizes[0]), np.array(sizes[0]))
+        return float(max(abs(least), abs(most)))
+
+    def opens(self, op: Op) -> bool:
+        return False
+
+    def deals_first(self, op: Op) -> bool:
+        return True
+
+    def part_cost(self, op: Op, count: int) -> Cost | None:
+        return None
+
+    def moved_factor(self, op: Op, factor: Array, given: Shape, *, back: bool, public: bool) -> Array | None:
+        return None
+
+    def transposed(self, op: Op, perm: Sequence[int]) -> Mapping[str, Any] | None:
+        return op.attrs
+
+    def write(self, op: Op, xs: Sequence[V], writer: Writer[V]) -> V:
+        frac = min(max(writer.target(op.output), LEAST_FRAC), fit.MAX_FRAC)
+        return writer.emit(op, xs, frac=frac)
+
+    def truncate_later(self, op: Op, given: Shape) -> Later:
+        return Later.BETTER
+
+    def cost(self, op: Op, plan: Plan, batch: int) -> Cost:
+        count = values(op, plan, batch)
+        return spline_cost.spline(count, table_for(op, plan, count))
+
+    def memory(self, op: Op, plan: Plan, count: int) -> int:
+        return spline_cost.memory(count, table_for(op, plan, count))
+
+    def error(self, op: Op, plan: Plan) -> float:
+        """Of either form of its table: which is read depends on the batch."""
+        return math.ldexp(max(fitted.anywhere for fitted in _tables(op, plan.tensors)), op.attrs["frac"])
+
+
+def table_for(op: Op, plan: Plan, count: int) -> Table:
+    """The table that `count` values of a spline are read from.
+
+    Raises:
+        PlanError: there is none; names the op.
+    """
+    return spline_cost.cheapest(count, [fitted.table for fitted in _tables(op, plan.tensors)])
+
+
+def check_tables(ops: Iterable[Op], tensors: Mapping[str, Tensor]) -> None:
+    """Refuse a plan whose tables would take parties long to make.
+
+    Raises:
+        PlanError: there are more than MAX_TABLES different ones.
+    """
+    asked = {_request(op, tensors) for op in ops if op.kind == Spline.name}
+    if len(asked) > MAX_TABLES:
+        raise PlanError(f"the plan asks for {len(asked)} different tables of functions; the limit is {MAX_TABLES}")
+
+
+def _function(op: Op) -> Function:
+    try:
+        return function(op.attrs["function"], op.attrs["parameters"])
+    except PlanError as error:
+        raise PlanError(f"{describe(op)}: {error}") from error
+
+
+def _request(op: Op, tensors: Mapping[str, Tensor]) -> fit.Request:
+    given, attrs = tensors[op.inputs[0]], op.attrs
+    bound = CONTRACT_BITS if given.bound is None else given.bound
+    return fit.Request(attrs["function"], attrs["parameters"], bound, given.frac, attrs["frac"], attrs["goal"])
+
+
+def _tables(op: Op, tensors: Mapping[str, Tensor]) -> list[fit.Fitted]:
+    """All forms that there are, the one in cells of one width first."""
+    request = _request(op, tensors)
+    try:
+        even = fit.uniform(request)
+        try:
+            return [fitted for fitted in (even, fit.refined(request)) if fitted is not None]
+        except PlanError:
+            if even is None:
+                raise
+            return [even]
+    except PlanError as error:
+        raise PlanError(f"{describe(op)}: {error}") from error
