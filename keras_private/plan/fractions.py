@@ -2,7 +2,8 @@
 
 Theory of operation. A raw value has 62 bits to fill. Where a value ends between layers it keeps `precision` bits
 behind the point, more if the model amplifies what is lost there (`extra`, found by trial in `optimise.py`), and more
-again if it is small: bits follow the values, so that a layer of tiny activations is as exact as any.
+again if it is small: bits follow the values, so that a layer of tiny activations is as exact as any. What comes out of
+a table keeps more of them: it is not truncated before the next product.
 
 A weight gets
 
@@ -31,6 +32,7 @@ from keras_private.plan import bounds
 from keras_private.plan.interval import Interval
 from keras_private.plan.measure import Measured
 from keras_private.plan.ops import CONTRACT_BITS, Product, describe, kind_of
+from keras_private.plan.ops.piecewise import Spline
 from keras_private.plan.plan import REAL, Draft, Op
 
 Array = NDArray[np.float64]
@@ -39,6 +41,8 @@ SAFE_BITS = 61  # one below the contract: room for one more addition
 GUARD_BITS = 4  # significant bits of a layer's largest weight beyond the precision
 EXTRA_BITS = 12  # a weight's fractional bits beyond the precision, for the sake of its largest element alone
 TINY_BITS = 24  # a value's fractional bits beyond the precision, at most, because it is small
+TABLE_BITS = 26  # of a value that comes out of a table, which has them for nothing
+TABLE_REACH = 36  # bits of such a value, at most: room for the product that takes it
 INPUT_BITS = 40  # of an input that has more fractional bits than the precision
 MARGIN_BITS = 10  # values may exceed the measured ones by so much where nothing is proven
 ROW_BITS = 13  # significant bits that every input channel's weights shall have
@@ -78,12 +82,15 @@ class Fractions:
         for op in plan.ops:
             for name in op.inputs:
                 users.setdefault(name, []).append(op)
+        tables = {op.output for op in plan.ops if isinstance(kind_of(op), Spline)}
         found: dict[str, int] = {}
         starts = {given.tensor: given for given in plan.inputs}
         for name in (*(op.output for op in reversed(plan.ops)), *starts):
             size = self.sizes[name]
             tiny = -math.frexp(size)[1] if size else 0
             found[name] = self.working + min(max(tiny, 0), TINY_BITS)
+            if name in tables:
+                found[name] = max(found[name], min(TABLE_BITS, TABLE_REACH - math.frexp(size)[1]))
             if name in plan.ends:
                 found[name] = found[name] if name in users else self.precision
             elif all(kind_of(user).carries for user in users[name]):

@@ -3,7 +3,7 @@
 Theory of operation. Raw integers of up to 62 bits are held as float64, whose 53 bits are finer than any unit that a
 plan keeps; so products run at the speed of BLAS, and what float64 loses is far below what fixed point loses. Inputs,
 weights and biases are rounded as they are encoded. A truncation rounds to one of the two neighbours at random, the
-nearer one being the likelier, as the parties' does.
+nearer one being the likelier, as the parties' does. Functions of one number are read from the parties' tables.
 
 This is a measurement, not a bound: worst cases add up to thousands of times what happens in a deep net and would say
 nothing. It is taken on a few sample inputs, so that some answers of many may be off by more.
@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from keras_private.errors import PlanError
 from keras_private.plan.evaluate import apply
 from keras_private.plan.measure import Measured
-from keras_private.plan.ops import CONTRACT_BITS, describe, dropped
+from keras_private.plan.ops import CONTRACT_BITS, describe, dropped, kind_of
+from keras_private.plan.ops.piecewise import Spline, looked_up
 from keras_private.plan.plan import Accuracy, Draft
 
 Array = NDArray[np.float64]
@@ -58,6 +59,8 @@ def simulate(draft: Draft, xs: Sequence[Array]) -> tuple[Array, ...]:
     for index, op in enumerate(plan.ops):
         weights = [rounded(draft.values[name], plan.weights[name].frac) for name in op.weights]
         result = apply(op, [values[name] for name in op.inputs], weights)
+        if isinstance(kind_of(op), Spline):
+            result = looked_up(op, plan, values[op.inputs[0]], random)
         frac, drop = plan.tensors[op.output].frac, dropped(op)
         largest = float(np.max(np.abs(result)))
         if not largest < 2.0 ** (CONTRACT_BITS - frac - drop):

@@ -105,13 +105,25 @@ def wide(b: PlanBuilder) -> str:
     return b.op("matmul", [out], weights=[b.weight(RANDOM.normal(0, 0.02, (5000, 3)), "kernel")])
 
 
+def curves(b: PlanBuilder) -> str:
+    """Functions of products before their truncation, in both forms of tables, and of what comes out of tables."""
+
+    def curve(x: str, name: str, *parameters: float) -> str:
+        return b.op("spline", [x], function=name, parameters=parameters, goal=26, layer=name)
+
+    x = b.op("reshape", [curve(convolution(b, b.input, 2), "gelu")], shape=(144,))
+    x = b.op("matmul", [x], weights=[b.weight(RANDOM.normal(0, 0.05, (144, 5)), "kernel")], layer="dense")
+    x = curve(curve(x, "softplus"), "reciprocal", 0.25, 8.0)
+    return b.op("matmul", [x], weights=[b.weight(RANDOM.normal(0, 0.1, (5, 2)), "kernel")], layer="dense")
+
+
 def nothing(b: PlanBuilder) -> str:
     height, width, channels = b.shape(b.input)
     return b.op("reshape", [b.input], shape=(height, width * channels))
 
 
 @pytest.mark.parametrize("input_range", [(-1.0, 2.0), None])
-@pytest.mark.parametrize("model", [small_cnn, branches, depthwise, gathers, joined, wide, nothing])
+@pytest.mark.parametrize("model", [small_cnn, branches, depthwise, gathers, joined, wide, curves, nothing])
 @pytest.mark.parametrize("batch", [1, 3])
 def test_a_plan_computes_what_it_says(three: Three, model: Any, input_range: Any, batch: int) -> None:
     builder = PlanBuilder((9, 8, 2), input_range)

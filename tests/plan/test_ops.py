@@ -138,5 +138,5 @@ def test_window_count() -> None:
 
 
 def test_every_kind_belongs_somewhere() -> None:
-    assert len(KINDS) == 21
+    assert len(KINDS) == 22
     assert all(kind.recorded is not None or kind.executable is not None for kind in KINDS.values())

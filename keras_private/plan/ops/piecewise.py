@@ -22,7 +22,6 @@ from keras_private.plan.spline import fit
 from keras_private.plan.spline.functions import FUNCTIONS, Function, function
 from keras_private.plan.spline.table import Table
 
-LEAST_FRAC = 24  # fractional bits of a result that leave slopes their worth
 MAX_TABLES = 128  # different ones that a plan may ask for
 
 
@@ -102,8 +101,8 @@ class Spline(Elementwise):
         return op.attrs
 
     def write(self, op: Op, xs: Sequence[V], writer: Writer[V]) -> V:
-        frac = min(max(writer.target(op.output), LEAST_FRAC), fit.MAX_FRAC)
-        return writer.emit(op, xs, frac=frac)
+        least = fit.least_frac(_function(op), op.attrs["goal"])
+        return writer.emit(op, xs, frac=min(max(writer.target(op.output), least), fit.MAX_FRAC))
 
     def truncate_later(self, op: Op, given: Shape) -> Later:
         return Later.BETTER
@@ -127,6 +126,14 @@ def table_for(op: Op, plan: Plan, count: int) -> Table:
         PlanError: there is none; names the op.
     """
     return spline_cost.cheapest(count, [fitted.table for fitted in _tables(op, plan.tensors)])
+
+
+def looked_up(op: Op, plan: Plan, x: Array, random: np.random.Generator) -> Array:
+    """What the parties would read, in real numbers, for real x that are whole numbers of units."""
+    raw = np.rint(np.ldexp(x, plan.tensors[op.inputs[0]].frac)).astype(np.int64)
+    share = random.integers(0, 1 << 64, raw.shape, dtype=np.uint64)
+    found: Array = np.ldexp(table_for(op, plan, x.size).value(raw, share).astype(np.float64), -op.attrs["frac"])
+    return found
 
 
 def check_tables(ops: Iterable[Op], tensors: Mapping[str, Tensor]) -> None:

@@ -21,6 +21,7 @@ thousand.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -165,6 +166,16 @@ def uniform(request: Request) -> Fitted | None:
             fit.take_line(above, end << width + 2)
             return fit.fitted(table)
     return None
+
+
+def least_frac(found: Function, goal: int) -> int:
+    """Fractional bits that a table's values should have, so that rounding slopes does not take many cells."""
+    smallest = 1.0
+    if found.floor == 0:
+        ends = [end for end in (found.low, found.high) if end is not None]
+        smallest = min((abs(float(found(np.array(end)))) for end in ends), default=smallest)
+    needed = math.ceil(goal / 2 - math.log2(smallest)) + _REMAINDER_BITS + 1
+    return min(max(needed, MIN_FRAC), MAX_FRAC)
 
 
 class _Row(NamedTuple):
