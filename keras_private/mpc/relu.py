@@ -1,13 +1,11 @@
-"""ReLU = (1 - sign(x))·x, and the maximum built from it.
+"""ReLU = (1 - sign(x))·x.
 
 All that the dealer sends depends on its own summands, and it knows those of every result in between before the pair
-knows anything (`sign`, `select`, `truncation`). So its messages for a comparison, for the selection after it, and for
-every level of a tournament travel in the first round.
+knows anything (`sign`, `select`, `truncation`). So its messages for a comparison and for the selection after it travel
+in the first round.
 """
 
 from __future__ import annotations
-
-import numpy as np
 
 from keras_private.mpc.bits import empty_bits
 from keras_private.mpc.party import Party
@@ -16,7 +14,6 @@ from keras_private.mpc.rounds import Protocol, together
 from keras_private.mpc.select import select
 from keras_private.mpc.sign import sign
 from keras_private.mpc.truncation import truncation
-from keras_private.plan.cost import relu as relu_cost
 from keras_private.plan.cost import window
 from keras_private.sharing.share import Share
 
@@ -43,61 +40,3 @@ def relu(
     else:
         *_, result = yield from together(compared, select(party, x, negative, negated=True, wait=later, out=out))
     return result  # type: ignore[no-any-return]
-
-
-def maximum(party: Party, candidates: list[Share], bound: int, relu_bound: int | None = None) -> Protocol[Share]:
-    """Share of the elementwise maximum of shares of one shape, as a tournament: max(a, b) = b + relu(a - b).
-
-    All pairs of a level are compared at once.
-
-    Args:
-        bound: of the *difference* of two candidates: |a - b| < 2^bound, 63 at most.
-        relu_bound: take a ReLU of the result, whose bound this is.
-    """
-    protocols: list[Protocol[object]] = []
-    done = 0  # rounds until the candidates are known to the pair, the first one not counted
-    while len(candidates) > 1:
-        half = len(candidates) // 2
-        game = _Game(candidates[:half], candidates[half : 2 * half])
-        protocols.append(game.compare(party, 1 + done))
-        protocols.append(relu(party, game.difference, bound, wait=done, out=game.gain))
-        done += relu_cost(game.difference.mine.size, bound, 0).rounds - 1
-        protocols.append(game.decide(party, 1 + done))
-        candidates = game.winners + candidates[2 * half :]
-    largest = candidates[0]
-    if relu_bound is not None:
-        protocols.append(relu(party, largest, relu_bound, wait=done))
-    if not protocols:
-        return largest
-    *_, last = yield from together(*protocols)
-    return largest if relu_bound is None else last
-
-
-class _Game:
-    """One level of a tournament. Its numbers are filled in at the dealer at once, at the pair when they are known."""
-
-    def __init__(self, a: list[Share], b: list[Share]) -> None:
-        self._a, self._b = a, b
-        shape = (len(a), *a[0].shape)
-        self.difference, self.gain, self._won = empty_share(shape), empty_share(shape), empty_share(shape)
-        self.winners = [Share(self._won.mine[i], self._won.next[i]) for i in range(len(a))]
-
-    def compare(self, party: Party, rounds: int) -> Protocol[None]:
-        """a - b, once a and b are known."""
-        yield from _idle(party, rounds)
-        for i, (a, b) in enumerate(zip(self._a, self._b, strict=True)):
-            np.subtract(a.mine, b.mine, out=self.difference.mine[i])
-            np.subtract(a.next, b.next, out=self.difference.next[i])
-
-    def decide(self, party: Party, rounds: int) -> Protocol[None]:
-        """b + relu(a - b), once that is known."""
-        yield from _idle(party, rounds)
-        for i, b in enumerate(self._b):
-            np.add(b.mine, self.gain.mine[i], out=self._won.mine[i])
-            np.add(b.next, self.gain.next[i], out=self._won.next[i])
-
-
-def _idle(party: Party, rounds: int) -> Protocol[None]:
-    """Let rounds go by at the pair; the dealer is always ready."""
-    for _ in range(0 if party.is_dealer else rounds):
-        yield party.pair_step()

@@ -150,8 +150,14 @@ def sign(count: int, window: Window) -> Cost:
     return Cost(1 + window.levels, (exchanged, exchanged, plane * window.dealt))
 
 
+def choose(count: int, terms: int = 1, channels: int = 1) -> Cost:
+    """A selection: `count` sums of so many terms, in every channel by the same bits."""
+    each = 8 * count * channels
+    return Cost(2, (each, each, 8 * count * terms * (1 + channels)))
+
+
 def select(count: int) -> Cost:
-    return Cost(2, (8 * count, 8 * count, 16 * count))
+    return choose(count)
 
 
 def relu(count: int, bound: int | None, drop: int) -> Cost:
@@ -163,18 +169,18 @@ def relu(count: int, bound: int | None, drop: int) -> Cost:
     return Cost(compared.rounds + 1, _sum(compared.sent, chosen.sent))
 
 
-def maximum(count: int, candidates: int, bound: int, relu_bound: int | None = None) -> Cost:
-    """A tournament, and a ReLU of the result if its bound is given. All that is dealt travels in the first round."""
-    games = []
-    while candidates > 1:
-        games.append(relu(count * (candidates // 2), bound, 0))
-        candidates -= candidates // 2
-    if relu_bound is not None:
-        games.append(relu(count, relu_bound, 0))
-    if not games:
-        return Cost()
-    rounds = 1 + sum(game.rounds - 1 for game in games)
-    return Cost(rounds, sum(games, Cost()).sent)
+def clip(count: int, bound: int | None, drop: int) -> Cost:
+    """Two comparisons, and a truncation in the same rounds."""
+    padded = 2 * 64 * plane_words(count)
+    compared = sign(padded, window(further(bound), drop, padded))
+    if drop:
+        compared |= truncation(count, drop)
+    return Cost(compared.rounds + 1, _sum(compared.sent, choose(count, 2).sent))
+
+
+def absolute(count: int, bound: int | None) -> Cost:
+    compared = sign(count, window(bound, 0, count))
+    return Cost(compared.rounds + 1, _sum(compared.sent, choose(count).sent))
 
 
 def linear(count: int, drop: int, relu_bound: int | None = None) -> Cost:
@@ -195,6 +201,11 @@ def linear(count: int, drop: int, relu_bound: int | None = None) -> Cost:
 # --- ops
 
 
+def further(bound: int | None) -> int:
+    """The bound for the difference of two numbers of this bound."""
+    return (CONTRACT_BITS if bound is None else bound) + 1
+
+
 def product_bound(op: Op) -> int:
     """The bound of a secret product before its truncation."""
     return int(op.attrs.get("bound", CONTRACT_BITS))
@@ -202,8 +213,7 @@ def product_bound(op: Op) -> int:
 
 def difference_bound(op: Op, plan: Plan) -> int:
     """The bound for the difference of two values of a `max_pool2d`."""
-    bound = plan.tensors[op.inputs[0]].bound
-    return (CONTRACT_BITS if bound is None else bound) + 1
+    return further(plan.tensors[op.inputs[0]].bound)
 
 
 def maximum_bound(op: Op, plan: Plan) -> int | None:

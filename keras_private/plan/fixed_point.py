@@ -1,10 +1,12 @@
 """From real numbers to fixed point: fractional bits for every tensor and weight, and as few truncations as possible.
 
 Theory of operation. One pass in execution order. A secret product of an input with p fractional bits and a weight
-with q makes a value with p + q. The truncation back to what such a value keeps is fused into the product, or, where
-what follows is local (sums, pooling, reshapes), put off until a ReLU takes it along for free or a consumer insists.
-So at most one truncation is paid for per linear layer. How many bits each value keeps and each weight gets is decided
-in `fractions.py`.
+with q makes a value with p + q. The truncation back to what such a value keeps is fused into the product, or put off to
+what follows (`truncations.py`). So at most one truncation is paid for per linear layer. How many bits each value keeps
+and each weight gets is decided in `fractions.py`.
+
+The operands of a product of two tensors may have any fractional bits, as long as the product is proven to fit: no more
+of them are truncated first than it takes for that.
 
 Columns of very different scale meet in the first product: one weight is large, another tiny but for large inputs, and
 the range of the inputs leaves no room for bits that would do for both. Then what the weight loses in rounding becomes
@@ -30,10 +32,11 @@ from keras_private.plan import bounds
 from keras_private.plan.builder import Names, input_tensor
 from keras_private.plan.fractions import EXTRA_BITS, FREE_DROPS, SAFE_BITS, Fractions
 from keras_private.plan.interval import Interval
-from keras_private.plan.ops import CONTRACT_BITS, Later, Linear, Product, describe, dropped, infer, kind_of
+from keras_private.plan.ops import CONTRACT_BITS, Later, Product, describe, dropped, infer, kind_of
 from keras_private.plan.plan import REAL, Draft, Input, Op, Plan, Tensor, Weight
 from keras_private.plan.ports import check_ports
 from keras_private.plan.simulate import rounded
+from keras_private.plan.truncations import Truncations
 
 Array = NDArray[np.float64]
 
@@ -75,11 +78,7 @@ class _Writer:
         self.precision = fractions.precision
         self.exact = exact
         plan = draft.plan
-        self.users: dict[str, list[Op]] = {}
-        for op in plan.ops:
-            for name in op.inputs:
-                self.users.setdefault(name, []).append(op)
-        self.puts_off = self.what_puts_off()
+        self.truncations = Truncations(draft, fractions)
         self.values = {given.tensor: self.start(number, given) for number, given in enumerate(plan.inputs)}  # recorded
         self.raw = set(self.values)  # recorded tensors that hold inputs, at most moved, scaled and shifted
         self.settled_: dict[str, _Value] = {}  # by executable name: the same value truncated
@@ -132,31 +131,69 @@ class _Writer:
             self.raw.add(op.output)
         self.values[op.output] = kind.write(op, xs, self)
 
-    def product(self, op: Op, x: _Value) -> _Value:
-        """A linear op or mul, with its truncation and a ReLU that follows."""
+    def product(self, op: Op, xs: Sequence[_Value]) -> _Value:
+        """A secret product, with its truncation and a ReLU that follows."""
+        if op.weights:
+            return self.by_weight(op, self.settled(xs[0], op.layer))
+        xs = self.operands(op, xs)
+        raw = sum(x.frac for x in _factors(xs))
+        relu = self.fusible(op)
+        carried = self.truncations.carried(op.output)
+        later = relu is None and self.truncations.put_off(op.output) and raw <= carried.limit
+        result = self.emit(op, xs, **self.ending(op, 0 if later else raw, relu))
+        return self.rectified(result, relu)
+
+    def by_weight(self, op: Op, x: _Value) -> _Value:
         weight = self.draft.values[op.weights[0]]
         needed = self.needed(op, x)
-        frac = self.fractions.weight(op, x.frac, self.carried(op.output), needed)
+        frac = self.fractions.weight(op, x.frac, self.truncations.carried(op.output), needed)
         more = self.more(op, x, frac, needed)
-        linear = isinstance(kind_of(op), Linear)
-        relu = self.only_relu(op) if linear and not more else None
+        relu = None if more else self.fusible(op)
         main = rounded(weight, frac) if more else weight
         names = [self.encode(op, op.weights[0], frac, main)]
         if len(op.weights) == 2:
             names.append(self.encode(op, op.weights[1], x.frac + frac, self.draft.values[op.weights[1]]))
-        later = bool(more) or (relu is None and op.output in self.puts_off)
-        attrs: dict[str, Any] = {"drop": 0 if later else max(0, x.frac + frac - self.fractions.target(op.output))}
-        if linear:
-            attrs["relu"] = relu is not None
+        later = bool(more) or (relu is None and self.truncations.put_off(op.output))
+        attrs = self.ending(op, 0 if later else x.frac + frac, relu)
         result = self.emit(op, [x], names, **attrs)
         if more:
             names = [self.encode(op, op.weights[0], frac + more, weight - main)]
             rest = self.emit(op, [x], names, **{**attrs, "drop": more})
             return self.emit(Op("add", (), (), op.output, {}, op.layer), [result, rest])
+        return self.rectified(result, relu)
+
+    def fusible(self, op: Op) -> Op | None:
+        """The ReLU that a product takes along."""
+        return self.truncations.only_relu(op) if "relu" in (kind_of(op).executable or {}) else None
+
+    def ending(self, op: Op, raw: int, relu: Op | None) -> dict[str, Any]:
+        """The attributes that say how a product of `raw` fractional bits ends; 0: it is not truncated yet."""
+        attrs: dict[str, Any] = {"drop": max(0, raw - self.target(op.output))}
+        if "relu" in (kind_of(op).executable or {}):
+            attrs["relu"] = relu is not None
+        return attrs
+
+    def rectified(self, result: _Value, relu: Op | None) -> _Value:
+        """A product, and what its ReLU makes of it if that was fused."""
         if relu is not None:
             self.fused.add(relu.output)
             self.values[relu.output] = replace(result, recorded=relu.output)
         return result
+
+    def operands(self, op: Op, xs: Sequence[_Value]) -> list[_Value]:
+        """The tensors of a product: as few of them truncated as it takes until the product is proven to fit."""
+        if not kind_of(op).any_ranks:
+            rank = max(len(x.tensor.shape) for x in xs)
+            xs = [self.grown(x, rank, op.layer) for x in xs]
+        xs = [self.settled_.get(x.name, x) for x in xs]
+        fine = {x.name: x for x in xs if x.frac > self.kept(x)}
+        smallest_first = sorted(fine, key=lambda name: math.prod(fine[name].tensor.shape))
+        product = bounds.propagate(op, [x.interval for x in xs], [])
+        for names in ([], *([name] for name in smallest_first)):
+            raw = sum(self.kept(x) if x.name in names else x.frac for x in _factors(xs))
+            if product is not None and bounds.needed_bits(product, raw) <= SAFE_BITS:
+                return [self.settled(x, op.layer) if x.name in names else x for x in xs]
+        return [self.settled(x, op.layer) for x in xs]
 
     def needed(self, op: Op, x: _Value) -> int | None:
         """Fractional bits that the weight of a product of inputs cannot do without; None: it is of other values."""
@@ -230,7 +267,7 @@ class _Writer:
 
     def local(self, op: Op, x: _Value) -> _Value:
         """An op that keeps the fractional bits of its input, unless they do not fit."""
-        widens = self.later(op) is Later.WORSE
+        widens = self.truncations.later(op) is Later.WORSE
         if x.frac > self.kept(x) and (widens or not self.fits(op, [x])):
             x = self.settled(x, op.layer)
         return self.emit(op, [x])
@@ -244,47 +281,6 @@ class _Writer:
     def kept(self, x: _Value) -> int:
         """Fractional bits that `x` keeps when it is truncated."""
         return self.target(x.recorded)
-
-    def carried(self, tensor: str) -> list[str]:
-        """The recorded tensors that a product becomes before its truncation, and those it is joined with on the way."""
-        found, waiting = {tensor: None}, [tensor] if tensor in self.puts_off else []
-        while waiting:
-            for user in self.users.get(waiting.pop(), []):
-                if kind_of(user).carries:
-                    more = [other for other in (*user.inputs, user.output) if other not in found]
-                    found.update(dict.fromkeys(more))
-                    waiting += more
-        return list(found)
-
-    def only_relu(self, op: Op) -> Op | None:
-        """The ReLU that is the only user of `op`'s output."""
-        users = self.users.get(op.output, [])
-        alone = len(users) == 1 and users[0].kind == "relu" and op.output not in self.draft.plan.ends
-        return users[0] if alone else None
-
-    def what_puts_off(self) -> set[str]:
-        """The recorded tensors of which a truncation is better left to what follows."""
-        plan = self.draft.plan
-        products = {op.output for op in plan.ops if isinstance(kind_of(op), Product)}
-        found: set[str] = set()
-        for name in (
-            *(op.output for op in reversed(plan.ops)),
-            *(given.tensor for given in plan.inputs),
-        ):  # users first
-            users = self.users.get(name, [])
-            if name not in plan.ends and users and all(self.takes(user, products, found) for user in users):
-                found.add(name)
-        return found
-
-    def takes(self, user: Op, products: set[str], puts_off: set[str]) -> bool:
-        """Whether a truncation is better left to what comes after `user`."""
-        later = self.later(user)
-        if later is Later.AS_GOOD and len(user.inputs) == 2 and products.issuperset(user.inputs):
-            return True  # of two products added: one truncation instead of two
-        return later is Later.BETTER or (later is Later.AS_GOOD and user.output in puts_off)
-
-    def later(self, op: Op) -> Later:
-        return kind_of(op).truncate_later(op, self.draft.plan.tensors[op.inputs[0]].shape)
 
     def fits(self, op: Op, xs: Sequence[_Value]) -> bool:
         """Whether the result of a local op is within the contract while it carries more than `precision` bits."""
@@ -362,6 +358,11 @@ class _Writer:
                 "narrow input_range or lower precision_fractional"
             )
         return None
+
+
+def _factors(xs: Sequence[_Value]) -> Sequence[_Value]:
+    """Both factors of a product of these tensors, one of which is a square."""
+    return xs if len(xs) == 2 else [*xs, *xs]
 
 
 def _shift(factor: Array, precision: int) -> int:

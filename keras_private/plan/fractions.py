@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,7 @@ from keras_private.errors import PlanError
 from keras_private.plan import bounds
 from keras_private.plan.interval import Interval
 from keras_private.plan.measure import Measured
-from keras_private.plan.ops import CONTRACT_BITS, Product, describe, kind_of
+from keras_private.plan.ops import CONTRACT_BITS, Bilinear, describe, kind_of
 from keras_private.plan.ops.piecewise import Spline
 from keras_private.plan.plan import REAL, Draft, Op
 
@@ -48,8 +49,20 @@ MARGIN_BITS = 10  # values may exceed the measured ones by so much where nothing
 ROW_BITS = 13  # significant bits that every input channel's weights shall have
 FREE_DROPS = (16, 32)  # a truncation's messages have words of 2, 4 or 8 bytes
 MAX_PRODUCT = 60  # fractional bits of a product
-_ROUNDED = 1.01  # what rounding adds to a proven size
+ROUNDED = 1.01  # what rounding adds to a proven size
 _UNRANGED_INPUT = 2.0**15  # reckoned with when channels are compared, of an ordinary large size
+
+
+class Until(Protocol):
+    """The largest magnitude of several tensors: proven (or infinite), and reckoned with; and a `limit` of their
+    fractional bits."""
+
+    @property
+    def proven(self) -> float: ...
+    @property
+    def seen(self) -> float: ...
+    @property
+    def limit(self) -> int: ...
 
 
 class Fractions:
@@ -100,15 +113,15 @@ class Fractions:
             found[name] = max(self.precision, min(found[name], room)) if given.kind == REAL else 0
         return found
 
-    def weight(self, op: Op, frac: int, until: list[str], needed: int | None) -> int:
+    def weight(self, op: Op, frac: int, until: Until, needed: int | None) -> int:
         """Fractional bits of the weight of a product.
 
         Args:
             frac: those of the input.
-            until: recorded tensors that the product becomes before it is truncated, and those it meets; itself first.
+            until: what the product becomes before it is truncated, and what it meets.
             needed: of a product of inputs, whose weight gets a second part for what it lacks of these bits.
         """
-        weight, kind = self.draft.values[op.weights[0]], _product(op)
+        weight, given = self.draft.values[op.weights[0]], self.draft.plan.tensors[op.inputs[0]].shape
         least = self.working if needed is None else self.precision
         small = _small(weight)
         if not np.any(weight):
@@ -117,18 +130,18 @@ class Fractions:
             return least + min(max(small, 0), TINY_BITS)
         target = self.target(op.output)
         wanted = least + min(max(small + GUARD_BITS, 0), EXTRA_BITS)
-        reach = self.sizes[op.inputs[0]] * math.sqrt(kind.fan_in(weight.shape))
+        reach = self.sizes[op.inputs[0]] * math.sqrt(_product(op).fan_in(op, given, weight.shape))
         wanted = max(wanted, target + math.frexp(reach)[1] - 2)
         wanted = wanted if needed is None else max(wanted, needed)
         drop = frac + wanted - target
         wanted += next((free - drop for free in FREE_DROPS if drop <= free), 0)
-        room = self._room(until, least + frac) - frac
+        room = min(self._room(until.proven, until.seen, least + frac), until.limit) - frac
         return max(min(wanted, room), least)
 
     def exact(self, op: Op, interval: Interval) -> int:
         """Fractional bits of the weight that would leave no trace in a unit of the result, for inputs in `interval`."""
         largest = np.maximum(np.abs(interval.low), np.abs(interval.high))
-        reach = _product(op).reach(largest, self.draft.values[op.weights[0]])
+        reach = _product(op).reach(op, largest, self.draft.values[op.weights[0]])
         return self.target(op.output) + math.frexp(reach)[1] - 1
 
     def every_row(self, op: Op, interval: Interval | None) -> int:
@@ -136,7 +149,7 @@ class Fractions:
 
         Channels that cannot reach a unit of the result do not count.
         """
-        rows = _product(op).rows(np.abs(self.draft.values[op.weights[0]]))
+        rows = _product(op).rows(op, np.abs(self.draft.values[op.weights[0]]))
         unit = 2.0 ** -self.target(op.output)
         matters = rows * (interval.size if interval is not None else _UNRANGED_INPUT) > unit
         return ROW_BITS + _small(rows[matters].min(initial=1.0))
@@ -147,19 +160,17 @@ class Fractions:
             return frac <= SAFE_BITS - MARGIN_BITS - math.frexp(self.sizes[tensor])[1]
         return frac <= 2 * self.precision + EXTRA_BITS + self.target(tensor) - self.working
 
-    def _room(self, tensors: list[str], least: int) -> int:
-        """Fractional bits that these recorded tensors can all have before truncation; proven if that is the `least`."""
-        sizes = [self.proven.get(name, math.inf) for name in tensors]
-        proven = SAFE_BITS - math.frexp(max(sizes) * _ROUNDED)[1] if max(sizes) < math.inf else 0
-        if proven + 1 >= least:
-            return min(proven, MAX_PRODUCT)
-        seen = max(self.sizes[name] for name in tensors)
+    def _room(self, proven: float, seen: float, least: int) -> int:
+        """Fractional bits that values of these sizes can all have before truncation; proven if that is the `least`."""
+        bits = SAFE_BITS - math.frexp(proven * ROUNDED)[1] if proven < math.inf else 0
+        if bits + 1 >= least:
+            return min(bits, MAX_PRODUCT)
         return min(SAFE_BITS - MARGIN_BITS - math.frexp(seen)[1], MAX_PRODUCT)
 
 
-def _product(op: Op) -> Product:
+def _product(op: Op) -> Bilinear:
     kind = kind_of(op)
-    if not isinstance(kind, Product):
+    if not isinstance(kind, Bilinear) or not op.weights:
         raise PlanError(f"{describe(op)} has no weight to give fractional bits to")
     return kind
 

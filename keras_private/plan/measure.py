@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from keras_private.errors import PlanError
 from keras_private.plan.evaluate import fused_relu
-from keras_private.plan.ops import Linear, Product, describe, kind_of, rectified
+from keras_private.plan.ops import Bilinear, Product, describe, kind_of, rectified
 from keras_private.plan.plan import Draft
 
 Array = NDArray[np.float64]
@@ -69,6 +69,8 @@ def work(draft: Draft) -> int:
         outputs = int(np.prod(plan.tensors[op.output].shape))
         count += outputs
         kind = kind_of(op)
-        if isinstance(kind, Linear):
-            count += outputs * kind.fan_in(plan.weights[op.weights[0]].shape)
+        if isinstance(kind, Bilinear):
+            left, right = plan.tensors[op.inputs[0]], plan.tensors[op.inputs[-1]]
+            second = plan.weights[op.weights[0]].shape if op.weights else right.shape
+            count += outputs * kind.fan_in(op, left.shape, second)
     return count

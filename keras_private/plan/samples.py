@@ -67,7 +67,7 @@ def _statistics(draft: Draft, given: Input) -> tuple[Array, Array] | None:
     """Mean and deviation of an input, if the first thing that happens to it is `x · secret + secret`."""
     rank = len(draft.plan.shape(given))
     users = [op for op in draft.plan.ops if given.tensor in op.inputs]
-    if len(users) != 1 or users[0].kind != "mul":
+    if len(users) != 1 or users[0].kind != "mul" or not users[0].weights:
         return None
     (mul,) = users
     shift = [op for op in draft.plan.ops if mul.output in op.inputs]

@@ -6,7 +6,8 @@ planes of bits, of which a comparison needs a few for every bit of its window.
 
 from __future__ import annotations
 
-from keras_private.plan.cost import window
+from keras_private.plan.cost import Window, window
+from keras_private.plan.tournament import tournament
 
 SHARE = 16  # bytes of a value: two summands
 BITS = 2  # of a bit
@@ -25,10 +26,14 @@ def truncation(count: int) -> int:
 
 
 def relu(count: int, bound: int | None, drop: int) -> int:
-    seen = window(bound, drop, count)
-    # Planes: the window's bits, what is dealt and its masks, and the exchanged pairs of bits: sent, got, two masks.
+    compared = comparison(count, window(bound, drop, count))
+    return compared + (SELECT + SHARE) * count + (TRUNCATION + SHARE if drop else 0) * count
+
+
+def comparison(count: int, seen: Window) -> int:
+    """Planes: the window's bits, what is dealt and its masks, and the exchanged pairs of bits: sent, got, two masks."""
     planes = seen.size * seen.groups + 1 + 2 * seen.dealt + 4 * (2 * seen.groups)
-    return planes * -(-count // 64) * 8 + (SELECT + SHARE) * count + (TRUNCATION + SHARE if drop else 0) * count
+    return planes * -(-count // 64) * 8
 
 
 def linear(count: int, drop: int, relu_bound: int | None) -> int:
@@ -38,9 +43,15 @@ def linear(count: int, drop: int, relu_bound: int | None) -> int:
     return (RESHARE + (SHARE + TRUNCATION if drop else 0)) * count
 
 
-def maximum(count: int, candidates: int, bound: int, relu_bound: int | None) -> int:
+def maximum(
+    count: int, candidates: int, bound: int, relu_bound: int | None, *, coarse: int = 0, channels: int = 1
+) -> int:
     """A tournament whose levels all live at once: the candidates, what is compared at every level, the comparisons."""
-    compared = (candidates - 1) * count
-    words = SHARE * (candidates * count + 4 * compared)
-    final = 0 if relu_bound is None else relu(count, relu_bound, 0)
-    return words + (relu(compared, bound, 0) if compared else 0) + final
+    needed = SHARE * channels * candidates * count
+    for level in tournament(count, candidates, bound, coarse, channels):
+        games = count * level.groups
+        pairs = 1 if level.ways == 2 else 6 * 64 * -(-games // 64) / games
+        compared = int(pairs * games)
+        needed += SHARE * compared + comparison(compared, window(bound, coarse, compared))
+        needed += (SHARE * (level.ways + 2) * channels + SELECT * (1 + channels) // 2 * (level.ways - 1)) * games
+    return needed + (0 if relu_bound is None else relu(count, relu_bound, 0))

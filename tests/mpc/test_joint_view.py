@@ -21,9 +21,11 @@ from keras_private.mpc import sign as sign_module
 from keras_private.mpc import spline as spline_module
 from keras_private.mpc import truncation as truncation_module
 from keras_private.mpc.bits import SharedBits
-from keras_private.mpc.ops.linear import LinearLayer
+from keras_private.mpc.equal import equal
+from keras_private.mpc.maximum import maximum
+from keras_private.mpc.ops.product import SecretProduct, lay_values
 from keras_private.mpc.party import Party
-from keras_private.mpc.relu import maximum, relu
+from keras_private.mpc.relu import relu
 from keras_private.mpc.reshare import empty_share, reshare
 from keras_private.mpc.rounds import Protocol
 from keras_private.mpc.select import select
@@ -96,7 +98,15 @@ def fixed_bits(bits: tuple[int, int, int]) -> list[SharedBits]:
 def layer(kind: str, drop: int, *, with_relu: bool) -> Callable[[Party, Share], Protocol[Share]]:
     op = Op(kind, ("x",), ("w",), "y", {"drop": drop, "relu": with_relu, "bound": 40})
     weight = Share(np.full(1, 3, np.uint64), np.full(1, 5, np.uint64))
-    return lambda party, x: LinearLayer(op, weight, None)(party, [x], x.shape)
+    return lambda party, x: SecretProduct(op, lay_values, [weight])(party, [x], x.shape)
+
+
+def multiplied(kind: str, drop: int, **attrs: bool) -> Callable[[Party, Share], Protocol[Share]]:
+    """The product of two tensors whose sharings depend on each other, or a square."""
+    op = Op(kind, ("x", "y"), (), "z", {"drop": drop, "bound": 40, **attrs})
+    return lambda party, x: SecretProduct(op, lay_values, [])(
+        party, [x] if kind == "square" else [x, halved(x)], x.shape
+    )
 
 
 def three_ops(party: Party, x: Share) -> Protocol[Share]:
@@ -105,7 +115,7 @@ def three_ops(party: Party, x: Share) -> Protocol[Share]:
     party.take_turn(party.role - party.index + 1)
     second = yield from layer("mul", 17, with_relu=False)(party, first)
     party.take_turn(party.role - party.index + 1)
-    return (yield from maximum(party, [first, second], 20))
+    return (yield from maximum(party, stacked(first, second), 20))
 
 
 def halved(x: Share) -> Share:
@@ -114,6 +124,18 @@ def halved(x: Share) -> Share:
 
 
 PLAIN_TABLE = Uniform(10, 6, 2, -2, np.full((2, 4), 3), (0, 1), (5, -2), 16)
+
+
+def stacked(*candidates: Share) -> Share:
+    """(1, candidates, count), as `maximum` takes them."""
+    return Share(np.stack([x.mine for x in candidates])[None], np.stack([x.next for x in candidates])[None])
+
+
+def in_fours(x: Share) -> Share:
+    """So few values that they meet in fours, and five channels: what the tests look at has one bit of each a row."""
+    return stacked(x, halved(x), x, halved(x))
+
+
 PROTOCOLS: dict[str, Callable[[Party, Share], Protocol[Any]]] = {
     "reshare": lambda party, x: reshare(party, x.mine, empty_share(x.shape)),
     "truncation by 16": lambda party, x: truncation(party, x, 16),
@@ -124,7 +146,13 @@ PROTOCOLS: dict[str, Callable[[Party, Share], Protocol[Any]]] = {
     "sign, groups of 2 in threes": lambda party, x: sign(party, x, Window(15, 10, 2, 3)),
     "relu": lambda party, x: relu(party, x, 38),
     "relu with truncation": lambda party, x: relu(party, x, 50, 20),
-    "maximum of 3 and a relu": lambda party, x: maximum(party, [x, halved(x), x], 20, 20),
+    "maximum of 3 and a relu": lambda party, x: maximum(party, stacked(x, halved(x), x), 20, 20),
+    "maximum of 4 at once": lambda party, x: maximum(party, in_fours(x), 20),
+    "equality": lambda party, x: equal(party, x, 21),
+    "equality with three constants": lambda party, x: equal(party, x, 7, [1, 2, -3]),
+    "product of two tensors": multiplied("mul", 0, relu=False),
+    "product of two tensors with truncation and relu": multiplied("mul", 17, relu=True),
+    "square with truncation": multiplied("square", 16),
     "three ops": three_ops,
     "spline, uniform table, few places": lambda party, x: spline(party, x, PLAIN_TABLE),
 }

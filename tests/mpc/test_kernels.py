@@ -20,7 +20,7 @@ def shorts(count: int) -> np.ndarray:
 
 GEOMETRY: Any = ((2, 1), (1, 1), (1, 0))  # strides, dilation, origin
 CALLS: dict[str, tuple[Any, ...]] = {
-    "matmul": (ring.matmul, words(3, 5), words(3, 5), words(10, 4), words(3, 4)),
+    "matmul": (ring.matmul, words(2, 3, 5), words(2, 3, 5), words(2, 10, 4), words(2, 3, 4)),
     "conv2d": (ring.conv2d, words(2, 6, 5, 3), words(2, 6, 5, 3), words(36, 4), words(24, 4), (3, 2, 3, 4), *GEOMETRY),
     "depthwise_conv2d": (
         ring.depthwise_conv2d,
@@ -45,8 +45,14 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "lift_mask": (elementwise.lift_mask, words(9), shorts(9), 5, words(9)),
     "truncation_part": (elementwise.truncation_part, shorts(9), shorts(9), shorts(9), shorts(9)),
     "truncation_join": (elementwise.truncation_join, words(9), shorts(9), shorts(9), 5, words(9)),
-    "select_deal": (elementwise.select_deal, words(9), words(9), words(9), words(2, 9), words(2, 9)),
-    "select_part": (elementwise.select_part, words(9), words(9), words(9), words(2, 9), words(9), words(9)),
+    "select_deal": (
+        elementwise.select_deal,
+        *(words(2, 3, 9), words(2, 3, 9), words(3, 9), words(3, 3, 9), words(3, 3, 9)),
+    ),
+    "select_part": (
+        elementwise.select_part,
+        *(words(2, 3, 9), words(2, 3, 9), words(3, 9), words(3, 3, 9), words(2, 9), words(2, 9)),
+    ),
     "bit_masks": (dpf.bit_masks, words(9), 5, words(9)),
     "enter": (dpf.enter, words(9, 2), words(9, 2), words(9)),
     "correct": (dpf.correct, words(18, 2), words(18, 2), words(19, 2), words(18), words(9), words(9, 2)),

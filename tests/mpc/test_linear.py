@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_private.mpc.ops.linear import LinearLayer
+from keras_private.mpc.ops import bind
 from keras_private.plan import cost
-from keras_private.plan.plan import Op
+from keras_private.plan.plan import Op, Tensor
 from keras_private.sharing.share import Share
+from tests.plan.test_equation import equations
+from tests.plans import plan_of
 
 from .three import Three, shares_of
 
@@ -26,10 +28,30 @@ def run_layer(
     b: np.ndarray | None,
     shape: tuple[int, ...],
 ) -> np.ndarray:
-    op = Op(kind, ("x",), ("w", "b")[: 1 + (b is not None)], "y", {"drop": 0, "bound": 62, **attrs}, "layer")
-    biases: list[Share | None] = [None] * 3 if b is None else list(shares_of(b.view(np.uint64)))
-    layers = [LinearLayer(op, weight, bias) for weight, bias in zip(shares_of(w.view(np.uint64)), biases, strict=True)]
-    y = three.value(lambda party, layer, x: layer(party, [x], shape), layers, shares_of(x.view(np.uint64)))
+    """Of a weight, and maybe a bias."""
+    names = ("w", "b")[: 1 + (b is not None)]
+    op = Op(kind, ("x",), names, "y", {"drop": 0, "bound": 62, **attrs}, "layer")
+    weights = [shares_of(each.view(np.uint64)) for each in (w, b) if each is not None]
+    return run_op(three, op, [x], weights, shape)
+
+
+def run_tensors(
+    three: Three, kind: str, attrs: dict[str, Any], x: np.ndarray, y: np.ndarray, shape: tuple[int, ...]
+) -> np.ndarray:
+    """Of two tensors."""
+    op = Op(kind, ("x", "y"), (), "z", {"drop": 0, "bound": 62, **attrs}, "layer")
+    return run_op(three, op, [x, y], [], shape)
+
+
+def run_op(
+    three: Three, op: Op, xs: list[np.ndarray], weights: list[list[Share]], shape: tuple[int, ...]
+) -> np.ndarray:
+    tensors = {name: Tensor(x.shape[1:], 16) for name, x in zip(op.inputs, xs, strict=True)}
+    plan = plan_of(16, op.inputs, [op.output], tensors, [op])
+    layers = [bind(op, plan, [shares[i] for shares in weights]) for i in range(3)]
+    y = three.value(
+        lambda party, layer, *xs: layer(party, xs, shape), layers, *(shares_of(x.view(np.uint64)) for x in xs)
+    )
     bits = cost.product_bound(op) if op.attrs.get("relu") else None
     declared = cost.linear(y.size, op.attrs["drop"], bits)
     assert three.counted() == (declared.rounds, declared.sent)
@@ -111,8 +133,63 @@ def test_truncation_and_relu_share_the_products_rounds(three: Three, relu: bool,
     assert np.abs(y - (np.maximum(product, 0) if relu else product)).max() <= 1
 
 
+@given(equations(), st.integers(0, 99))
+def test_einsum_of_tensors_and_of_a_weight(
+    three: Three, drawn: tuple[str, tuple[int, ...], tuple[int, ...]], seed: int
+) -> None:
+    text, left, right = drawn
+    generator = np.random.default_rng(seed)
+    x, y = random(generator, 2, *left), random(generator, 2, *right)
+    expected = np.stack([np.einsum(text, *pair) for pair in zip(x, y, strict=True)])
+    attrs = {"equation": text}
+    assert np.array_equal(run_tensors(three, "einsum", attrs, x, y, expected.shape), expected)
+    expected = np.stack([np.einsum(text, each, y[0]) for each in x])
+    assert np.array_equal(run_layer(three, "einsum", attrs, x, y[0], None, expected.shape), expected)
+
+
+@given(
+    lead=st.lists(st.tuples(st.integers(1, 3), st.sampled_from(["both", "left", "right"])), max_size=2),
+    rows=st.integers(1, 70),
+    depth=st.integers(1, 9),
+    columns=st.integers(1, 9),
+)
+def test_matmul_of_tensors(three: Three, lead: list[tuple[int, str]], rows: int, depth: int, columns: int) -> None:
+    """Leading axes broadcast as numpy's."""
+    generator = np.random.default_rng(rows)
+    left = [size if side != "right" else 1 for size, side in lead]
+    right = [size if side != "left" else 1 for size, side in lead]
+    x, y = random(generator, 2, *left, rows, depth), random(generator, 2, *right, depth, columns)
+    assert np.array_equal(run_tensors(three, "matmul", {}, x, y, (x @ y).shape), x @ y)
+
+
+@pytest.mark.parametrize("kind", ["conv2d", "depthwise_conv2d"])
+def test_convolutions_with_a_kernel_for_each_row(three: Three, kind: str) -> None:
+    generator = np.random.default_rng(3)
+    x, w = random(generator, 3, 6, 5, 2), random(generator, 3, 3, 2, 2, 4)
+    geometry = {"strides": (2, 1), "pads": (1, 0, 0, 2), "dilation": (1, 2)}
+    each = [convolved(x[i : i + 1], w[i], *geometry.values(), kind == "depthwise_conv2d") for i in range(3)]
+    expected = np.concatenate(each)
+    assert np.array_equal(run_tensors(three, kind, geometry, x, w, expected.shape), expected)
+
+
+@pytest.mark.parametrize(
+    ("kind", "attrs", "right", "out"),
+    [
+        ("mul", {}, (2, 2, 1), (2, 2, 1)),
+        ("matmul", {}, (2, 1, 3), (2, 2, 3)),
+        ("einsum", {"equation": "hij,hij->h"}, (2, 2, 1), (2,)),
+        ("conv2d", {"strides": (1, 1), "pads": (0, 0, 0, 0), "dilation": (1, 1)}, (2, 2, 1, 5), (1, 1, 5)),
+    ],
+)
+def test_an_empty_batch(
+    three: Three, kind: str, attrs: dict[str, Any], right: tuple[int, ...], out: tuple[int, ...]
+) -> None:
+    x, y = np.zeros((0, 2, 2, 1), np.int64), np.zeros((0, *right), np.int64)
+    assert run_tensors(three, kind, attrs, x, y, (0, *out)).shape == (0, *out)
+
+
 def test_a_layer_shows_no_weight() -> None:
     share = shares_of(np.full((2, 2), 77, np.uint64))[0]
-    assert (
-        repr(LinearLayer(Op("matmul", ("x",), ("w",), "y", {"drop": 0}), share, None)) == "LinearLayer(matmul, (2, 2))"
-    )
+    op = Op("matmul", ("x",), ("w",), "y", {"drop": 0})
+    plan = plan_of(16, op.inputs, [op.output], {}, [op])
+    assert repr(bind(op, plan, [share])) == "SecretProduct(matmul)"

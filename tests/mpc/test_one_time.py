@@ -22,10 +22,11 @@ import numpy as np
 import pytest
 
 from keras_private.mpc.masks import Masks
-from keras_private.mpc.ops.linear import LinearLayer
+from keras_private.mpc.maximum import maximum
+from keras_private.mpc.ops.product import SecretProduct, lay_values
 from keras_private.mpc.party import Party
 from keras_private.mpc.program import Program
-from keras_private.mpc.relu import maximum, relu
+from keras_private.mpc.relu import relu
 from keras_private.mpc.rounds import Protocol, Received, Step
 from keras_private.mpc.sign import sign
 from keras_private.plan.builder import PlanBuilder
@@ -35,7 +36,7 @@ from keras_private.plan.plan import Op
 from keras_private.sharing.random import Stream
 from keras_private.sharing.share import Share
 
-from .hostile import in_lockstep
+from .lockstep import in_lockstep
 from .test_joint_view import PROTOCOLS, reshare_with_a_mask_twice
 from .test_program import branches, depthwise, joined, programs_of, small_cnn, wide
 
@@ -190,8 +191,7 @@ def test_every_message_of_a_tournament(candidates: int) -> None:
     shares = random_shares(2, candidates, COUNT)
 
     def protocol(party: Party, i: int) -> Protocol[Share]:
-        each = [Share(mine, next_) for mine, next_ in zip(shares[i].mine, shares[i].next, strict=True)]
-        return (yield from maximum(party, each, 30, 29))
+        return (yield from maximum(party, Share(shares[i].mine[None], shares[i].next[None]), 30, 29))
 
     assert unmasked(protocol, 1) == ALL_MASKED
 
@@ -205,7 +205,7 @@ def test_every_message_of_two_layers_on_one_tensor() -> None:
         for turn, (drop, bits) in enumerate([(16, 40), (33, 62), (1, 5)]):
             party.take_turn(party.role - party.index + turn)
             op = Op("mul", ("x",), ("w",), "y", {"drop": drop, "relu": True, "bound": bits})
-            outputs.append((yield from LinearLayer(op, weight[i], None)(party, [x], x.shape)))
+            outputs.append((yield from SecretProduct(op, lay_values, [weight[i]])(party, [x], x.shape)))
         both = Share(outputs[0].mine - outputs[1].mine, outputs[0].next - outputs[1].next)
         return (yield from relu(party, both, None))
 

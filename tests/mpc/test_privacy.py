@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from keras_private.mpc.ops.linear import LinearLayer
+from keras_private.mpc.ops.product import SecretProduct, lay_values
 from keras_private.mpc.party import Party
 from keras_private.mpc.relu import relu
 from keras_private.mpc.reshare import empty_share, reshare
@@ -42,7 +42,7 @@ SECRETS = {
 
 def layer(party: Party, x: Share, w: Share) -> Protocol[Share]:
     op = Op("mul", ("x",), ("w",), "y", {"drop": 40, "relu": True, "bound": 55})
-    return LinearLayer(op, w, None)(party, [x], x.shape)
+    return SecretProduct(op, lay_values, [w])(party, [x], x.shape)
 
 
 PROTOCOLS: dict[str, Callable[[Party, Share, Share], Protocol[Any]]] = {

@@ -22,13 +22,14 @@ from keras_private.plan.interval import Interval
 from keras_private.plan.ops import KINDS, rectified
 from keras_private.plan.plan import Plan
 from keras_private.sharing.share import Share, reconstruct
+from tests.mpc import lockstep
 from tests.mpc.test_joint_view import SHARINGS, VALUES, deficits
 from tests.mpc.test_privacy import LIMIT, chi_square
 from tests.mpc.three import Three, shares_of
 from tests.mpc.view import views_of
 
 from .sample import Sample
-from .samples import SAMPLES, elementwise, linear, move, piecewise, public, window
+from .samples import FAMILIES, SAMPLES
 
 TURNS = (0, 1, 2)
 ALL = [(kind, number) for kind, samples in SAMPLES.items() for number in range(len(samples))]
@@ -60,9 +61,9 @@ def test_every_kind_has_samples() -> None:
 
 
 def test_samples_are_in_files_of_the_families_names() -> None:
-    for family in (elementwise, linear, move, piecewise, public, window):
-        for kind in family.SAMPLES:
-            assert type(KINDS[kind]).__module__.rpartition(".")[2] == family.__name__.rpartition(".")[2]
+    for family, samples in FAMILIES.items():
+        for kind in samples:
+            assert type(KINDS[kind]).__module__.rpartition(".")[2] == family
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -101,6 +102,36 @@ def test_the_protocol_computes_what_the_kind_means_for_what_it_declares(
     rounds, sent = memory_three.counted()
     assert (rounds, sent) == (declared.rounds, tuple(declared.sent[(i + turn) % 3] for i in range(3)))
     assert KINDS[kind].interactive or not rounds
+
+
+@pytest.mark.parametrize("turn", TURNS)
+@every_executable_sample
+def test_rows_do_not_meet(kind: str, number: int, turn: int) -> None:
+    """In batches as large as an axis of an operand too, so that rows would find an axis that they fit to."""
+    sample = SAMPLES[kind][number]
+    plan, random = sample.plan(kind), np.random.default_rng(number)
+
+    def words(shape: tuple[int, ...], dtype: Any = np.uint64) -> list[np.ndarray]:
+        return [random.integers(0, 2 if dtype == np.uint8 else 2**64, shape, dtype) for _ in range(3)]
+
+    weights = [[Share(parts[i], parts[(i + 1) % 3]) for i in range(3)] for parts in map(words, sample.weights)]
+    runs = runs_of(plan, weights)
+    assert KINDS[kind].rowwise
+    for batch in sorted({axis for shape in sample.inputs for axis in shape if 2 <= axis <= 8} | {2}):
+        shape = (batch, *plan.tensors["y"].shape)
+
+        def compute(xs: Sequence[Sequence[np.ndarray]], shape: tuple[int, ...] = shape) -> list[Share]:
+            def of(party: Party) -> Protocol[Share]:
+                own = [Share(x[party.index], x[(party.index + 1) % 3]) for x in xs]
+                return runs[party.index](party, own, shape)
+
+            return lockstep.run(of, b"rows", turn)
+
+        def drawn(batch: int = batch) -> list[list[np.ndarray]]:
+            return [words((batch, *shape), sample.dtype(at)) for at, shape in enumerate(sample.inputs)]
+
+        for share in lockstep.assert_rows_apart(compute, drawn, int(random.integers(batch))):
+            assert share.shape == shape
 
 
 @settings(max_examples=15, deadline=None, derandomize=True)

@@ -29,13 +29,13 @@ from keras_private.plan.simulate import simulate
 from keras_private.plan.summary import private_summary
 from tests.plans import plan_of
 
-SQUARE = Op("square", ("input",), (), "t0", {}, "layer")
+CUBE = Op("cube", ("input",), (), "t0", {}, "layer")
 X = np.linspace(-1.0, 9.0, 8).reshape(2, 4)
 
 
 def plan(precision: int) -> Plan:
     tensors = {"input": Tensor((4,), precision, 40), "t0": Tensor((4,), precision, 40)}
-    return plan_of(precision, ["input"], ["t0"], tensors, [SQUARE], input_range=(-1.0, 9.0))
+    return plan_of(precision, ["input"], ["t0"], tensors, [CUBE], input_range=(-1.0, 9.0))
 
 
 def recorded() -> Draft:
@@ -57,19 +57,19 @@ def written() -> Draft:
 def parsed() -> Plan:
     builder = PlanBuilder((4,), (-1.0, 9.0))
     document = msgpack.unpackb(serialise(optimise(builder.finish(builder.op("relu", [builder.input]))).plan))
-    document["ops"][0][0] = "square"
+    document["ops"][0][0] = "cube"
     return parse(msgpack.packb(document))
 
 
 ASKED: dict[str, Callable[[], Any]] = {
-    "infer": lambda: infer(SQUARE, [Tensor((4,), 16)], [], 16),
-    "infer, recorded": lambda: infer(SQUARE, [Tensor((4,))], [], 0),
-    "builder": lambda: PlanBuilder((4,)).op("square", ["input"]),
+    "infer": lambda: infer(CUBE, [Tensor((4,), 16)], [], 16),
+    "infer, recorded": lambda: infer(CUBE, [Tensor((4,))], [], 0),
+    "builder": lambda: PlanBuilder((4,)).op("cube", ["input"]),
     "evaluate": lambda: evaluate.evaluate(recorded(), X),
-    "bounds": lambda: bounds.propagate(SQUARE, [Interval(X[:1], X[1:])], []),
-    "bounds, nothing known": lambda: bounds.propagate(SQUARE, [None], []),
-    "bounds after it": lambda: bounds.after_product(SQUARE, Interval(X[:1], X[1:]), 0.0),
-    "error": lambda: bounds.error(SQUARE, plan(16)),
+    "bounds": lambda: bounds.propagate(CUBE, [Interval(X[:1], X[1:])], []),
+    "bounds, nothing known": lambda: bounds.propagate(CUBE, [None], []),
+    "bounds after it": lambda: bounds.after_product(CUBE, Interval(X[:1], X[1:]), 0.0),
+    "error": lambda: bounds.error(CUBE, plan(16)),
     "measure": lambda: measure(recorded(), (X,)),
     "simulate": lambda: simulate(executable(), [X]),
     "fractions": lambda: Fractions(recorded(), 16, 0, measure(recorded(), (X,))),
@@ -88,7 +88,7 @@ ASKED: dict[str, Callable[[], Any]] = {
 
 @pytest.mark.parametrize("who", ASKED)
 def test_nobody_takes_a_kind_that_is_not_known(who: str) -> None:
-    with pytest.raises(PlanError, match="unknown op kind 'square'"):
+    with pytest.raises(PlanError, match="unknown op kind 'cube'"):
         ASKED[who]()
 
 

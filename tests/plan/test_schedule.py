@@ -12,7 +12,7 @@ from keras_private.plan.plan import Op, Plan, Tensor, Weight
 from keras_private.plan.schedule import costs, stages, total
 from tests.plans import plan_of
 
-OPEN, DROP = {"drop": 0, "bound": 40}, {"drop": 16, "bound": 40}
+OPEN, DROP = ({"drop": drop, "relu": False, "bound": 40} for drop in (0, 16))
 
 
 def plan(*ops: Op, shape: tuple[int, ...] = (64,)) -> Plan:

@@ -16,7 +16,7 @@ def warm_up() -> None:
     def words(*shape: int) -> np.ndarray:
         return np.zeros(shape, np.uint64)
 
-    ring.matmul(words(1, 1), words(1, 1), words(2, 1), words(1, 1))
+    ring.matmul(words(1, 1, 1), words(1, 1, 1), words(1, 2, 1), words(1, 1, 1))
     image = words(1, 1, 1, 1)
     ring.conv2d(image, image, words(2, 1), words(1, 1), (1, 1, 1, 1), (1, 1), (1, 1), (0, 0))
     ring.depthwise_conv2d(image, image, image, image, words(1, 1, 1, 1, 1), (1, 1), (1, 1), (0, 0))
@@ -36,8 +36,9 @@ def warm_up() -> None:
         elementwise.lift_mask(words(1), small, 1, words(1))
         elementwise.truncation_part(small, small, small, small)
         elementwise.truncation_join(words(1), small, small, 1, words(1))
-    elementwise.select_deal(words(1), words(1), words(1), words(2, 1), words(2, 1))
-    elementwise.select_part(words(1), words(1), words(1), words(2, 1), words(1), words(1))
+    each = words(1, 1, 1)
+    elementwise.select_deal(each, each, words(1, 1), words(2, 1, 1), words(2, 1, 1))
+    elementwise.select_part(each, each, words(1, 1), words(2, 1, 1), words(1, 1), words(1, 1))
     block, blocks, one, none = words(1, 2), words(2, 2), words(1), words(0, 1)
     dpf.bit_masks(one, 0, one)
     dpf.enter(block, block, one)

@@ -87,29 +87,42 @@ def truncation_join(u, part, other, d, share):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def select_deal(mine, next_, chosen, masks, dealt):  # type: ignore[no-untyped-def]
-    """The dealer's part of a selection, for v = mine + next_ and its bit r, given as chosen = 0 or all ones (n,).
+    """The dealer's part of a selection, for v = mine + next_ (channels, terms, n) and its bits r of the terms, given as
+    chosen = 0 or all ones (terms, n).
 
-    dealt (2, n) = (r, r·v) - masks, for P1.
+    dealt (1 + channels, terms, n) = (r, r·v of every channel) - masks, for P1.
     """
-    n = mine.size
-    if next_.size != n or chosen.size != n or masks.shape != (2, n) or dealt.shape != (2, n):
+    channels, terms, n = mine.shape
+    if next_.shape != mine.shape or chosen.shape != (terms, n):
+        raise ValueError("select_deal: the arrays' sizes do not fit together")
+    if masks.shape != (1 + channels, terms, n) or dealt.shape != masks.shape:
         raise ValueError("select_deal: the arrays' sizes do not fit together")
     one = np.uint64(1)
-    for i in range(n):
-        dealt[0, i] = (chosen[i] & one) - masks[0, i]
-        dealt[1, i] = ((mine[i] + next_[i]) & chosen[i]) - masks[1, i]
+    for t in range(terms):
+        for i in range(n):
+            dealt[0, t, i] = (chosen[t, i] & one) - masks[0, t, i]
+        for c in range(channels):
+            for i in range(n):
+                dealt[1 + c, t, i] = ((mine[c, t, i] + next_[c, t, i]) & chosen[t, i]) - masks[1 + c, t, i]
 
 
 @njit(nogil=True, cache=True)
 def select_part(u, own, chosen, dealt, mask, part):  # type: ignore[no-untyped-def]
-    """One of the pair: part = b·own + (1 - 2b)(dealt_0·u + dealt_1) - mask, where b is given as chosen = 0 or all ones.
+    """One of the pair: part = sum over the terms of b·own + (1 - 2b)(dealt_0·u + dealt_c) - mask, for every channel c.
 
-    own is u + x_0 at P0 and x_2 at P1; dealt (2, n), the others (n,). Adding `chosen` after an exclusive or with it
-    negates: no branch on a secret.
+    b is given as chosen = 0 or all ones (terms, n). own is u + x_0 at P0 and x_2 at P1, as u (channels, terms, n);
+    dealt as made by `select_deal`, mask and part (channels, n). Adding `chosen` after an exclusive or with it negates:
+    no branch on a secret.
     """
-    n = u.size
-    if own.size != n or chosen.size != n or dealt.shape != (2, n) or mask.size != n or part.size != n:
+    channels, terms, n = u.shape
+    if own.shape != u.shape or chosen.shape != (terms, n) or dealt.shape != (1 + channels, terms, n):
         raise ValueError("select_part: the arrays' sizes do not fit together")
-    for i in range(n):
-        turned = (dealt[0, i] * u[i] + dealt[1, i]) ^ chosen[i]
-        part[i] = (own[i] & chosen[i]) + (turned - chosen[i]) - mask[i]
+    if mask.shape != (channels, n) or part.shape != mask.shape:
+        raise ValueError("select_part: the arrays' sizes do not fit together")
+    for c in range(channels):
+        for i in range(n):
+            part[c, i] = np.uint64(0) - mask[c, i]
+        for t in range(terms):
+            for i in range(n):
+                turned = (dealt[0, t, i] * u[c, t, i] + dealt[1 + c, t, i]) ^ chosen[t, i]
+                part[c, i] += (own[c, t, i] & chosen[t, i]) + (turned - chosen[t, i])

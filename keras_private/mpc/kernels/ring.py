@@ -16,8 +16,6 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from keras_private.mpc.rounds import Words
-
 ROWS = 64  # patches gathered at a time: the gathered block of a typical layer stays in the L2 cache
 
 
@@ -50,18 +48,25 @@ def _accumulate(left, tall, out, first, count):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def matmul(mine, next_, tall, out):  # type: ignore[no-untyped-def]
-    """out += [mine | next_] @ tall for mine, next_ (M, K), tall (2K, N), out (M, N); all uint64."""
-    rows, depth = mine.shape
-    if next_.shape != mine.shape or tall.shape[0] != 2 * depth or out.shape != (rows, tall.shape[1]):
+    """out += [mine | next_] @ tall for each of B matrices: mine, next_ (B, M, K), tall (B, 2K, N), out (B, M, N); all
+    uint64."""
+    batch, rows, depth = mine.shape
+    if (
+        next_.shape != mine.shape
+        or tall.shape[0] != batch
+        or tall.shape[1] != 2 * depth
+        or out.shape != (batch, rows, tall.shape[2])
+    ):
         raise ValueError("matmul: the arrays' sizes do not fit together")
-    left = np.empty((ROWS, 2 * depth), np.uint64)
-    for first in range(0, rows, ROWS):
-        count = min(ROWS, rows - first)
-        for r in range(count):
-            for k in range(depth):
-                left[r, k] = mine[first + r, k]
-                left[r, depth + k] = next_[first + r, k]
-        _accumulate(left, tall, out, first, count)
+    left = np.empty((min(ROWS, rows), 2 * depth), np.uint64)
+    for b in range(batch):
+        for first in range(0, rows, ROWS):
+            count = min(ROWS, rows - first)
+            for r in range(count):
+                for k in range(depth):
+                    left[r, k] = mine[b, first + r, k]
+                    left[r, depth + k] = next_[b, first + r, k]
+            _accumulate(left, tall[b], out[b], first, count)
 
 
 @njit(nogil=True, cache=True)
@@ -166,8 +171,3 @@ def sum_pool2d(x, out, pool, strides, origin):  # type: ignore[no-untyped-def]
                             source = x[b, y, z]
                             for c in range(channels):
                                 line[c] += source[c]
-
-
-def stack(sums: Words, lows: Words) -> Words:
-    """The tall matrix of (w_i + w_{i+1}) over w_i, both (K, N), contiguous."""
-    return np.ascontiguousarray(np.concatenate([sums, lows]))

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from keras_private.mpc.ops import elementwise, linear, move, piecewise, public, window  # noqa: F401 - registers their protocols
+from keras_private.mpc.ops import (  # noqa: F401 - registers their protocols
+    elementwise,
+    linear,
+    move,
+    piecewise,
+    product,
+    public,
+    window,
+)
 from keras_private.mpc.ops.registry import PROTOCOLS, Opening, Run, bind
 
 __all__ = ["PROTOCOLS", "Opening", "Run", "bind"]

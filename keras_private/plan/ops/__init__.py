@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from keras_private.plan.ops import elementwise, linear, move, piecewise, public, window  # noqa: F401 - registers their kinds
+from keras_private.plan.ops import (  # noqa: F401 - registers their kinds
+    elementwise,
+    linear,
+    move,
+    piecewise,
+    product,
+    public,
+    window,
+)
 from keras_private.plan.ops.infer import infer
 from keras_private.plan.ops.kind import (
     KINDS,
@@ -17,7 +25,8 @@ from keras_private.plan.ops.kind import (
     rectified,
     shape_fits,
 )
-from keras_private.plan.ops.linear import Convolution, Linear, Product
+from keras_private.plan.ops.linear import Convolution, Linear, with_weight
+from keras_private.plan.ops.product import Bilinear, Product
 from keras_private.plan.ops.windows import window_count
 from keras_private.plan.ops.writer import Later, Writer
 from keras_private.plan.plan import CONTRACT_BITS
@@ -27,6 +36,7 @@ __all__ = [
     "DEFAULTS",
     "KINDS",
     "MAX_ELEMENTS",
+    "Bilinear",
     "Convolution",
     "Kind",
     "Later",
@@ -40,6 +50,7 @@ __all__ = [
     "rectified",
     "shape_fits",
     "window_count",
+    "with_weight",
 ]
 
 # What a recorded op may leave out.

@@ -32,6 +32,7 @@ DROP = at.integer(0, at.MAX_TRUNCATION)
 
 class Elementwise(Kind, abstract=True):
     domains = NUMBERS
+    any_ranks = False
     elementwise = True
     pads_zeros = False
 
@@ -85,7 +86,7 @@ class Add(Sum):
     name = "add"
 
     def plain(self, op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:
-        left, right = _sides(xs, ws)
+        left, right = sides(xs, ws)
         return left + right
 
     def interval(self, op: Op, xs: Sequence[Interval], ws: Sequence[Array]) -> Interval:
@@ -96,7 +97,7 @@ class Sub(Sum):
     name = "sub"
 
     def plain(self, op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:
-        left, right = _sides(xs, ws)
+        left, right = sides(xs, ws)
         return left - right
 
     def interval(self, op: Op, xs: Sequence[Interval], ws: Sequence[Array]) -> Interval:
@@ -107,7 +108,7 @@ class Sub(Sum):
         return Interval(self.plain(op, [left.low, right.high], []), self.plain(op, [left.high, right.low], []))
 
 
-def _sides(xs: Sequence[Array], ws: Sequence[Array]) -> tuple[Array, Array]:
+def sides(xs: Sequence[Array], ws: Sequence[Array]) -> tuple[Array, Array]:
     """Broadcasting is over the per-sample axes: missing ones go in behind the batch axis."""
     if len(xs) == 1:
         return xs[0], ws[0]

@@ -34,7 +34,7 @@ def infer(op: Op, inputs: Sequence[Tensor], weights: Sequence[Weight], precision
         if not low <= len(given) <= high:
             raise PlanError(f"{where} takes {low} to {high} {what}, not {len(given)}")
     at.check_attributes(where, op.attrs, {**kind.attrs, **extra}, kind.optional)
-    if precision and len({len(tensor.shape) for tensor in inputs}) > 1:
+    if precision and not kind.any_ranks and len({len(tensor.shape) for tensor in inputs}) > 1:
         # Parties compute on (batch, *shape): broadcasting would lay one tensor's batch axis over an axis of the other.
         raise PlanError(f"{where}: inputs need as many axes as each other, not {[tensor.shape for tensor in inputs]}")
     bit = _bit(where, kind, inputs)

@@ -7,8 +7,8 @@ nobody can forget to say how large a new function's values get, or what it costs
 it declares in an abstract class. Only its protocol is elsewhere, under the same name in `mpc/ops/`.
 
 No op of an executable plan may let rows of a batch meet, since they may be different clients'. Shapes leave the batch
-axis out, so each rule has to keep to the axes behind it: inputs of one op have equal ranks, and a weight or constant
-never has more axes than the input.
+axis out, so each rule has to keep to the axes behind it: inputs that broadcast have equal ranks, and so a weight or
+constant never has more axes than the input.
 
 Attributes of three names mean the same in every kind that takes them: `relu`, that negative results become 0;
 `drop`, that so many low bits of the result are dropped; `factor`, a public constant that broadcasts to the input.
@@ -81,6 +81,9 @@ class Kind(ABC):
     """Its protocol sends messages."""
     domains: ClassVar[tuple[Domain, ...]]
     """Which operands may be bits: one of these holds for every op."""
+    any_ranks: ClassVar[bool]
+    """Its inputs may differ in rank in an executable plan too: it says itself which axes meet. Those of others that
+    broadcast may not."""
     elementwise: ClassVar[bool]
     """Each value of the output depends on the values at its own place alone: of the inputs, and of its weights and its
     `factor`, broadcast."""
@@ -263,6 +266,7 @@ def shape_fits(shape: Shape) -> bool:
 class Local(Kind, abstract=True):
     """Without messages: applied to every summand alike."""
 
+    any_ranks = False
     rowwise = True
     interactive = False
     rectifies = False

@@ -1,8 +1,8 @@
-"""Products with a secret weight.
+"""Linear layers: sums of products over the channels of an input at least.
 
-Weight layouts: matmul (K, N); conv2d (kh, kw, Cin, Cout); depthwise_conv2d (kh, kw, C, M) with output channel c·M + m.
-`pads` are (top, bottom, left, right) zeros. `bound` of an executable product: proven |raw| < 2^bound before its
-truncation; without it only the contract holds.
+The second operand is a weight, or a tensor that each row has of its own. Layouts of weights and of such tensors:
+matmul (K, N), of tensors (…, K, N) as numpy's matmul; conv2d (kh, kw, Cin, Cout); depthwise_conv2d (kh, kw, C, M) with
+output channel c·M + m. A second weight is a bias. `pads` are (top, bottom, left, right) zeros.
 """
 
 # ruff: noqa: ARG002 - every kind has the same methods
@@ -17,101 +17,50 @@ import numpy as np
 
 from keras_private.errors import PlanError
 from keras_private.plan import attributes as at
-from keras_private.plan import cost, working
-from keras_private.plan.interval import Interval, signed, signed_sum
-from keras_private.plan.ops.elementwise import DROP, check_factor
-from keras_private.plan.ops.kind import NUMBERS, Array, Attributes, Kind, describe, truncation_error, values
+from keras_private.plan.ops.equation import Equation
+from keras_private.plan.ops.kind import Array, Attributes, describe, kind_of
+from keras_private.plan.ops.product import Bilinear, shape_by
 from keras_private.plan.ops.windows import PADS, PAIR, as_recorded, image, shape_of_windows, windows_of
-from keras_private.plan.ops.writer import Later, V, Writer
-from keras_private.plan.plan import Op, Plan, Shape, Tensor, Weight
+from keras_private.plan.plan import Op, Shape, Tensor, Weight
 
-_PRODUCT: Attributes = {"drop": DROP, "bound": at.integer(1, at.MAX_SHIFT)}
-_FUSED: Attributes = {**_PRODUCT, "relu": at.boolean}
 _CONV: Attributes = {"strides": PAIR, "pads": PADS, "dilation": PAIR}
 _LAYOUT: Attributes = {"data_format": at.data_format}
 
 _CHUNK = 1 << 22  # elements of unrolled windows at a time
 
 
-class Product(Kind, abstract=True):
-    """Of the input and the first weight; a second weight is a bias."""
+class Linear(Bilinear, abstract=True):
+    """The bias is one for each output channel."""
 
-    inputs = (1, 1)
-    optional = frozenset({"bound"})
-    domains = NUMBERS
-    rowwise = True
-    interactive = True
-    public_linear = False
-    carries = False
-    rectifies = False
+    weights = (0, 2)
+    any_ranks = True
+    elementwise = False
+
+    def shape(self, op: Op, xs: Sequence[Shape], ws: Sequence[Shape]) -> Shape:
+        shape = super().shape(op, xs, ws)
+        if len(ws) == 2 and ws[1] != (self.outputs(ws[0]),):
+            raise PlanError(f"{describe(op)}: a bias of shape {ws[1]} does not fit {self.outputs(ws[0])} outputs")
+        return shape
 
     def frac(self, op: Op, xs: Sequence[Tensor], ws: Sequence[Weight]) -> int:
-        frac = xs[0].frac + ws[0].frac
-        if len(ws) == 2 and ws[1].frac != frac:
-            raise PlanError(f"{describe(op)}: the bias needs {frac} fractional bits, not {ws[1].frac}")
-        return frac - self.dropped(op)
+        frac = super().frac(op, xs, ws)
+        if len(ws) == 2 and ws[1].frac != frac + self.dropped(op):
+            raise PlanError(
+                f"{describe(op)}: the bias needs {frac + self.dropped(op)} fractional bits, not {ws[1].frac}"
+            )
+        return frac
 
-    def does_nothing(self, op: Op, given: Shape) -> bool:
-        return False
+    def plain(self, op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:
+        result = super().plain(op, xs, ws[:1])
+        return result + self.along_channels(op, ws[1]) if len(ws) == 2 else result
 
-    def write(self, op: Op, xs: Sequence[V], writer: Writer[V]) -> V:
-        return writer.product(op, writer.settled(xs[0], op.layer))
-
-    def truncate_later(self, op: Op, given: Shape) -> Later:
-        return Later.WORSE
+    def along_channels(self, op: Op, bias: Array) -> Array:
+        """The bias as it broadcasts to an output."""
+        return bias
 
     def reckoned(self, op: Op, seen: float, sizes: Sequence[float], ws: Sequence[Array]) -> float:
         bias = float(np.max(np.abs(ws[1]))) if len(ws) == 2 else 0.0
-        return seen * self.gain(ws[0]) + bias
-
-    def opens(self, op: Op) -> bool:
-        return not self.dropped(op) and not op.attrs.get("relu")
-
-    def deals_first(self, op: Op) -> bool:
-        return False
-
-    def part_cost(self, op: Op, count: int) -> cost.Cost:
-        return cost.linear(count, self.dropped(op), _relu_bound(op))
-
-    def cost(self, op: Op, plan: Plan, batch: int) -> cost.Cost:
-        return self.part_cost(op, values(op, plan, batch))
-
-    def memory(self, op: Op, plan: Plan, count: int) -> int:
-        return working.linear(count, self.dropped(op), _relu_bound(op))
-
-    def error(self, op: Op, plan: Plan) -> float:
-        return truncation_error(op)
-
-    @abstractmethod
-    def fan_in(self, weight: Shape) -> int:
-        """How many products one output adds up, for a weight of this shape."""
-
-    @abstractmethod
-    def gain(self, weight: Array) -> float:
-        """By what factor an output may well be larger than the inputs."""
-
-    @abstractmethod
-    def rows(self, weight: Array) -> Array:
-        """The largest weight of each input channel."""
-
-    @abstractmethod
-    def reach(self, largest: Array, weight: Array) -> float:
-        """The root of the sum of squares of the inputs that one output adds up, if each is at its `largest`."""
-
-
-def _relu_bound(op: Op) -> int | None:
-    return cost.product_bound(op) if op.attrs.get("relu") else None
-
-
-class Linear(Product, abstract=True):
-    """Sums of products, over the input's channels at least; the bias is one for each output channel."""
-
-    weights = (1, 2)
-    executable = _FUSED
-    elementwise = False
-
-    def interval(self, op: Op, xs: Sequence[Interval], ws: Sequence[Array]) -> Interval:
-        return signed_sum(self.plain, op, xs, ws)
+        return super().reckoned(op, seen, sizes, ws) + bias
 
     def transposed(self, op: Op, perm: Sequence[int]) -> Mapping[str, Any] | None:
         return None
@@ -123,19 +72,16 @@ class Linear(Product, abstract=True):
         """How many outputs there are at one place, for a weight of this shape."""
         return weight[-1]
 
-    def fan_in(self, weight: Shape) -> int:
-        return math.prod(weight) // self.outputs(weight)
-
-    def gain(self, weight: Array) -> float:
+    def gain(self, op: Op, weight: Array) -> float:
         flat = weight.reshape(-1, self.outputs(weight.shape))
         return float(np.sqrt(np.max(np.einsum("ij,ij->j", flat, flat))))
 
-    def rows(self, weight: Array) -> Array:
+    def rows(self, op: Op, weight: Array) -> Array:
         rows: Array = weight.max(axis=tuple(axis for axis in range(weight.ndim) if axis != weight.ndim - 2))
         return rows
 
-    def reach(self, largest: Array, weight: Array) -> float:
-        return float(np.max(largest)) * math.sqrt(self.fan_in(weight.shape))
+    def reach(self, op: Op, largest: Array, weight: Array) -> float:
+        return float(np.max(largest)) * math.sqrt(self.fan_in(op, largest.shape[1:], weight.shape))
 
     def scaled_outputs(self, weight: Array, factor: Array) -> Array:
         """The weight that makes outputs larger by a factor for each output channel."""
@@ -145,31 +91,40 @@ class Linear(Product, abstract=True):
     def of_constant(self, weight: Array, channels: Array) -> Array:
         """What it makes, without bias, of an input that is the same everywhere; one number for each output channel."""
 
-    def check_bias(self, op: Op, ws: Sequence[Shape]) -> None:
-        filters = self.outputs(ws[0])
-        if len(ws) == 2 and ws[1] != (filters,):
-            raise PlanError(f"{describe(op)}: a bias of shape {ws[1]} does not fit {filters} outputs")
+
+def with_weight(op: Op) -> Linear | None:
+    """The kind of a linear op whose second operand is a weight, into which the neighbours' constants may go."""
+    kind = kind_of(op)
+    return kind if isinstance(kind, Linear) and op.weights else None
 
 
 class Matmul(Linear):
-    """Of the last axis."""
+    """Of the last axis of the input and the last but one of the second operand."""
 
     name = "matmul"
     attrs: ClassVar[Attributes] = {}
     recorded: ClassVar[Attributes | None] = {}
     pads_zeros = False
 
-    def shape(self, op: Op, xs: Sequence[Shape], ws: Sequence[Shape]) -> Shape:
-        if not xs[0] or len(ws[0]) != 2 or xs[0][-1] != ws[0][0]:
-            raise PlanError(f"{describe(op)}: an input of shape {xs[0]} does not fit a weight of shape {ws[0]}")
-        self.check_bias(op, ws)
-        return (*xs[0][:-1], ws[0][1])
+    def shape_of(self, op: Op, left: Shape, right: Shape, *, of_batch: bool) -> Shape:
+        if not of_batch:
+            if not left or len(right) != 2 or left[-1] != right[0]:
+                raise PlanError(f"{describe(op)}: an input of shape {left} does not fit a weight of shape {right}")
+            return (*left[:-1], right[1])
+        if not left or not right or left[-1] != right[max(len(right) - 2, 0)]:
+            raise PlanError(f"{describe(op)}: inputs of shapes {left} and {right} do not fit each other")
+        return shape_by(op, Equation.of_matmul(len(left), len(right)), left, right)
 
-    def plain(self, op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:
-        result: Array = xs[0] @ ws[0]
-        return result + ws[1] if len(ws) == 2 else result
+    def multiply(self, op: Op, x: Array, y: Array, *, of_batch: bool) -> Array:
+        if of_batch:
+            return Equation.of_matmul(x.ndim - 1, y.ndim - 1).multiply(x, y, of_batch=True)
+        result: Array = x @ y
+        return result
 
-    def reach(self, largest: Array, weight: Array) -> float:
+    def fan_in(self, op: Op, left: Shape, right: Shape) -> int:
+        return left[-1]
+
+    def reach(self, op: Op, largest: Array, weight: Array) -> float:
         return float(np.max(np.sqrt(np.sum(largest * largest, axis=-1))))
 
     def of_constant(self, weight: Array, channels: Array) -> Array:
@@ -178,29 +133,35 @@ class Matmul(Linear):
 
 
 class Convolution(Linear, abstract=True):
-    """Of windows of an image."""
+    """Of windows of an image; the second input, if there is one, is a kernel for each row."""
 
     attrs = _CONV
     recorded = _LAYOUT
     pads_zeros = True
 
-    def shape(self, op: Op, xs: Sequence[Shape], ws: Sequence[Shape]) -> Shape:
-        _, _, channels = image(op, xs[0])
-        if len(ws[0]) != 4 or ws[0][2] != channels:
-            raise PlanError(f"{describe(op)}: a kernel of shape {ws[0]} does not fit an input of shape {xs[0]}")
-        self.check_bias(op, ws)
-        return shape_of_windows(op, xs[0], self.outputs(ws[0]), (ws[0][0], ws[0][1]), op.attrs["dilation"])
+    def shape_of(self, op: Op, left: Shape, right: Shape, *, of_batch: bool) -> Shape:
+        _, _, channels = image(op, left)
+        if len(right) != 4 or right[2] != channels:
+            raise PlanError(f"{describe(op)}: a kernel of shape {right} does not fit an input of shape {left}")
+        return shape_of_windows(op, left, self.outputs(right), (right[0], right[1]), op.attrs["dilation"])
 
-    def plain(self, op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:
-        kh, kw = ws[0].shape[:2]
-        dh, dw = op.attrs["dilation"]
-        windows = windows_of(op, xs[0], (kh, kw), (dh, dw), 0.0)  # (batch, rows, columns, channels, kh, kw)
-        result = self.convolved(windows, ws[0])
-        return as_recorded(op, result + ws[1] if len(ws) == 2 else result)
+    def multiply(self, op: Op, x: Array, y: Array, *, of_batch: bool) -> Array:
+        kernel = y.shape[-4:-2]
+        windows = windows_of(op, x, (kernel[0], kernel[1]), op.attrs["dilation"], 0.0)
+        if not of_batch:
+            return as_recorded(op, self.convolved(windows, y))
+        rows = [self.convolved(windows[row : row + 1], y[row]) for row in range(len(y))]
+        return as_recorded(op, np.concatenate(rows) if rows else self.convolved(windows, np.zeros(y.shape[1:])))
+
+    def along_channels(self, op: Op, bias: Array) -> Array:
+        return bias[:, None, None] if op.attrs.get("data_format") == "NCHW" else bias
+
+    def fan_in(self, op: Op, left: Shape, right: Shape) -> int:
+        return math.prod(right) // self.outputs(right)
 
     @abstractmethod
     def convolved(self, windows: Array, kernel: Array) -> Array:
-        """NHWC, for windows of (batch, rows, columns, channels, kh, kw)."""
+        """NHWC, for windows of (batch, rows, columns, channels, kh, kw) and one kernel."""
 
 
 class Conv2d(Convolution):
@@ -240,45 +201,3 @@ class DepthwiseConv2d(Convolution):
     def of_constant(self, weight: Array, channels: Array) -> Array:
         found: Array = np.einsum("ijcm,c->cm", weight, channels).reshape(-1)
         return found
-
-
-class Mul(Product):
-    """Value by value, by a weight that broadcasts to the input's shape."""
-
-    name = "mul"
-    weights = (1, 1)
-    attrs: ClassVar[Attributes] = {}
-    recorded: ClassVar[Attributes | None] = {}
-    executable = _PRODUCT
-    elementwise = True
-    pads_zeros = False
-
-    def shape(self, op: Op, xs: Sequence[Shape], ws: Sequence[Shape]) -> Shape:
-        return check_factor(op, xs[0], ws[0])
-
-    def plain(self, op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:
-        return xs[0] * ws[0]
-
-    def interval(self, op: Op, xs: Sequence[Interval], ws: Sequence[Array]) -> Interval:
-        return signed(self.plain, op, xs, ws)
-
-    def transposed(self, op: Op, perm: Sequence[int]) -> Mapping[str, Any] | None:
-        return op.attrs
-
-    def moved_factor(self, op: Op, factor: Array, given: Shape, *, back: bool, public: bool) -> Array | None:
-        return None  # two factors in a row become one
-
-    def memory(self, op: Op, plan: Plan, count: int) -> int:
-        return super().memory(op, plan, count) + 16 * count  # both factors, laid out
-
-    def fan_in(self, weight: Shape) -> int:
-        return 1
-
-    def gain(self, weight: Array) -> float:
-        return float(np.max(np.abs(weight)))
-
-    def rows(self, weight: Array) -> Array:
-        return weight.reshape(-1)
-
-    def reach(self, largest: Array, weight: Array) -> float:
-        return float(np.max(largest))

@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_private.errors import PlanError
 from keras_private.plan import attributes as at
-from keras_private.plan import cost, working
+from keras_private.plan import cost, tournament, working
 from keras_private.plan.interval import Interval, combined
 from keras_private.plan.ops.kind import (
     MAX_ELEMENTS,
@@ -39,6 +39,7 @@ class Pool(Kind, abstract=True):
     weights = (0, 0)
     attrs: ClassVar[Attributes] = {"pool": PAIR, "strides": PAIR, "pads": PADS}
     domains = NUMBERS
+    any_ranks = False
     elementwise = False
 
     def shape(self, op: Op, xs: Sequence[Shape], ws: Sequence[Shape]) -> Shape:
@@ -145,7 +146,7 @@ class MaxPool2d(Pool):
 
     def cost(self, op: Op, plan: Plan, batch: int) -> cost.Cost:
         bound, relu_bound = cost.difference_bound(op, plan), cost.maximum_bound(op, plan)
-        return cost.maximum(values(op, plan, batch), math.prod(op.attrs["pool"]), bound, relu_bound)
+        return tournament.maximum(values(op, plan, batch), math.prod(op.attrs["pool"]), bound, relu_bound)
 
     def memory(self, op: Op, plan: Plan, count: int) -> int:
         bound, relu_bound = cost.difference_bound(op, plan), cost.maximum_bound(op, plan)

@@ -33,7 +33,7 @@ V = TypeVar("V", bound=Value)
 class Writer(Protocol[V]):
     """Appends ops to the plan."""
 
-    def product(self, op: Op, x: V) -> V:
+    def product(self, op: Op, xs: Sequence[V]) -> V:
         """A secret product, its weights encoded, with its truncation and a ReLU that follows."""
 
     def whole(self, op: Op, x: V, factor: NDArray[np.float64]) -> tuple[V, NDArray[np.int64], int]:

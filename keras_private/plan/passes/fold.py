@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from keras_private.plan.ops import Linear, kind_of
+from keras_private.plan.ops import kind_of, with_weight
 from keras_private.plan.passes.graph import Array, Graph, channels_only, full_rank, rewrite
 from keras_private.plan.plan import Draft, Op
 
@@ -23,26 +23,26 @@ def fold(draft: Draft) -> Draft:
 
 def _factor(graph: Graph, op: Op) -> bool:
     """A scale or mul into the nearest linear op; backwards first, because that keeps the values in between small."""
-    return op.kind in ("scale", "mul") and (_backwards(graph, op) or _forwards(graph, op))
+    return graph.is_factor(op) and (_backwards(graph, op) or _forwards(graph, op))
 
 
 def _backwards(graph: Graph, op: Op) -> bool:
     factor: Array | None = full_rank(graph.factor(op), len(graph.shape(op.output)))
     at = op
     while factor is not None and (source := graph.before(at)) is not None:
-        kind = kind_of(source)
-        if isinstance(kind, Linear):
+        linear = with_weight(source)
+        if linear is not None:
             vector = channels_only(factor, graph.shape(source.output))
             if vector is None:
                 return False
-            weight = kind.scaled_outputs(graph.value(source.weights[0]), vector)
+            weight = linear.scaled_outputs(graph.value(source.weights[0]), vector)
             names = [graph.weight(weight, source.weights[0])]
             names += [graph.weight(graph.value(name) * vector, name) for name in source.weights[1:]]
             graph.replace(source, graph.new(source.kind, source.inputs, source, weights=names, **source.attrs))
             graph.drop(op)
             return True
         given = graph.shape(source.inputs[0])
-        factor = kind.moved_factor(source, factor, given, back=True, public=not op.weights)
+        factor = kind_of(source).moved_factor(source, factor, given, back=True, public=not op.weights)
         at = source
     return False
 
@@ -51,8 +51,7 @@ def _forwards(graph: Graph, op: Op) -> bool:
     factor: Array | None = full_rank(graph.factor(op), len(graph.shape(op.output)))
     at = op
     while factor is not None and (user := graph.after(at)) is not None:
-        kind = kind_of(user)
-        if isinstance(kind, Linear):
+        if with_weight(user) is not None:
             vector = channels_only(factor, graph.shape(at.output))
             if vector is None:
                 return False
@@ -61,7 +60,7 @@ def _forwards(graph: Graph, op: Op) -> bool:
             graph.drop(op)
             return True
         given = graph.shape(at.output)
-        factor = kind.moved_factor(user, factor, given, back=False, public=not op.weights)
+        factor = kind_of(user).moved_factor(user, factor, given, back=False, public=not op.weights)
         at = user
     return False
 
@@ -83,7 +82,7 @@ def _addition_after(graph: Graph, op: Op) -> bool:
         return False
     source = graph.before(op)
     added = channels_only(graph.factor(op), graph.shape(op.output))
-    if source is None or added is None or not isinstance(kind_of(source), Linear):
+    if source is None or added is None or with_weight(source) is None:
         return False
     old = graph.value(source.weights[1]) if len(source.weights) == 2 else np.zeros(added.shape)
     bias = graph.weight(old + added, (*source.weights[1:], op.weights[0])[0])
@@ -94,8 +93,8 @@ def _addition_after(graph: Graph, op: Op) -> bool:
 
 def _addition_before(graph: Graph, op: Op) -> bool:
     """linear(x + c) = linear(x) + linear(c), where linear(c) is the same everywhere."""
-    linear = kind_of(op)
-    if not isinstance(linear, Linear) or any(op.attrs.get("pads", ())):
+    linear = with_weight(op)
+    if linear is None or any(op.attrs.get("pads", ())):
         return False
     flat = graph.before(op, "reshape") if op.kind == "matmul" and len(graph.shape(op.inputs[0])) == 1 else None
     source = graph.before(flat if flat is not None else op, "add")

@@ -82,8 +82,13 @@ class Graph:
         (user,) = users
         return self._producers[user]
 
+    @staticmethod
+    def is_factor(op: Op) -> bool:
+        """Whether it multiplies a tensor by a constant, secret or public."""
+        return op.kind == "scale" or (op.kind == "mul" and bool(op.weights))
+
     def factor(self, op: Op) -> Array:
-        """The array that a `mul`, `scale` or one-input `add` applies, as float64."""
+        """The array that a `scale`, or a `mul`, `add` or `sub` of a weight, applies, as float64."""
         return self.value(op.weights[0]) if op.weights else constant_array(op.attrs["factor"]).astype(np.float64)
 
     def applied(self, op: Op) -> list[Array]:

@@ -12,7 +12,7 @@ from keras_private.plan.plan import Draft, Op
 
 
 def identities(draft: Draft) -> Draft:
-    return rewrite(draft, [_nothing, _as_reshape, _twice, _subtract_weight, _constants, _pad_into_window])
+    return rewrite(draft, [_nothing, _as_reshape, _twice, _by_itself, _subtract_weight, _constants, _pad_into_window])
 
 
 def _nothing(graph: Graph, op: Op) -> bool:
@@ -72,6 +72,14 @@ def _slice_of(first: Mapping[str, Any], then: Mapping[str, Any]) -> dict[str, An
     }
 
 
+def _by_itself(graph: Graph, op: Op) -> bool:
+    """x·x is a square, which is known never to be negative."""
+    if op.kind != "mul" or len(op.inputs) != 2 or op.inputs[0] != op.inputs[1]:
+        return False
+    graph.replace(op, graph.new("square", op.inputs[0], op))
+    return True
+
+
 def _subtract_weight(graph: Graph, op: Op) -> bool:
     if op.kind != "sub" or not op.weights:
         return False
@@ -82,9 +90,9 @@ def _subtract_weight(graph: Graph, op: Op) -> bool:
 
 def _constants(graph: Graph, op: Op) -> bool:
     """Two constants in a row are one: scale and mul multiply, additions of weights add."""
-    if op.kind in ("scale", "mul"):
-        first = graph.before(op, "scale", "mul")
-        if first is None:
+    if graph.is_factor(op):
+        first = graph.before(op)
+        if first is None or not graph.is_factor(first):
             return False
         product = graph.factor(first) * graph.factor(op)
         if op.kind == first.kind == "scale":
@@ -120,5 +128,6 @@ def _pad_into_window(graph: Graph, op: Op) -> bool:
     if any(channels):
         return False
     pads = tuple(own + more for own, more in zip(op.attrs["pads"], (*rows, *columns), strict=True))
-    graph.replace(op, graph.new(op.kind, first.inputs[0], op, weights=op.weights, **{**op.attrs, "pads": pads}))
+    inputs = (first.inputs[0], *op.inputs[1:])
+    graph.replace(op, graph.new(op.kind, inputs, op, weights=op.weights, **{**op.attrs, "pads": pads}))
     return True

@@ -28,7 +28,8 @@ def _channels_last(graph: Graph, op: Op) -> bool:
     if op.attrs.get("data_format") != "NCHW":
         return False
     turn = graph.new("transpose", op.inputs[0], op, perm=_TO_NHWC)
-    work = graph.new(op.kind, turn.output, op, weights=op.weights, **{**op.attrs, "data_format": "NHWC"})
+    inputs = (turn.output, *op.inputs[1:])
+    work = graph.new(op.kind, inputs, op, weights=op.weights, **{**op.attrs, "data_format": "NHWC"})
     graph.replace(op, turn, work, graph.new("transpose", work.output, op, perm=_TO_NCHW))
     return True
 
@@ -110,7 +111,7 @@ def _sink_reshape(graph: Graph, op: Op) -> bool:
 
 def _into_matmul(graph: Graph, op: Op) -> bool:
     """matmul(flatten(transpose(x)); w) = matmul(flatten(x); w with its rows permuted)."""
-    flat = graph.producer(op.inputs[0]) if op.kind == "matmul" else None
+    flat = graph.producer(op.inputs[0]) if op.kind == "matmul" and op.weights else None
     turn = graph.producer(flat.inputs[0]) if flat is not None and flat.kind == "reshape" else None
     if flat is None or turn is None or turn.kind != "transpose" or len(graph.shape(flat.output)) != 1:
         return False

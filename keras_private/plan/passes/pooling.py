@@ -39,5 +39,6 @@ def _pool_input(graph: Graph, op: Op) -> bool:
     if len(names) == 2:
         names[1] = graph.weight(graph.value(names[1]) * (pool[0] * pool[1]), names[1])
     attrs = {**conv.attrs, "strides": op.attrs["strides"], "pads": (0, 0, 0, 0)}
-    graph.replace(op, box, graph.new(conv.kind, box.output, conv, weights=names, **attrs))
+    inputs = (box.output, *conv.inputs[1:])
+    graph.replace(op, box, graph.new(conv.kind, inputs, conv, weights=names, **attrs))
     return True

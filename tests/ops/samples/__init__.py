@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
+
 from tests.ops.sample import Sample
 
-from . import elementwise, linear, move, piecewise, public, window
-
-SAMPLES: dict[str, list[Sample]] = {
-    **linear.SAMPLES,
-    **elementwise.SAMPLES,
-    **move.SAMPLES,
-    **piecewise.SAMPLES,
-    **public.SAMPLES,
-    **window.SAMPLES,
+FAMILIES = {
+    found.name: importlib.import_module(f"{__name__}.{found.name}").SAMPLES for found in pkgutil.iter_modules(__path__)
 }
+SAMPLES: dict[str, list[Sample]] = {kind: samples for family in FAMILIES.values() for kind, samples in family.items()}

@@ -1,0 +1,113 @@
+"""Formulas over shared bits that one exchange computes, each an exclusive or of products of bits (`mpc/gates.py`), and
+what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from itertools import combinations
+from typing import TypeAlias
+
+from keras_private.plan.cost import Cost, plane_words, price
+
+Product: TypeAlias = tuple[int, ...]  # places of input bits, ascending; () is 1
+
+
+@dataclass(frozen=True)
+class Gates:
+    """The formulas of one exchange.
+
+    inputs: how many bits go in. outputs: for each bit that comes out the products whose exclusive or it is.
+    fresh: the bits that go in are not shared yet, but exclusive ors of one that the pair and one that the dealer knows.
+    """
+
+    inputs: int
+    outputs: tuple[tuple[Product, ...], ...]
+    fresh: bool = False
+
+    @cached_property
+    def dealt(self) -> tuple[Product, ...]:
+        """The products of its bits that the dealer shares: all that occur, and the parts of these."""
+        least = 1 if self.fresh else 2  # the pair has shares of single bits
+        parts = {
+            part
+            for output in self.outputs
+            for product in output
+            for size in range(least, len(product) + 1)
+            for part in combinations(product, size)
+        }
+        return tuple(sorted(parts, key=lambda part: (len(part), part)))
+
+    @cached_property
+    def terms(self) -> tuple[tuple[tuple[Product, tuple[Product, ...]], ...], ...]:
+        """Of each output: the products of the dealer's bits, each with those of the pair's that it is multiplied by."""
+        found = []
+        for output in self.outputs:
+            terms: dict[Product, list[Product]] = {}
+            for product in output:
+                for size in range(len(product) + 1):
+                    for part in combinations(product, size):
+                        terms.setdefault(part, []).append(tuple(i for i in product if i not in part))
+            found.append(tuple((part, tuple(rests)) for part, rests in terms.items()))
+        return tuple(found)
+
+
+AND = Gates(2, (((0, 1),),))
+
+# The winner of four numbers a, b, c, d by the bits ab = [a < b], cd, ac, ad, bc, bd, in this order: [b wins], [c wins],
+# [d wins]. The winner of a and b meets that of c and d, so that exactly one of four wins whatever the bits are.
+_AB, _CD, _AC, _AD, _BC, _BD = range(6)
+WINNER = Gates(
+    6,
+    (
+        ((_AB,), (_AB, _BC), (_AB, _CD, _BC), (_AB, _CD, _BD)),
+        ((_AC,), (_AB, _AC), (_AB, _BC), (_CD, _AC), (_AB, _CD, _AC), (_AB, _CD, _BC)),
+        ((_CD, _AD), (_AB, _CD, _AD), (_AB, _CD, _BD)),
+    ),
+)
+
+
+def products(sizes: Sequence[int]) -> tuple[tuple[Product, ...], ...]:
+    """The products of neighbouring bits, so many together."""
+    ends = [sum(sizes[: at + 1]) for at in range(len(sizes))]
+    return tuple((tuple(range(end - size, end)),) for size, end in zip(sizes, ends, strict=True))
+
+
+def cost(formulas: Gates, words: int, variants: int = 1) -> Cost:
+    """Of formulas over planes of so many words."""
+    exchanged = 8 * words * variants * len(formulas.outputs)
+    return Cost(2, (exchanged, exchanged, 8 * words * len(formulas.dealt)))
+
+
+MAX_GROUP = 10  # bits of which one exchange makes a product: 2^10 of them are dealt
+
+
+@lru_cache(maxsize=4096)
+def conjunction(width: int, count: int, variants: int = 1, *, fresh: bool = True) -> tuple[Gates, ...]:
+    """The cheapest exchanges to multiply `width` bits of `count` values, one after the other.
+
+    Args:
+        variants, fresh: of the first exchange, see `mpc.gates`.
+    """
+    if width == 1 and not fresh:
+        return ()
+    words, found = plane_words(count), []
+    for groups in range(-(-width // MAX_GROUP), max(2, width)):
+        sizes = tuple(width // groups + (at < width % groups) for at in range(groups))
+        first = Gates(width, products(sizes), fresh)
+        rest = conjunction(groups, variants * words * 64, fresh=False)
+        found.append((price(cost(first, words, variants) + _ahead(rest, variants * words)), (first, *rest)))
+    return min(found, key=lambda pair: pair[0])[1]
+
+
+def _ahead(levels: tuple[Gates, ...], words: int) -> Cost:
+    """Exchanges of which all that is dealt travels in an earlier round."""
+    costs = [cost(level, words) for level in levels]
+    return Cost(len(costs), sum(costs, Cost()).sent)
+
+
+def equal(count: int, width: int, variants: int = 1) -> Cost:
+    """Whether numbers of `width` bits equal each of `variants` constants."""
+    first, *rest = conjunction(width, count, variants)
+    return cost(first, plane_words(count), variants) + _ahead(tuple(rest), variants * plane_words(count))

@@ -1,0 +1,64 @@
+"""How the largest of several numbers is found cheapest, and what that costs (`mpc/maximum.py`)."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+from keras_private.plan import gates
+from keras_private.plan.cost import Cost, choose, plane_words, price, relu, sign, window
+from keras_private.plan.gates import WINNER
+
+
+class Level(NamedTuple):
+    """One level of a tournament: `groups` times `ways` neighbouring candidates meet, those left over pass on."""
+
+    ways: int
+    groups: int
+    cost: Cost
+
+
+@lru_cache(maxsize=4096)
+def tournament(count: int, candidates: int, bound: int, coarse: int = 0, channels: int = 1) -> tuple[Level, ...]:
+    """The cheapest levels to find the largest of so many candidates, `count` times.
+
+    Args:
+        bound: of the difference of two candidates.
+        coarse: low bits that the comparisons may ignore.
+        channels: numbers that go along with each candidate, its own included.
+    """
+    if candidates == 1:
+        return ()
+    found = []
+    for ways in (2, 4):
+        if ways > candidates + 1:
+            continue
+        groups = max(1, candidates // ways)  # of three candidates, the last one may stand in for a fourth
+        level = Level(ways, groups, _level(count * groups, ways, bound, coarse, channels))
+        left = groups + max(0, candidates - ways * groups)
+        rest = tournament(count, left, bound, coarse, channels)
+        found.append((level, *rest))
+    return min(found, key=lambda levels: sum(price(level.cost) for level in levels))
+
+
+def _level(count: int, ways: int, bound: int, coarse: int, channels: int) -> Cost:
+    """`count` games. Its first round is not its own: what is dealt travels in an earlier one."""
+    if ways == 2:
+        compared, won = sign(count, window(bound, coarse, count)), Cost()
+    else:
+        padded = 6 * 64 * plane_words(count)
+        compared, won = sign(padded, window(bound, coarse, padded)), gates.cost(WINNER, plane_words(count))
+    chosen = choose(count, ways - 1, channels)
+    rounds = compared.rounds - 1 + (ways == 4) + 1
+    return Cost(rounds, (compared + won + chosen).sent)
+
+
+def maximum(
+    count: int, candidates: int, bound: int, relu_bound: int | None = None, *, coarse: int = 0, channels: int = 1
+) -> Cost:
+    """A tournament, and a ReLU of the result if its bound is given. All that is dealt travels in the first round."""
+    games = [level.cost for level in tournament(count, candidates, bound, coarse, channels)]
+    if relu_bound is not None:
+        last = relu(count, relu_bound, 0)
+        games.append(Cost(last.rounds - 1, last.sent))
+    return sum(games, Cost(1)) if games else Cost()
