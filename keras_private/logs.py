@@ -125,8 +125,7 @@ class Writer:
                 self._append(event)
             self._start()
         except Exception:  # noqa: BLE001  a log that cannot be written is no reason to stop working
-            with self._changed:
-                self._lost[str(event.get("party"))] += 1
+            self._lose(event)
 
     def flush(self, timeout: float = _FLUSH_S) -> bool:
         """Write what waits, sums included, unless that fails or takes longer. Returns whether all is written."""
@@ -137,14 +136,22 @@ class Writer:
             return not self._lines
 
     def _append(self, event: Event, bounded: bool = True) -> None:
-        line = _render(event)
+        try:
+            line = _render(event)
+        except Exception:  # noqa: BLE001  no memory, say: the thread that writes must live on
+            self._lose(event)
+            return
         with self._changed:
             if bounded and self._bytes + len(line) > QUEUE_BYTES:
-                self._lost[str(event.get("party"))] += 1
+                self._lose(event)
                 return
             self._lines.append(line)
             self._bytes += len(line)
             self._changed.notify_all()
+
+    def _lose(self, event: Event) -> None:
+        with self._changed:
+            self._lost[str(event.get("party"))] += 1
 
     def _start(self) -> None:
         with self._changed:

@@ -86,8 +86,9 @@ class ManagedParty:
             pause, born = min(2 * pause, _LONGEST_PAUSE_S), time.monotonic()
             try:
                 self._restart()
-            except StartError as error:
-                self._log.error("party not restarted", cause=str(error))
+            except Exception as error:  # noqa: BLE001  no memory, say: the next attempt is made after a longer pause
+                cause = str(error) if isinstance(error, StartError) else type(error).__name__
+                self._log.error("party not restarted", cause=cause)
 
     def _restart(self) -> None:
         with self._lock:

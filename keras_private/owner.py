@@ -21,6 +21,7 @@ from keras_private.errors import (
     LinkError,
     NoModelError,
     PartyError,
+    RefusedError,
     StateError,
     TrustError,
 )
@@ -120,7 +121,8 @@ class OwnedModel:
         Raises:
             InputError: `num_requests` is not a whole number from 1 on.
             StateError: the model was stopped.
-            RefusedError: somebody serves it already, or the parties hold another model by now.
+            RefusedError: somebody serves it already, or the parties hold another model by now. What may pass is tried
+                again, as above.
             NoModelError: a party was restarted and holds no model, and `reshare` is False.
             PartyError: the leader is gone, or a party did not come back.
         """
@@ -148,6 +150,10 @@ class OwnedModel:
                 if isinstance(error, TrustError):
                     raise cause from None
                 what = f"{error}; trying again"
+            except RefusedError as error:  # another model is being shared just now, say
+                if not error.transient:
+                    raise
+                cause, what = error, f"{error}; trying again"
             except StateError:
                 if not self._ending.is_set():
                     raise

@@ -282,13 +282,24 @@ def test_a_party_that_dies_again_and_again(
         python = tmp_path / "python"
         python.write_text("#!/bin/sh\nexit 3\n")
         python.chmod(0o755)
+        ready, met = managed._Process.wait_ready, threading.Event()
+
+        def fail_once(process: Any, deadline: float) -> None:
+            if not met.is_set():
+                met.set()
+                raise MemoryError
+            ready(process, deadline)
+
         with monkeypatch.context() as patch:
             patch.setattr(sys, "executable", str(python))
+            patch.setattr(managed._Process, "wait_ready", fail_once)
             os.kill(pid, signal.SIGKILL)
             until(lambda: len(events("party ended")) >= 4, "it was tried again")
         ended = events("party ended")
         assert [(event["code"], event["restart_s"]) for event in ended[:4]] == [(-9, 0.01), *[(3, 0.02)] * 3]
-        assert "server1 ended while starting, with exit code 3" in events("party not restarted")[0]["cause"]
+        causes = [event["cause"] for event in events("party not restarted")]
+        assert causes[0] == "MemoryError"
+        assert "server1 ended while starting, with exit code 3" in causes[1]
         until(lambda: events("party restarted"), "it runs again")
         assert not psutil.pid_exists(pid)
         assert {cluster.pids["server0"], cluster.pids["server2"]} == others

@@ -178,6 +178,25 @@ def test_a_sum_is_written_though_nothing_follows(
     until(lambda: sum(line.get("repeated", 0) for line in disk.lines) == 5, "the sum")
 
 
+def test_the_thread_outlives_a_line_that_cannot_be_made(
+    disk: Disk, writer: Writer, log: Log, monkeypatch: pytest.MonkeyPatch, until: Any
+) -> None:
+    def no_memory(event: Any) -> bytes:
+        if "repeated" in event:
+            raise MemoryError
+        return render(event)
+
+    render = logs._render
+    monkeypatch.setattr(logs, "WINDOW_S", 0.05)
+    monkeypatch.setattr(logs, "_render", no_memory)
+    for _ in range(logs.BURST + 5):
+        log.warning("refused")
+    until(lambda: not writer.repeats, "the sum was to be written")
+    log.info("run done")
+    until(lambda: sum(line.get("lost", 0) for line in disk.lines) == 1, "its loss is said")
+    assert "run done" in [line["event"] for line in disk.lines]
+
+
 def test_a_fork_logs_for_itself(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERAS_PRIVATE_LOG", "info")
     path, stuck = tmp_path / "lines", threading.Event()

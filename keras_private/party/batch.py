@@ -45,7 +45,7 @@ def run_batch(node: Node, lane: int, party: Party, model: HeldModel, pieces: lis
     link.phase = "idle"
     _hand_out(pieces, output, honest)
     seconds = time.perf_counter() - started
-    node.served += sum(piece.request.over for piece in pieces)
+    node.served += sum(piece.request.over and piece.request.honest for piece in pieces)
     answer(node, lane, settle(seconds))
     log.info(
         "run done",

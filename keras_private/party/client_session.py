@@ -216,6 +216,9 @@ class ClientSession:
             self._channel.send(data)
         except LinkError:
             self._give_up()
+        except Exception as error:  # no memory, say: nobody else would send what waits
+            self._node.log.error("session failed", peer=self._client, exc_info=error)
+            self._give_up()
         finally:
             self._left(held)
 

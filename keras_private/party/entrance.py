@@ -19,9 +19,10 @@ from collections.abc import Callable
 from typing import Final
 
 from keras_private.config import PARTY_NAMES
-from keras_private.errors import KerasPrivateError, LinkError, LinkTimeoutError, StateError
+from keras_private.errors import KerasPrivateError, LinkTimeoutError, StateError
 from keras_private.net.connection import Address
 from keras_private.net.roles import Role
+from keras_private.party.failure import cause_of
 from keras_private.party.network import Caller, Channel, Door
 from keras_private.party.node import Node
 
@@ -102,9 +103,9 @@ class Entrance:
                 caller = door.accept(60.0)
             except LinkTimeoutError:
                 continue
-            except LinkError as error:
+            except Exception as error:  # noqa: BLE001  whatever it is, this thread must live on
                 if not closing.is_set():
-                    log.error("cannot accept", cause=str(error))
+                    log.error("cannot accept", cause=cause_of(error))
                     closing.wait(0.5)
                 continue
             self._make_room(caller)

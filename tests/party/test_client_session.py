@@ -82,6 +82,27 @@ def test_an_answer_that_cannot_be_made_holds_no_memory(monkeypatch: pytest.Monke
     assert node.memory.used == 0
 
 
+def test_what_cannot_be_sent_ends_the_session(until: Any) -> None:
+    """Nobody else would send what waits behind it; the client asks again."""
+
+    class NoMemory(Stuck):
+        def send(self, *_: bytes) -> None:
+            raise MemoryError
+
+    channel: Any = NoMemory()
+    told: list[str] = []
+    log = SimpleNamespace(error=lambda event, **_: told.append(event))
+    node: Any = SimpleNamespace(memory=Budget(1_000_000, "bytes"), name="server0", log=log)
+    session = ClientSession(node, channel, lambda _: None, lambda _: None)
+    node.memory.take(session._client, 500_000)
+    session._open[bytes(16)] = 500_000
+    words = np.zeros(10_000, np.uint64)
+    session.answer(bytes(16), Share(words, words))  # large: by a thread of its own
+    assert channel.hung_up.wait(20)
+    assert told == ["session failed"]
+    until(lambda: node.memory.used == 0, "it holds no memory")
+
+
 def test_who_gets_no_answer_is_told() -> None:
     said: list[tuple[bytes, str, str]] = []
     nothing: Any = None

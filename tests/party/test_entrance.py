@@ -6,6 +6,7 @@ import contextlib
 import resource
 import socket
 import ssl
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -174,3 +175,21 @@ def test_a_hand_that_is_withdrawn(small_room: Any, until: Any, crowd: ExitStack)
     until(lambda: shaking(small_room, 0) == 0, "nobody is left")
     call(small_room.network(OWNER), 0, Hello.plain("owner", "test"), 5).close()
     until(lambda: not small_room.servers[0]._entrance._places, "no place is taken")
+
+
+def test_a_defect_shuts_nobody_out(make_trio: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    trio = make_trio()
+    door = trio.servers[0]._entrance._door
+    accept, met = door.accept, threading.Event()
+
+    def fail_once(timeout: float) -> Any:
+        if not met.is_set():
+            met.set()
+            raise MemoryError
+        return accept(timeout)
+
+    monkeypatch.setattr(door, "accept", fail_once)
+    call(trio.network(CLIENT), 0, Hello.plain("client", "test"), 5).close()  # whom the first wait is for
+    call(trio.network(CLIENT), 0, Hello.plain("client", "test"), 5).close()
+    assert met.is_set()
+    assert trio.logs[0].causes("cannot accept") == ["MemoryError, see that party's log"]

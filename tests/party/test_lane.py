@@ -85,10 +85,12 @@ def test_a_client_with_two_copies_of_a_share_is_refused(
 
     with serving(trio, tiny):
         epochs = [server.duty.lanes[0]._epoch for server in trio.servers]
+        served = [server.status().served for server in trio.servers]
         with monkeypatch.context() as patched:
             patched.setattr(session, "split", two_faced)
             with pytest.raises(RefusedError, match="different copies of the same share"):
                 query(trio, tiny)
+        assert [server.status().served for server in trio.servers] == served
         query(trio, tiny)
         assert [server.duty.lanes[0]._epoch for server in trio.servers] == epochs  # nobody else was troubled
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
+import numpy as np
 import pytest
 
 from keras_private.errors import LinkError, NoModelError, RefusedError
@@ -12,6 +14,7 @@ from keras_private.party.dial import call, expect
 from keras_private.party.messages import Accepted, Hello, Load, Progress, Serve
 from keras_private.party.wire import encode
 from keras_private.plan.serialise import serialise
+from keras_private.worker import TFEWorker
 
 
 def owner(trio: Any, name: str) -> Any:
@@ -100,4 +103,38 @@ def test_a_lane_that_cannot_be_built_is_a_warning_said_once(
     monkeypatch.undo()
     until(lambda: expect(session, Progress, 20).trouble == "", "the lane is up again")
     session.close()
+    model.stop()
+
+
+def test_sharing_again_waits_for_another_upload_to_end(
+    trio: Any, tiny: Any, until: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("keras_private.party.leader.serving._REPORTS_S", 0.05)
+    model, data = tiny.upload(trio), tiny.batch(2)
+    trio.servers[1].node.shelf.remove(model._id, "owner:owner")  # as if it had been restarted
+    busy = threading.Event()
+    served: list[int] = []
+
+    def hear(trouble: str) -> None:
+        if trouble == "server2: another model is being uploaded; try again; trying again":
+            busy.set()
+
+    thread = threading.Thread(target=lambda: served.append(model.serve(1, on_trouble=hear)))
+    with trio.servers[2].node.shelf.uploading():
+        thread.start()
+        assert busy.wait(20)
+        assert thread.is_alive()
+    with TFEWorker() as client:
+
+        def connects() -> bool:
+            try:
+                client.connect_to_model(tiny.input_shape, tiny.output_shape, trio)
+            except RefusedError:
+                return False
+            return True
+
+        until(connects, "the model is shared again")
+        np.testing.assert_allclose(client.query_model(data), tiny.expected(data), atol=1e-3)
+    thread.join(20)
+    assert served == [1]
     model.stop()

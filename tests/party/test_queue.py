@@ -110,6 +110,19 @@ def test_a_follower_may_be_first(desk: Desk) -> None:
     assert desk.take() == [request]
 
 
+def test_what_ran_and_is_refused_was_not_served(desk: Desk) -> None:
+    """A client that gave the parties differing copies gets no answer, and takes none of what the owner serves."""
+    refused, good = desk.add(), desk.add()
+    serving = desk.queue.start_serving(1)
+    assert desk.take() == [refused]
+    refused.honest = False
+    assert desk.finish([refused]) == [refused]
+    assert desk.queue.wait_progress(serving, 0, 0.0) == (0, False, "")
+    assert desk.take() == [good]
+    desk.finish([good])
+    assert desk.queue.wait_progress(serving, 0, 0.0) == (1, True, "")
+
+
 def test_models_do_not_mix(desk: Desk) -> None:
     first, second = desk.add(), desk.add(model=bytes([1]) * 16)
     desk.queue.start_serving(None)

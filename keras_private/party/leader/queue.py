@@ -241,7 +241,7 @@ class LeaderQueue(RequestQueue):
                 self._holds.pop(id_, None)
                 over.append(id_)
                 if serving:
-                    self._count(serving, served=served)
+                    self._count(serving, served=served and (request is None or request.honest))
             self.changed.notify_all()
             self._settled.notify_all()
             picked = self._pick(over)

@@ -107,3 +107,6 @@ class ServingSession(OwnerSession):
             log.info("serving ended", served=serving.served, cause=because or "done")
         except LinkError:
             pass  # the session notices too, and pauses serving
+        except Exception as error:  # the owner must not wait for what nobody tells them
+            log.error("session failed", peer=self._owner, exc_info=error)
+            self._channel.close("serving cannot be reported")
