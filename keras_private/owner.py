@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from numpy.typing import ArrayLike
 
 from keras_private.client.target import Cluster
-from keras_private.config import ClusterConfig
+from keras_private.config import LEADER, ClusterConfig
 from keras_private.errors import (
     ClusterError,
     InputError,
@@ -169,7 +169,7 @@ class OwnedModel:
     def _serve(self, total: int | None, on_progress: OnProgress | None, tell: OnTrouble) -> None:
         """One connection to the leader, until what is left of `total` was served."""
         before = self.served
-        channel = call_party(self._config, self._network, 0)
+        channel = call_party(self._config, self._network, LEADER)
         try:
             channel.send(encode(Serve(self._id, None if total is None else total - before)))
             done = False

@@ -27,7 +27,7 @@ from keras_private.client.answer import combine
 from keras_private.client.checks import Reals
 from keras_private.client.errands import Errands
 from keras_private.client.parts import Prediction, put_together
-from keras_private.config import PARTY_NAMES, ClusterConfig
+from keras_private.config import FOLLOWERS, LEADER, PARTY_NAMES, ClusterConfig
 from keras_private.errors import FrameError, KerasPrivateError, LinkError, LinkTimeoutError, PartyError, RefusedError
 from keras_private.net.frames import as_bytes
 from keras_private.party.causes import gone
@@ -51,7 +51,7 @@ from keras_private.sharing.share import Package, Part, split
 
 GLANCE_S = 0.1
 """How long a reader waits before it looks up: at deadlines, at what has changed."""
-_SEND_ORDER = (1, 2, 0)  # the followers first: the leader has to hear from them
+_SEND_ORDER = (*FOLLOWERS, LEADER)  # the followers first: the leader has to hear from them
 
 
 @dataclass(slots=True, eq=False)
