@@ -1,12 +1,13 @@
-"""The last softmax or sigmoid of a model: not lowered, but left to the client, who applies it to what it decoded.
+"""The softmax or sigmoid at an output's end: not lowered, but left to the client, who applies it to what it decoded.
 
 Little is lost by that: a client who gets the probabilities could work the logits out from them, a softmax's up to one
-number that is the same for all classes. The plan names the function (`Plan.final_activation`), the parties pass the
+number that is the same for all classes. The plan names the function (`Output.final_activation`), the parties pass the
 name on, and the client library applies it. Anywhere else in a model both are refused: there is no protocol for them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -29,31 +30,44 @@ def check_choice(final_activation: str | None) -> None:
         )
 
 
-def without_final_activation(graph: Graph, rank: int) -> Graph:
-    """The graph without a last softmax or sigmoid, which its `final_activation` then names; the same graph if it ends
-    otherwise.
+def without_final_activations(graph: Graph, ranks: Sequence[int]) -> Graph:
+    """The graph without the softmax or sigmoid at the end of each output, which its `final_activations` then names.
+
+    One that something inside the model depends on too stays.
 
     Args:
-        rank: axes of the model's output, batch included.
+        ranks: axes of the model's outputs, batch included.
     """
-    if len(graph.outputs) != 1:
-        return graph
+    for place, rank in enumerate(ranks):
+        if not graph.final_activations[place]:
+            graph = _without(graph, place, rank)
+    return graph
+
+
+def _without(graph: Graph, place: int, rank: int) -> Graph:
     made = {number: index for index, call in enumerate(graph.calls) for number in call.outputs}
-    at = graph.outputs[0]
-    while at in made and _does_nothing(graph.calls[made[at]]):
-        at = graph.calls[made[at]].inputs[0]
-    if at not in made:
+
+    def root(number: int) -> int:
+        while number in made and _does_nothing(graph.calls[made[number]]):
+            number = graph.calls[made[number]].inputs[0]
+        return number
+
+    at = root(graph.outputs[place])
+    inside = {number for call in graph.calls if not _does_nothing(call) for number in call.inputs}
+    if at not in made or at in {root(number) for number in inside}:
         return graph
     call = graph.calls[made[at]]
     name = _final_of(call, rank)
     if not name:
         return graph
+    pairs = zip(graph.outputs, graph.final_activations, strict=True)
+    names = tuple(name if root(number) == at else before for number, before in pairs)
     calls = list(graph.calls)
     if hasattr(call.layer, "activation") and not _is_activation(call.layer):
         calls[made[at]] = replace(call, layer=_without_activation(call.layer))
-        return replace(graph, calls=tuple(calls), final_activation=name)
+        return replace(graph, calls=tuple(calls), final_activations=names)
     del calls[made[at]]
-    return _renumbered(replace(graph, calls=tuple(calls), final_activation=name), at, call.inputs[0])
+    return _renumbered(replace(graph, calls=tuple(calls), final_activations=names), at, call.inputs[0])
 
 
 def _final_of(call: Call, rank: int) -> str:

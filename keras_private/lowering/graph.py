@@ -19,7 +19,7 @@ from keras_private.lowering.registry import find, is_keras
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of one layer. Values are numbered; number 0 is the model's input."""
+    """One call of one layer. Values are numbered, the model's inputs first."""
 
     name: str
     layer: Any
@@ -38,7 +38,7 @@ class Graph:
     calls: tuple[Call, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
-    final_activation: str = ""  # what `final.py` took off the end
+    final_activations: tuple[str, ...]  # what `final.py` took off the end of each output; "": nothing
 
 
 def graph_of(model: Any) -> Graph | None:
@@ -48,7 +48,7 @@ def graph_of(model: Any) -> Graph | None:
     reader = _Reader()
     inputs = tuple(next(reader.numbers) for _ in symbolic(model, "inputs"))
     outputs = reader.read(model, inputs, "")
-    return Graph(tuple(reader.calls), inputs, tuple(outputs))
+    return Graph(tuple(reader.calls), inputs, tuple(outputs), ("",) * len(outputs))
 
 
 def symbolic(model: Any, which: str) -> list[Any]:
@@ -141,7 +141,9 @@ class _Reader:
 
 
 def matters(value: Any) -> bool:
-    """Whether an argument of a call says anything: training=False, mask=None do not."""
+    """Whether an argument of a call says anything: training=False, mask=None and mask=[None, None] do not."""
+    if isinstance(value, list | tuple | Mapping):
+        return any(map(matters, value.values() if isinstance(value, Mapping) else value))
     return value is not None and value is not False
 
 
@@ -176,6 +178,8 @@ def _inputs(node: Any) -> list[Any]:
 
 def _outputs(node: Any) -> list[Any]:
     tensors = node.output_tensors if hasattr(node, "operation") else node.outputs
+    if isinstance(tensors, Mapping):  # sorted, as a nested model's own outputs are
+        return [tensors[key] for key in sorted(tensors)]
     return list(tensors) if isinstance(tensors, list | tuple) else [tensors]
 
 
@@ -209,7 +213,10 @@ def _arguments(node: Any) -> tuple[bool, dict[str, Any]]:
         keyword = next(iter(named))
         first, many = named[keyword], isinstance(named[keyword], list | tuple)
         del others[keyword]
-    if many and not all(hasattr(item, "_keras_history") for item in first):
+    if isinstance(first, Mapping):  # by name; in another order than a list has
+        if not isinstance(getattr(_layer(node), "input", None), Mapping):
+            others["a dict of tensors"] = True
+    elif many and not all(hasattr(item, "_keras_history") for item in first):
         others["a constant among its inputs"] = True
     elif not many and first is not None and not hasattr(first, "_keras_history"):
         others["a constant as its input"] = True

@@ -10,31 +10,36 @@ from typing import Any
 from keras_private.errors import PlanError
 from keras_private.lowering.final import AT_THE_CLIENT
 from keras_private.lowering.foreign import Comparison, compare, is_foreign, run_lowering
-from keras_private.lowering.graph import Call, Graph, shape_of, symbolic
+from keras_private.lowering.graph import Call, Graph, shape_of
 from keras_private.lowering.layout import sizes
 from keras_private.lowering.operation import lower_operation
+from keras_private.lowering.ports import Ports, ports_of, ranges_of
 from keras_private.lowering.registry import find
 from keras_private.lowering.validate import validate
-from keras_private.plan.plan import Draft
+from keras_private.plan.plan import REAL, Draft, Output
 
 
 def lower(model: Any, prot: Any, x: Any) -> Any:
     """Compute `model` on `x` with calls on a TF Encrypted protocol.
 
     Args:
-        model: a Sequential or functional model of keras or tf_keras, with one input and one output.
+        model: a Sequential or functional model of keras or tf_keras.
         prot: a PlanProtocol, or one of TF Encrypted's own.
-        x: private tensor of that protocol, batch first.
+        x: private tensor of that protocol, batch first; or a list or dict of them, as the model takes it.
+
+    Returns:
+        a private tensor, or as many as the model gives, in its form.
 
     Raises:
         UnsupportedModelError: lists everything in the model that cannot be lowered.
     """
-    return _run(validate(model), prot, x)
+    graph, (takes, gives) = validate(model), _ports(model)
+    return gives.together(_run(graph, prot, takes.apart(x)))
 
 
 def draft_of(
     model: Any,
-    input_range: Sequence[float] | None = None,
+    input_range: Any = None,
     *,
     precision: int = 16,
     final_activation: str | None = AT_THE_CLIENT,
@@ -42,7 +47,8 @@ def draft_of(
     """The recorded plan of a model, with its weights: the owner's alone.
 
     Args:
-        input_range: (low, high) that every input value will lie in; the client checks it. None: nothing is promised.
+        input_range: (low, high) that every input value will lie in; the client checks it. A list of them, one for each
+            input, or a dict by name. None: nothing is promised.
         precision: fractional bits that the plan will run with.
         final_activation: "client": a last softmax or sigmoid is not lowered but named in the plan, for the client to
             apply. None: it is refused.
@@ -52,21 +58,41 @@ def draft_of(
         UnsupportedModelError: lists everything in the model that cannot be lowered.
         PlanError: the range makes no sense, a tensor is too large, or a lowering gives another shape than its layer.
     """
-    graph = validate(model, final_activation)
+    graph, (takes, gives) = validate(model, final_activation), _ports(model)
+    prot, given = _recording(takes, ranges_of(input_range, takes), precision)
+    made = _run(graph, prot, given)
+    kinds = {given[port.number].name: port.kind for port in takes.ports}
+    outputs = []
+    for port in gives.ports:
+        expected, result = shape_of(port.tensor)[1:], made[port.number]
+        if None not in expected and expected != sizes(result):
+            raise PlanError(
+                f"model {model.name!r} gives outputs of shape {expected}, but its layers were lowered to "
+                f"{sizes(result)}; check the lowerings that you registered with lowers()"
+            )
+        kind = kinds.get(result.name, REAL)  # whatever has been computed is a real number
+        outputs.append(Output(port.name, result.name, kind, graph.final_activations[port.number]))
+    draft: Draft = prot.finish(outputs, takes.form, gives.form)
+    return draft
+
+
+def _ports(model: Any) -> tuple[Ports, Ports]:
+    """What a validated model takes and gives."""
+    takes, gives = ports_of(model, "inputs"), ports_of(model, "outputs")
+    assert takes is not None and gives is not None, "validated"  # noqa: S101, PT018
+    return takes, gives
+
+
+def _recording(takes: Ports, ranges: Sequence[Any], precision: int) -> tuple[Any, dict[int, Any]]:
+    """A PlanProtocol with the model's inputs, and these by their numbers."""
     from keras_private.lowering.protocol import PlanProtocol  # imports TF Encrypted
 
-    (given,) = symbolic(model, "inputs")
-    shape = [size for size in shape_of(given)[1:] if size is not None]
-    prot = PlanProtocol(shape, input_range, precision)
-    draft = prot.finish(_run(graph, prot, prot.input), graph.final_activation)
-    (expected,) = symbolic(model, "outputs")
-    made = draft.plan.shape(draft.plan.outputs[0])
-    if None not in shape_of(expected)[1:] and shape_of(expected)[1:] != made:
-        raise PlanError(
-            f"model {model.name!r} gives outputs of shape {shape_of(expected)[1:]}, but its layers were lowered to "
-            f"{made}; check the lowerings that you registered with lowers()"
-        )
-    return draft
+    prot = PlanProtocol(precision=precision)
+    given = {}
+    for port, range_ in zip(takes.ports, ranges, strict=True):
+        shape = [size for size in shape_of(port.tensor)[1:] if size is not None]
+        given[port.number] = prot.add_input(port.name, shape, port.kind, range_)
+    return prot, given
 
 
 def _lowered(call: Call, prot: Any, values: Mapping[int, Any]) -> Any:
@@ -86,10 +112,9 @@ def compare_lowerings(
     Raises:
         UnsupportedModelError, PlanError: as `draft_of`.
     """
-    graph = validate(model, final_activation)
+    graph, (takes, _) = validate(model, final_activation), _ports(model)
     from keras_private.lowering.protocol import PlanProtocol
 
-    (given,) = symbolic(model, "inputs")
     found: dict[str, Comparison] = {}
 
     def new(shape: Sequence[int]) -> Any:
@@ -100,13 +125,19 @@ def compare_lowerings(
         if lowering is not None and is_foreign(lowering) and call.name not in found:
             found[call.name] = compare(lowering, call, [sizes(x) for x in xs], new)
 
-    prot = new([size for size in shape_of(given)[1:] if size is not None])
-    _run(graph, prot, prot.input, seen)
+    prot, given = _recording(takes, [None] * len(takes.ports), precision)
+    _run(graph, prot, given, seen)
     return list(found.values())
 
 
-def _run(graph: Graph, prot: Any, x: Any, seen: Callable[[Call, Sequence[Any]], None] | None = None) -> Any:
-    values = {graph.inputs[0]: x}
+def _run(
+    graph: Graph,
+    prot: Any,
+    given: Mapping[int, Any],
+    seen: Callable[[Call, Sequence[Any]], None] | None = None,
+) -> dict[int, Any]:
+    """The model's outputs by their places, for its inputs by theirs."""
+    values = {number: given[place] for place, number in enumerate(graph.inputs)}
     users = Counter(number for call in graph.calls for number in call.inputs)
     users.update(graph.outputs)
     for call in graph.calls:
@@ -118,4 +149,4 @@ def _run(graph: Graph, prot: Any, x: Any, seen: Callable[[Call, Sequence[Any]], 
         for number in call.inputs:
             if not users[number]:
                 values.pop(number, None)
-    return values[graph.outputs[0]]
+    return {place: values[number] for place, number in enumerate(graph.outputs)}

@@ -28,9 +28,9 @@ from keras_private.lowering.geometry import Pads, same_pads
 from keras_private.lowering.tensors import PlanConstant, PlanTensor, PlanWeight
 from keras_private.plan.attributes import matrix
 from keras_private.plan.builder import PlanBuilder
-from keras_private.plan.plan import Draft
+from keras_private.plan.plan import REAL, Draft, Output
 
-_NO_CALLS = frozenset({"finish", "layer"})
+_NO_CALLS = frozenset({"add_input", "finish", "input", "layer"})
 _Protocol: Any = tfe.load().protocol.Protocol
 
 
@@ -38,18 +38,29 @@ class PlanProtocol(_Protocol):  # type: ignore[misc]  # untyped base
     """Records the calls of a lowering.
 
     Args:
-        input_shape: per sample, without the batch.
-        input_range: (low, high) that every input value lies in, if known.
+        input_shape: of a plan with one input of real numbers: per sample, without the batch. None: inputs are added one
+            by one.
+        input_range: (low, high) that every value of that input lies in, if known.
         precision: fractional bits that the plan will run with. Few lowerings need to know.
     """
 
     def __init__(
-        self, input_shape: Sequence[int], input_range: Sequence[float] | None = None, precision: int = 16
+        self, input_shape: Sequence[int] | None = None, input_range: Sequence[float] | None = None, precision: int = 16
     ) -> None:
         self._builder = PlanBuilder(input_shape, input_range)
         self._layer = ""
         self.fixedpoint_config = SimpleNamespace(precision_fractional=precision, scaling_factor=2**precision)
-        self.input = self._tensor(self._builder.input)
+
+    @property
+    def input(self) -> PlanTensor:
+        """The first input."""
+        return self._tensor(self._builder.input)
+
+    def add_input(
+        self, name: str, shape: Sequence[int], kind: str = REAL, input_range: Sequence[float] | None = None
+    ) -> PlanTensor:
+        """Another input; see `PlanBuilder.add_input`."""
+        return self._tensor(self._builder.add_input(name, shape, kind=kind, range=input_range))
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -57,9 +68,12 @@ class PlanProtocol(_Protocol):  # type: ignore[misc]  # untyped base
         there = sorted(each for each in vars(PlanProtocol) if not each.startswith("_") and each not in _NO_CALLS)
         raise AttributeError(f"the protocol has no {name!r}; what it can do is {', '.join(there)}")
 
-    def finish(self, output: PlanTensor, final_activation: str = "") -> Draft:
-        """The plan that computes `output` from `input`; clients apply the final activation to what they decode."""
-        return self._builder.finish(output.name, final_activation)
+    def finish(
+        self, output: PlanTensor | Sequence[Output], takes: str | None = None, gives: str | None = None
+    ) -> Draft:
+        """The plan that computes one tensor, or these outputs; see `PlanBuilder.finish`."""
+        outputs = output.name if isinstance(output, PlanTensor) else output
+        return self._builder.finish(outputs, takes=takes, gives=gives)
 
     @contextmanager
     def layer(self, name: str) -> Iterator[None]:

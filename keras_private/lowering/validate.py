@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from keras_private.errors import UnsupportedModelError
-from keras_private.lowering.final import AT_THE_CLIENT, check_choice, without_final_activation
+from keras_private.lowering.final import AT_THE_CLIENT, check_choice, without_final_activations
 from keras_private.lowering.graph import Call, Graph, graph_class, graph_of, matters, shape_of, symbolic
 from keras_private.lowering.hints import REGISTER, hint_for_layer
 from keras_private.lowering.layers.noise import AUGMENTATION
 from keras_private.lowering.operation import is_operation
 from keras_private.lowering.operation import refusals as operation_refusals
+from keras_private.lowering.ports import ports_of
 from keras_private.lowering.registry import Refusal, find, is_keras, known
 
 _NAMED = 3  # layers of one problem that are named
@@ -23,7 +24,7 @@ def validate(model: Any, final_activation: str | None = None) -> Graph:
     """The model's graph, if all of it can be lowered.
 
     Args:
-        final_activation: "client" takes a last softmax or sigmoid off the graph; None refuses it.
+        final_activation: "client" takes a last softmax or sigmoid of each output off the graph; None refuses it.
 
     Raises:
         ConfigError: final_activation is something else.
@@ -31,9 +32,8 @@ def validate(model: Any, final_activation: str | None = None) -> Graph:
     """
     check_choice(final_activation)
     graph = graph_of(model)
-    ends = symbolic(model, "outputs")
-    if graph is not None and final_activation == AT_THE_CLIENT and len(ends) == 1:
-        graph = without_final_activation(graph, len(shape_of(ends[0])))
+    if graph is not None and final_activation == AT_THE_CLIENT:
+        graph = without_final_activations(graph, [len(shape_of(end)) for end in symbolic(model, "outputs")])
     problems = [(model.name, _kind(model), refusal) for refusal in _model_problems(model, graph)]
     for call in graph.calls if graph else ():
         problems += [(call.name, _kind(call.layer), refusal) for refusal in _call_problems(call)]
@@ -64,13 +64,17 @@ def _model_problems(model: Any, graph: Graph | None) -> Iterator[Refusal]:
             yield Refusal("its call() is Python code, not a graph of layers", "build it with the functional API")
         return
     for what in ("inputs", "outputs"):
-        tensors = symbolic(model, what)
-        if len(tensors) != 1:
-            yield Refusal(f"it has {len(tensors)} {what}", f"one of the {what} must be chosen: Model(input, output)")
-    for tensor in symbolic(model, "inputs"):
+        if ports_of(model, what) is None:
+            yield Refusal(f"its {what} are nested", f"give Model(…) one list or one dict of {what}")
+    needed = set(graph.outputs)
+    for call in reversed(graph.calls):
+        needed.update(call.inputs if needed.intersection(call.outputs) else ())
+    for number, tensor in zip(graph.inputs, symbolic(model, "inputs"), strict=True):
         shape = shape_of(tensor)
         if None in shape[1:]:
             yield Refusal(f"its input shape {shape} is not fixed", "give every size but the batch in Input(shape=…)")
+        if number not in needed:
+            yield Refusal(f"no output depends on its input {tensor.name!r}", "leave that input out of Model(…)")
 
 
 def _call_problems(call: Call) -> Iterator[Refusal]:

@@ -101,7 +101,7 @@ def _check_input(given: Input, tensor: Tensor, precision: int) -> None:
     if given.range is not None:
         _check_range(where, given.kind, given.range)
     elif given.kind != REAL:
-        raise PlanError(f"{where}: input_range must say which {given.kind}s it may hold")
+        raise PlanError(f"{where}: it holds {given.kind}s, and input_range must say from which to which")
     if given.limit is None:
         return
     ranged = given.range is not None or not precision

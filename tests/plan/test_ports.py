@@ -145,7 +145,7 @@ def unused(builder: PlanBuilder) -> None:
         (lambda b: b.finish([Output("y", "input")], gives="tree"), "form of 1 outputs must be one of array, list"),
         (
             lambda b: b.add_input("n", (2,), kind="integer") and b.finish("input"),
-            "input_range must say which integers",
+            "input_range must say from which",
         ),
         (lambda b: b.add_input("n", (2, 0)), "every axis must be 1 or more"),
         (lambda b: b.add_input("n", (2,), range=(1, 0)), "in order"),
@@ -161,7 +161,7 @@ def test_what_a_plan_may_not_take_or_give(write: Any, words: str) -> None:
     [
         ("integer", (0, 2.5), "two whole numbers"),
         ("integer", (0, 2**53), "two whole numbers below 2^53"),
-        ("integer", None, "which integers"),
+        ("integer", None, "from which to which"),
         ("date", (0, 1), "kind must be one of real, integer, bit"),
     ],
 )
