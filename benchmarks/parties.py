@@ -21,8 +21,8 @@ from keras_private.mpc.masks import agree_masks
 from keras_private.mpc.party import Party
 from keras_private.mpc.program import Program
 from keras_private.net.certificates import local_credentials
-from keras_private.net.connection import Listener, connect
-from keras_private.net.framed import Connection
+from keras_private.net.connection import Connection
+from keras_private.net.handshake import Listener, connect
 from keras_private.net.roles import Role
 from keras_private.net.tls_link import TLSLink
 from keras_private.plan.plan import Draft

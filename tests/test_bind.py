@@ -18,7 +18,7 @@ import pytest
 from keras_private.cluster import TFECluster
 from keras_private.config import PARTY_NAMES, ClusterConfig, PartyConfig
 from keras_private.net.certificates import create_authority, issue
-from keras_private.net.connection import Listener, connect, describe_listening
+from keras_private.net.handshake import Listener, connect, describe_listening
 from keras_private.net.roles import Role
 from tests.checks import goes_on
 from tests.conftest import Trio

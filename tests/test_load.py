@@ -113,7 +113,7 @@ def test_what_only_some_hold_goes_soon_when_places_are_scarce(
 def test_clients_that_never_read(
     make_trio: Any, wide: Wide, serving: Any, until: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("keras_private.net.framed.SLOWEST_BYTES_PER_SECOND", 1_000_000)
+    monkeypatch.setattr("keras_private.net.connection.SLOWEST_BYTES_PER_SECOND", 1_000_000)
     trio = make_trio(request_mb=1, memory_mb=64, timeout_s=5)
     with serving(trio, wide), contextlib.ExitStack() as stack:
         flood = [[stack.enter_context(channel(trio, index)) for index in range(3)] for _ in range(8)]

@@ -1,341 +1,358 @@
-"""How connections come to be: one side listens, the other connects, each proves its role.
+"""A connection between two participants, once it is established: messages in both directions over TLS.
 
-In TLS 1.3 a client has finished its handshake before the server has looked at its certificate. So the accepting side
-greets: one CONTROL frame that says welcome, or why not. `connect` returns only after the welcome.
+Theory of operation. OpenSSL must not be entered by two threads at once on one connection, and yet a lane thread has
+to be able to answer while a reader thread waits for the next request. So the socket is non-blocking: every call into
+OpenSSL is made under a lock and returns at once, and the waiting is done by poll(), outside of it.
+
+A frame begins whenever the other side likes (`receive`'s timeout), but once it has begun it must keep coming, and so
+must the reader of what we send: the time allowed for a whole frame is the connection's timeout plus what its size
+takes at the slowest rate we put up with. Nobody can hold a thread for ever.
+
+`close` may come from any thread. It shuts the socket down, which ends every wait; the file descriptor itself goes
+when the last thread has left, since its number might already mean another file.
+
+Whatever ends a frame in the middle, Ctrl-C too, closes the connection: the next bytes would be taken for a header. And
+a connection belongs to the process that made it: a fork has the same keys and counters, and two who encrypt with the
+same ones give both their messages away.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
+import io
+import os
 import select
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
-from keras_private.config import ALL_INTERFACES, parse_host
-from keras_private.errors import ConfigError, LinkError, LinkTimeoutError, TrustError
-from keras_private.net.certificates import is_loopback
-from keras_private.net.framed import Connection
-from keras_private.net.frames import FrameType, printable
-from keras_private.net.identity import Identity
+from keras_private.errors import FrameError, LinkError, LinkTimeoutError, RefusedError, StateError
+from keras_private.net.frames import (
+    HEADER_BYTES,
+    MAX_MESSAGE_BYTES,
+    Buffer,
+    FrameType,
+    as_bytes,
+    check_header,
+    pack_header,
+    payload_bytes,
+)
 from keras_private.net.link import DEFAULT_TIMEOUT
 from keras_private.net.roles import Role
-from keras_private.net.tls import TLSFiles, client_context, link_error, peer_role, role_of
+from keras_private.net.tls import link_error
 
-__all__ = ["Address", "Connection", "Listener", "Pending", "connect", "describe_listening", "format_address"]
-
-Address = tuple[str, int]
-
-_WELCOME = b"keras-private/1 welcome"
-_MAX_GREETING = 1000
-_BACKLOG = 1024  # callers not yet accepted; beyond that they try again a second later, so let a crowd wait here
-
-
-def format_address(address: Address) -> str:
-    """Like "localhost:4000", or "[::1]:4000"."""
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+SLOWEST_BYTES_PER_SECOND = 100_000
+FREE_BYTES = 1 << 16
+"""A message up to this size needs no room."""
+_ROOM_STEP = 1 << 20  # bytes for which room is asked at once
+_CHUNK = 1 << 18  # bytes given to OpenSSL at once; it cuts them into records of 16 kB
+_STEP = 1 << 16  # bytes taken from OpenSSL at once
 
 
-def describe_listening(address: Address) -> str:
-    """Like "127.0.0.1:4000 (this machine only)"."""
-    host = address[0]
-    if host in (ALL_INTERFACES, "0.0.0.0"):  # noqa: S104  it is being said, not done
-        return f"{format_address(address)} (all {'interfaces' if host == ALL_INTERFACES else 'IPv4 interfaces'})"
-    return format_address(address) + (" (this machine only)" if is_loopback(host) else "")
+Reserve = Callable[[int], None]
+"""Asked before so many more bytes of a message are kept; raises RefusedError if there is no room for them."""
 
 
-def connect(
-    address: str | Address, tls: TLSFiles | Identity, expect: Role | None = None, timeout: float = DEFAULT_TIMEOUT
-) -> Connection:
-    """Connects, proves who we are, makes sure who they are, and waits for their welcome.
+class Detached(NamedTuple):
+    """What `Connection.detach` hands over: the socket, and how many frames went and came on it."""
 
-    Args:
-        address: "host:port" or (host, port).
-        tls: files are read anew for every connection.
-        expect: who has to be there; None takes anyone with a certificate of our authority.
-        timeout: seconds for all of it; it also becomes the connection's timeout.
+    sock: ssl.SSLSocket
+    sent: int
+    received: int
+
+
+def wait_readable(connections: Sequence[Connection], seconds: float) -> list[Connection]:
+    """Those on which something has come, or which ended, once there is one; none after `seconds`.
+
+    What has come may be a part of a message: `receive` with a timeout of 0 says so.
 
     Raises:
-        ConfigError: our own certificate files are missing or wrong.
-        LinkTimeoutError, LinkError: why it failed, with both sides named.
+        LinkError: one was closed by this side.
     """
-    host, port = _parse(address)
-    if isinstance(tls, Identity):
-        local, context = tls.current.role, tls.current.client
-    else:
-        local, context = role_of(tls.cert), client_context(tls)
-    party = expect.party if expect else ""
-    there = f"{expect.name} at " if expect else ""
-    sides = f"{local.name} → {there}{format_address((host, port))}"
-    deadline = time.monotonic() + timeout
-    try:
-        raw = socket.create_connection((host, port), timeout)
-    except OSError as error:
-        raise link_error(error, sides, party) from None
-    sock = _wrap(context, raw, False, sides, party)
-    try:
-        peer = _shake(sock, deadline, sides, party)
-    except BaseException:
-        sock.close()
-        raise
-    if expect is not None and peer != expect:
-        sock.close()
-        raise TrustError(f"{sides}: it is {peer}, not {expect}; is the address right?", party)
-    connection = Connection(sock, local, peer, timeout)
-    connection.phase = "greeting"
-    try:
-        greeting = connection.receive_frame(FrameType.CONTROL, _MAX_GREETING, max(0.0, deadline - time.monotonic()))
-        if greeting != _WELCOME:
-            raise LinkError(f"{sides}: it refused us: {printable(greeting)}", party)
-    except LinkError:
-        connection.close()
-        raise
-    connection.phase = "connected"
-    return connection
+    with contextlib.ExitStack() as stack:
+        for connection in connections:
+            stack.enter_context(connection._using())  # poll() must not see another file's number
+        if buffered := [connection for connection in connections if connection._buffered()]:
+            return buffered  # poll() knows nothing of what OpenSSL holds
+        poller, by_number = select.poll(), {connection.fileno(): connection for connection in connections}
+        for number in by_number:
+            poller.register(number, select.POLLIN)
+        return [by_number[number] for number, _ in poller.poll(1000 * max(0.0, seconds))]
 
 
-class Pending:
-    """A caller that was accepted but not yet looked at. `handshake` is for one thread, `close` for any."""
+class Connection:
+    """One established, authenticated connection.
 
-    def __init__(self, sock: socket.socket, address: Address, context: ssl.SSLContext, local: Role) -> None:
-        self.address = address
-        self._sock = sock
-        self._context = context
-        self._local = local
-        self._lock = threading.Lock()  # around the fields below, and around whatever changes the file descriptor
-        self._busy = False
-        self._over = False
-        self._reason = ""
-
-    def handshake(
-        self, timeout: float = DEFAULT_TIMEOUT, admit: Callable[[Role], str | None] | None = None
-    ) -> Connection:
-        """Finds out who it is, and greets it.
-
-        Args:
-            timeout: seconds for all of it; it also becomes the connection's timeout.
-            admit: returns why a role is not welcome, or None if it is; the caller is told the reason.
-
-        Raises:
-            LinkTimeoutError, LinkError: no certificate, a foreign or expired one, a role that is not welcome,
-                no TLS at all, too slow; or `close` was called meanwhile. The socket is closed.
-        """
-        deadline = time.monotonic() + timeout
-        sides = f"{self._local.name} ← {format_address(self.address)}"
-        sock, peer = self._identify(deadline, sides)
-        connection = Connection(sock, self._local, peer, timeout)
-        connection.phase = "greeting"
-        refusal = admit(peer) if admit else None
-        greeting = _WELCOME if refusal is None else refusal.encode()[:_MAX_GREETING]
-        connection.send_frame(FrameType.CONTROL, [greeting], max(0.0, deadline - time.monotonic()))
-        if refusal is not None:
-            connection.finish(max(0.0, min(1.0, deadline - time.monotonic())))
-            raise LinkError(f"{sides}: refused {peer}: {refusal}")
-        connection.phase = "connected"
-        return connection
-
-    def _identify(self, deadline: float, sides: str) -> tuple[ssl.SSLSocket, Role]:
-        try:
-            with self._lock:
-                if self._over:
-                    raise LinkError(f"{sides}: {self._reason}")
-                self._busy = True
-                self._sock = tls = _wrap(self._context, self._sock, True, sides)
-            role = _shake(tls, deadline, sides)
-            with self._lock:
-                if self._reason:
-                    raise LinkError(f"{sides}: {self._reason}")
-                self._over = True
-        except BaseException as error:
-            with self._lock:
-                self._over = True
-                self._sock.close()
-            if self._reason and isinstance(error, LinkError):
-                raise LinkError(f"{sides}: {self._reason}") from None
-            raise
-        return tls, role
-
-    def close(self, reason: str = "we hung up") -> None:
-        """Hangs up without a word, also in the middle of a handshake; does nothing after one."""
-        with self._lock:
-            if self._over:
-                return
-            self._reason = reason
-            if self._busy:
-                with contextlib.suppress(OSError):
-                    socket.socket.shutdown(self._sock, socket.SHUT_RDWR)  # wakes the handshake, which then closes
-            else:
-                self._over = True
-                self._sock.close()
-
-
-class Listener:
-    """Accepts connections at an address. `accept` is for one thread, `close` for any.
+    `send` is for any number of threads, `receive` for one at a time, `close` for any.
 
     Attributes:
-        address: where it listens, "::" for all interfaces; with port 0 asked for, the port that it got.
+        local: who we are, by our certificate.
+        peer: who the other side is, by its certificate.
+        phase: what the connection is used for, in words; it becomes part of every error.
+        timeout: seconds, see the top of this file.
     """
 
-    def __init__(self, address: str | Address, tls: TLSFiles | Identity) -> None:
-        """Begins to listen.
+    def __init__(self, sock: ssl.SSLSocket, local: Role, peer: Role, timeout: float = DEFAULT_TIMEOUT) -> None:
+        sock.setblocking(False)
+        self.local = local
+        self.peer = peer
+        self.phase = "connected"
+        self.timeout = timeout
+        self._sock = sock
+        self._ssl = threading.Lock()  # around every call into OpenSSL, and around the fields below
+        self._sending = threading.Lock()  # around a whole frame
+        self._sent = 0
+        self._received = 0
+        self._users = 0
+        self._closed = ""
+        self._process = os.getpid()
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.local.name} ↔ {self.peer.name}{', closed' if self._closed else ''}>"
+
+    @property
+    def closed(self) -> bool:
+        """Whether this side has closed it. That the other side has is learnt by `receive`."""
+        return bool(self._closed)
+
+    def fileno(self) -> int:
+        """The socket's file descriptor, for poll(); -1 once closed."""
+        return self._sock.fileno()
+
+    # ---- messages
+
+    def send(self, *buffers: Buffer) -> None:
+        """Sends one message, the concatenation of contiguous buffers.
 
         Raises:
-            ConfigError: our certificate files are missing or wrong.
-            LinkError: the address is taken, or not one of this host; names the address.
+            FrameError: the message is too large; nothing was sent.
+            LinkTimeoutError: the other side does not read; the connection is closed.
+            LinkError: the other side is gone, or the connection was closed.
+            StateError: it is another process's, see the top of this file; so does `receive`.
         """
-        host, port = _parse(address)
-        self._identity = tls if isinstance(tls, Identity) else Identity(tls)
-        self._local = self._identity.current.role
-        try:
-            self._sock = _listen(host, port)
-        except OSError as error:
-            cause = {
-                errno.EADDRINUSE: "another process listens there; stop it or choose another port",
-                errno.EADDRNOTAVAIL: "this host has no such address",
-                errno.EACCES: "this user may not listen there; choose a port above 1023",
-            }.get(error.errno or 0, error.strerror or str(error))
-            raise LinkError(f"{self._local.name} cannot listen at {format_address((host, port))}: {cause}") from None
-        self.address: Address = (host, self._sock.getsockname()[1])
-        self._waker, self._wake = socket.socketpair()
-        self._poller = select.poll()
-        self._poller.register(self._sock, select.POLLIN)
-        self._poller.register(self._waker, select.POLLIN)
-        self._lock = threading.Lock()  # around the two fields below
-        self._accepting = False
-        self._closed = False
+        self.send_frame(FrameType.MESSAGE, buffers, self.timeout)
 
-    def accept(self, timeout: float = DEFAULT_TIMEOUT) -> Pending:
-        """The next caller; its handshake is left to do, best in a thread of its own.
+    def receive(
+        self, timeout: float | None = None, max_bytes: int = MAX_MESSAGE_BYTES, room: Reserve | None = None
+    ) -> bytes:
+        """The next message.
+
+        Args:
+            timeout: seconds to wait until it begins; None waits `self.timeout`.
+            max_bytes: the largest payload accepted; nothing is allocated for a larger one.
+            room: asked for room as the bytes of a large message come in; it may wait for it.
 
         Raises:
-            LinkTimeoutError: nobody called.
-            LinkError: the listener was closed, or the system is out of file descriptors.
+            RefusedError: `room` said no. The rest of the message was thrown away; the connection stays usable.
+            LinkTimeoutError: nothing came; the connection stays usable unless a part of a message did.
+            FrameError: something else than a message came, or too much; the connection is closed.
+            LinkError: the other side is gone, or the connection was closed.
         """
-        here = f"{self._local.name} at {format_address(self.address)}"
-        with self._lock:
-            if self._closed:
-                raise LinkError(f"{here}: the listener was closed")
-            self._accepting = True
-        try:
-            accepted = self._accept(time.monotonic() + timeout)
-            if accepted is None:
-                raise LinkTimeoutError(f"{here}: nobody connected in {timeout:g} s")
-            sock, address = accepted
-            return Pending(sock, address, self._identity.current.server, self._local)
-        except LinkError:
-            raise
-        except OSError as error:
-            cause = "the listener was closed" if self._closed else f"cannot accept: {error.strerror}"
-            raise LinkError(f"{here}: {cause}") from None
-        finally:
-            with self._lock:
-                self._accepting = False
-                if self._closed:
-                    self._release()
+        return self.receive_frame(FrameType.MESSAGE, max_bytes, self.timeout if timeout is None else timeout, room)
 
-    def _accept(self, deadline: float) -> tuple[socket.socket, Address] | None:
-        while self._poller.poll(max(0.0, deadline - time.monotonic()) * 1000):
-            if self._closed:
-                raise OSError(errno.EBADF, "closed")
-            # A caller may have changed its mind in the meantime.
-            with contextlib.suppress(BlockingIOError, ConnectionAbortedError):
-                sock, (host, port, *_) = self._sock.accept()
-                return sock, (host.removeprefix("::ffff:"), port)  # as IPv4 callers show at an IPv6 socket
-        return None
+    # ---- the end
 
-    def close(self) -> None:
-        """Stops listening and ends a waiting `accept`. Idempotent."""
-        with self._lock:
+    def close(self, reason: str = "closed by this side") -> None:
+        """Ends the connection at once and wakes every thread that waits on it. Idempotent."""
+        if self._process != os.getpid():  # the lock may be held for ever, and the connection is another process's
+            self._closed = self._closed or reason
+            self._sock.close()
+            return
+        with self._ssl:
             if self._closed:
                 return
-            self._closed = True
-            if self._accepting:
-                self._wake.send(b"!")  # the accepting thread closes: its poll() must not see another file's number
+            self._closed = reason
+            if self._users:
+                with contextlib.suppress(OSError):
+                    # Not SSLSocket.shutdown: that one would go on in the clear.
+                    socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
             else:
-                self._release()
+                self._sock.close()
 
-    def _release(self) -> None:
-        for sock in (self._sock, self._waker, self._wake):
-            sock.close()
+    def finish(self, timeout: float = 1.0) -> None:
+        """Ends the connection so that what was sent still arrives, though the other side may be sending.
 
-
-def _parse(address: str | Address) -> Address:
-    if isinstance(address, tuple):
-        return address
-    try:
-        return parse_host(address)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    if host == ALL_INTERFACES:
-        return _listen_everywhere(port)
-    # "localhost" may mean ::1 as well; callers try every address, so one is enough, and IPv4 is always there.
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    family, kind, protocol, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
-    sock = socket.socket(family, kind, protocol)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.setblocking(False)
-        sock.bind(address)
-        sock.listen(_BACKLOG)
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
-def _listen_everywhere(port: int) -> socket.socket:
-    if socket.has_dualstack_ipv6():
+        A socket closed with unread bytes in it resets the connection, and the last answer would be lost. So this says
+        that nothing more is coming, and throws away what arrives until the other side closes, for `timeout` seconds.
+        """
         try:
-            sock = socket.create_server(
-                (ALL_INTERFACES, port), family=socket.AF_INET6, backlog=_BACKLOG, dualstack_ipv6=True
-            )
-        except OSError as error:
-            if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):  # IPv6 is switched off
+            with self._using(), self._sending:
+                socket.socket.shutdown(self._sock, socket.SHUT_WR)
+                deadline = time.monotonic() + timeout
+                while self._wait(select.POLLIN, deadline) and socket.socket.recv(self._sock, _CHUNK):
+                    if time.monotonic() >= deadline:  # who never stops sending would keep us here
+                        break
+        except (OSError, LinkError, StateError):
+            pass
+        finally:
+            self.close()
+
+    def detach(self) -> Detached:
+        """Takes the socket out, for a `TLSLink`; the connection counts as closed from now on.
+
+        Raises:
+            LinkError: it is closed, or another thread is using it.
+            StateError: it is another process's.
+        """
+        self._check_process()
+        with self._ssl:
+            if self._closed or self._users:
+                raise self._error(self._closed or "in use by another thread", "↔")
+            self._closed = "handed over to a lane"
+            return Detached(self._sock, self._sent, self._received)
+
+    # ---- frames
+
+    def send_frame(self, kind: FrameType, buffers: Sequence[Buffer], timeout: float) -> None:
+        """`send`, for frames of any type and with another timeout."""
+        with self._using(), self._sending:
+            size = payload_bytes(buffers)
+            try:
+                header = pack_header(size, kind, 0, self._sent)
+            except FrameError as error:
+                raise self._error(str(error), "→", FrameError) from None
+            deadline = time.monotonic() + timeout + size / SLOWEST_BYTES_PER_SECOND
+            try:
+                if size < _CHUNK:
+                    self._write(b"".join([header, *map(as_bytes, buffers)]), deadline)
+                else:
+                    self._write(header, deadline)
+                    for buffer in buffers:
+                        self._write(as_bytes(buffer), deadline)
+                self._sent += 1
+            except BaseException:
+                self.close("interrupted")
                 raise
-        else:
-            sock.setblocking(False)
-            return sock
-    sock = socket.create_server(("", port), backlog=_BACKLOG)
-    sock.setblocking(False)
-    return sock
 
+    def _write(self, data: bytes | memoryview, deadline: float) -> None:
+        view = memoryview(data)
+        while view:
+            # OpenSSL wants a write that did not fit to be repeated with the same bytes: the chunk stays until it went.
+            view = view[self._attempt(self._sock.send, view[:_CHUNK], deadline, "→") :]
 
-def _wrap(context: ssl.SSLContext, raw: socket.socket, server_side: bool, sides: str, party: str = "") -> ssl.SSLSocket:
-    """TLS over a fresh socket, nothing said yet. The socket is closed if that fails."""
-    try:
-        _tune(raw)
-        raw.settimeout(None)
-        return context.wrap_socket(raw, server_side=server_side, do_handshake_on_connect=False)
-    except OSError as error:
-        raw.close()
-        raise link_error(error, sides, party) from None
+    def receive_frame(self, kind: FrameType, max_bytes: int, timeout: float, room: Reserve | None = None) -> bytes:
+        """`receive`, for frames of any type."""
+        with self._using():
+            header = bytearray(HEADER_BYTES)
+            try:
+                payload = self._receive(header, kind, max_bytes, timeout, room)
+                self._received += 1
+            except RefusedError:  # the frame was read to its end all the same
+                self._received += 1
+                raise
+            except BaseException:
+                if any(header):  # the frame has begun; no header starts with zeros alone
+                    self.close("interrupted")
+                raise
+            return payload
 
+    def _receive(
+        self, header: bytearray, kind: FrameType, max_bytes: int, timeout: float, room: Reserve | None
+    ) -> bytes:
+        view = memoryview(header)
+        got = self._attempt(self._sock.recv_into, view, time.monotonic() + timeout, "←", idle=True)
+        self._read(view[got:], time.monotonic() + self.timeout)
+        try:
+            size = check_header(header, kind, 0, self._received, limit=max_bytes)
+        except FrameError as error:
+            self.close("closed after a wrong frame")
+            raise self._error(str(error), "←", FrameError) from None
+        deadline = time.monotonic() + self.timeout + size / SLOWEST_BYTES_PER_SECOND
+        # Memory grows with what has come, not with what a header claims. `getvalue` does not copy.
+        payload, step = io.BytesIO(), memoryview(bytearray(min(size, _STEP)))
+        free = FREE_BYTES if room and size > FREE_BYTES else size
+        while due := size - payload.tell():
+            if room and payload.tell() + len(step) > free and free < size:
+                more, asked = min(_ROOM_STEP, size - free), time.monotonic()
+                try:
+                    room(more)
+                except RefusedError:
+                    del payload
+                    self._skip(step, due, deadline + time.monotonic() - asked)
+                    raise
+                free += more
+                deadline += time.monotonic() - asked  # it was us who made it wait
+            payload.write(step[: self._attempt(self._sock.recv_into, step[:due], deadline, "←")])
+        return payload.getvalue()
 
-def _shake(sock: ssl.SSLSocket, deadline: float, sides: str, party: str = "") -> Role:
-    """The other side's role, after a handshake. The socket stays open if that fails."""
-    try:
-        sock.settimeout(max(1e-3, deadline - time.monotonic()))
-        sock.do_handshake()
-        return peer_role(sock)
-    except OSError as error:
-        raise link_error(error, sides, party) from None
-    except ConfigError as error:
-        raise LinkError(f"{sides}: {error}", party) from None
+    def _skip(self, step: memoryview, due: int, deadline: float) -> None:
+        """Read to the end of the frame and keep nothing: who sends it will look for an answer only after that."""
+        while due:
+            due -= self._attempt(self._sock.recv_into, step[:due], deadline, "←")
 
+    def _read(self, view: memoryview, deadline: float) -> None:
+        while view:
+            view = view[self._attempt(self._sock.recv_into, view, deadline, "←") :]
 
-def _tune(sock: socket.socket) -> None:
-    # No SO_SNDBUF and SO_RCVBUF: they would end the kernel's own tuning, which goes to megabytes, and most systems cap
-    # them at 200 kB. Measured on loopback, up to 8 MB each way: no difference.
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    # A peer whose host lost power never says goodbye: notice within about a minute and a half.
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPALIVE", 30), ("TCP_KEEPINTVL", 20), ("TCP_KEEPCNT", 3)):
-        if hasattr(socket, name):
-            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    # ---- one call into OpenSSL, and the waiting around it
+
+    def _buffered(self) -> bool:
+        with self._ssl:
+            return not self._closed and self._sock.pending() > 0
+
+    @contextlib.contextmanager
+    def _using(self) -> Iterator[None]:
+        """Counts the threads inside, so that the last one out can close the file descriptor."""
+        self._check_process()
+        with self._ssl:
+            if self._closed:
+                raise self._error(self._closed, "↔")
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._ssl:
+                self._users -= 1
+                if self._closed and not self._users:
+                    self._sock.close()
+
+    def _check_process(self) -> None:
+        if self._process != os.getpid():
+            raise StateError(
+                self._describe("this connection is of the process that forked; connect anew in this one", "↔")
+            )
+
+    def _attempt(
+        self, call: Callable[[memoryview], int], view: memoryview, deadline: float, arrow: str, idle: bool = False
+    ) -> int:
+        """Makes a call into OpenSSL until it has moved bytes; every failure but an idle timeout closes."""
+        while True:
+            try:
+                with self._ssl:
+                    moved = call(view) if not self._closed else 0
+            except ssl.SSLWantReadError:
+                events = select.POLLIN
+            except ssl.SSLWantWriteError:
+                events = select.POLLOUT
+            except OSError as error:
+                cause = self._closed
+                self.close("closed after a failure")
+                if cause:
+                    raise self._error(cause, arrow) from None
+                raise link_error(error, self._describe("", arrow), self.peer.party) from None
+            else:
+                if moved:
+                    return moved
+                cause = self._closed or "it closed the connection"
+                self.close("closed by the other side")
+                raise self._error(cause, arrow)
+            if not self._wait(events, deadline):
+                what = "nothing came in time" if arrow == "←" else "it does not read what we send"
+                if not idle:
+                    self.close("closed after a timeout")
+                raise self._error(what, arrow, LinkTimeoutError)
+
+    def _wait(self, events: int, deadline: float) -> bool:
+        poller = select.poll()
+        poller.register(self._sock.fileno(), events)
+        return bool(poller.poll(max(0.0, deadline - time.monotonic()) * 1000))
+
+    def _error(self, cause: str, arrow: str, kind: type[LinkError] = LinkError) -> LinkError:
+        return kind(self._describe(cause, arrow), self.peer.party)
+
+    def _describe(self, cause: str, arrow: str) -> str:
+        sides = f"{self.local.name} {arrow} {self.peer.name}, {self.phase}"
+        return f"{sides}: {cause}" if cause else sides

@@ -29,7 +29,7 @@ import numpy as np
 
 from keras_private.config import PARTY_NAMES
 from keras_private.errors import FrameError, LinkError, LinkTimeoutError, party_of
-from keras_private.net.framed import Connection
+from keras_private.net.connection import Connection
 from keras_private.net.frames import (
     HEADER_BYTES,
     LIMITS,

@@ -20,7 +20,7 @@ from typing import Final
 
 from keras_private.config import PARTY_NAMES
 from keras_private.errors import KerasPrivateError, LinkTimeoutError, StateError
-from keras_private.net.connection import Address
+from keras_private.net.handshake import Address
 from keras_private.net.roles import Role
 from keras_private.party.failure import cause_of
 from keras_private.party.network import Caller, Channel, Door

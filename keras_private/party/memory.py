@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 from keras_private.config import PARTY_NAMES
 from keras_private.errors import FrameError, LinkError, LinkTimeoutError
-from keras_private.net.framed import FREE_BYTES, Reserve
-from keras_private.net.frames import Buffer, as_bytes
+from keras_private.net.connection import FREE_BYTES, Reserve
+from keras_private.net.frames import MAX_MESSAGE_BYTES, Buffer, as_bytes
 from keras_private.net.link import Link
 from keras_private.net.memory import memory_links
 from keras_private.net.roles import Role
@@ -180,7 +180,9 @@ class MemoryChannel:
             self._wire.messages[1 - self._side].append(message)
             self._wire.changed.notify_all()
 
-    def receive(self, timeout: float | None = None, max_bytes: int = 1 << 30, room: Reserve | None = None) -> bytes:
+    def receive(
+        self, timeout: float | None = None, max_bytes: int = MAX_MESSAGE_BYTES, room: Reserve | None = None
+    ) -> bytes:
         inbox, seconds = self._wire.messages[self._side], self.timeout if timeout is None else timeout
         deadline = time.monotonic() + seconds
         with self._wire.changed:

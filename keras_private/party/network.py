@@ -13,9 +13,9 @@ from typing import Protocol
 from keras_private.config import PARTY_NAMES, ClusterConfig
 from keras_private.errors import LinkError
 from keras_private.net.certificates import local_credentials
-from keras_private.net.connection import Address, Listener, connect
-from keras_private.net.framed import Connection, Reserve, wait_readable
+from keras_private.net.connection import Connection, Reserve, wait_readable
 from keras_private.net.frames import Buffer
+from keras_private.net.handshake import Address, Listener, connect
 from keras_private.net.identity import Identity
 from keras_private.net.link import Link
 from keras_private.net.roles import Role
@@ -43,7 +43,7 @@ class Channel(Protocol):
 
 
 class Caller(Protocol):
-    """Somebody who was accepted and not yet looked at (`net.connection.Pending`)."""
+    """Somebody who was accepted and not yet looked at (`net.handshake.Pending`)."""
 
     @property
     def address(self) -> Address: ...
@@ -52,7 +52,7 @@ class Caller(Protocol):
 
 
 class Door(Protocol):
-    """Where a party is called (`net.connection.Listener`)."""
+    """Where a party is called (`net.handshake.Listener`)."""
 
     @property
     def address(self) -> Address: ...

@@ -24,7 +24,7 @@ from typing import Final
 from keras_private.config import LEADER, PARTY_NAMES, ClusterConfig
 from keras_private.errors import FrameError, LinkError, RefusedError
 from keras_private.logs import Log, party_log
-from keras_private.net.connection import describe_listening
+from keras_private.net.handshake import describe_listening
 from keras_private.net.roles import Role
 from keras_private.party.budget import Budget
 from keras_private.party.certificate import LOOK_S, CertificateWatch

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from keras_private.errors import LinkError
 from keras_private.net.certificates import create_authority, issue
-from keras_private.net.connection import Connection, Listener, connect
+from keras_private.net.connection import Connection
+from keras_private.net.handshake import Listener, connect
 from keras_private.net.link import Link
 from keras_private.net.memory import memory_links
 from keras_private.net.roles import Role
@@ -91,3 +93,9 @@ def make_links(request: pytest.FixtureRequest, pairs: Pairs, closing: ExitStack)
         return links
 
     return make
+
+
+def failure(call: Callable[[], object]) -> LinkError:
+    with pytest.raises(LinkError) as caught:
+        call()
+    return caught.value

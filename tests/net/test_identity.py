@@ -10,7 +10,7 @@ import pytest
 
 from keras_private.errors import ConfigError
 from keras_private.net.certificates import create_authority, expires_at, issue
-from keras_private.net.connection import Listener, connect
+from keras_private.net.handshake import Listener, connect
 from keras_private.net.identity import Identity
 from keras_private.net.roles import Role
 from keras_private.net.tls import TLSFiles

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 import pytest
 
 from keras_private.errors import FrameError, LinkError, LinkTimeoutError
-from keras_private.net.framed import Connection
+from keras_private.net.connection import Connection
 from keras_private.net.frames import FrameType, pack_header
 from keras_private.net.tls_link import TLSLink
 
