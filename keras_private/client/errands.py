@@ -7,11 +7,12 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
+_IDLE_S = 1.0  # how long the thread waits for more before it ends
 _log = logging.getLogger("keras_private")
 
 
 class Errands:
-    """Calls, one after the other, in a thread that lives as long as there are any. Thread-safe.
+    """Calls, one after the other, in a thread that lives while there are any, and a moment longer. Thread-safe.
 
     Args:
         name: of the thread.
@@ -19,26 +20,27 @@ class Errands:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._lock = threading.Lock()  # around the fields below; never held during a call
+        self._changed = threading.Condition()  # around the fields below; never held during a call
         self._calls: deque[Callable[[], object]] = deque()
         self._calling = False
 
     def put(self, call: Callable[[], object]) -> None:
         """Call this soon. Returns at once."""
-        with self._lock:
+        with self._changed:
             self._calls.append(call)
             if self._calling:
+                self._changed.notify()
                 return
             self._calling = True
         try:
             threading.Thread(target=self._live, name=f"keras_private {self._name}", daemon=True).start()
         except (RuntimeError, MemoryError):  # the system starts no more threads: better late than never
-            self._live()
+            self._live(0.0)
 
-    def _live(self) -> None:
+    def _live(self, idle_s: float = _IDLE_S) -> None:
         while True:
-            with self._lock:
-                if not self._calls:
+            with self._changed:
+                if not self._changed.wait_for(lambda: self._calls, idle_s):
                     self._calling = False
                     return
                 call = self._calls.popleft()
