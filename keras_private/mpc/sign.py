@@ -82,7 +82,7 @@ def sign(
     else:
         _, got = party.pair_received((yield party.pair_step((), 0, 8 * window.dealt * words)))
         ends = np.cumsum([rows for rows, _ in window.exchanges])[:-1]
-        shared = np.split(as_words(got).reshape(-1, words), ends)
+        shared = np.split(as_words(got).reshape(window.dealt, words), ends)
     for _ in range(wait):
         yield party.pair_step()
     bits.to_planes(party.inner(x), window.low, planes)

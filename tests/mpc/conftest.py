@@ -21,17 +21,21 @@ settings.load_profile("keras_private")
 
 
 @pytest.fixture(scope="module", params=["memory", "tls"])
-def three(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Three]:
+def three(request: pytest.FixtureRequest) -> Three:
     """Three parties in three threads."""
-    if request.param == "memory":
-        parties = Three(memory_links(timeout=20.0))
-    else:
-        folder: Path = tmp_path_factory.mktemp("certificates")
-        create_authority(folder)
-        credentials = {role: issue(folder, role, ["localhost"]) for role in PARTIES}
-        with ThreadPoolExecutor(3) as pool, ExitStack() as closing:
-            parties = Three(tls_links(Pairs(credentials, pool, closing), 20.0))
-            closing.pop_all()  # the links own the connections now
+    parties: Three = request.getfixturevalue(f"{request.param}_three")
+    return parties
+
+
+@pytest.fixture(scope="module")
+def tls_three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Three]:
+    """Three parties joined by TLS."""
+    folder: Path = tmp_path_factory.mktemp("certificates")
+    create_authority(folder)
+    credentials = {role: issue(folder, role, ["localhost"]) for role in PARTIES}
+    with ThreadPoolExecutor(3) as pool, ExitStack() as closing:
+        parties = Three(tls_links(Pairs(credentials, pool, closing), 20.0))
+        closing.pop_all()  # the links own the connections now
     yield parties
     parties.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +46,10 @@ class Sample:
         weights = {name: Weight(shape, bits) for name, shape, bits in zip(op.weights, self.weights, fracs, strict=True)}
         tensors["y"] = infer(op, list(tensors.values()), list(weights.values()), frac)
         return plan_of(frac, op.inputs, ["y"], tensors, [op], weights=weights)
+
+    def outputs(self, kind: str) -> int:
+        """Values of output a row."""
+        return math.prod(self.plan(kind).tensors["y"].shape)
 
     def raw_inputs(self, random: np.random.Generator, batch: int) -> list[np.ndarray]:
         """int64, a third of them at an edge of what is allowed; bits are uint8."""
