@@ -1,12 +1,15 @@
-"""A model of several named inputs and outputs, shared and queried over TLS."""
+"""Models of several named inputs and outputs, shared and queried over TLS, one of them among real processes."""
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import numpy as np
 import pytest
 
+from keras_private import KerasHook
+from keras_private import check as check_model
 from keras_private.errors import InputError, RefusedError
 from keras_private.owner import OwnedModel
 from keras_private.plan.builder import Draft, PlanBuilder
@@ -100,3 +103,55 @@ def test_a_label_is_not_a_name_that_can_be_put_on_whole_values(trio: Any) -> Non
     done = optimise(builder.finish([Output("y", builder.op("relu", x), "integer")]))
     with pytest.raises(RefusedError, match=r"server0.*to reveal 'label' it must .* come from an op of kind 'argmax'"):
         OwnedModel.upload(trio, with_output(done, reveal="label").plan, {}, name="owner")
+
+
+@pytest.fixture(params=["keras", "tf_keras"])
+def keras(request: pytest.FixtureRequest) -> Any:
+    module = importlib.import_module(request.param)
+    KerasHook(module)
+    return module
+
+
+@pytest.mark.parametrize("form", ["list", "dict"])
+def test_private_answers_are_those_of_predict(keras: Any, process_cluster: Any, form: str) -> None:
+    """Two inputs, two outputs and a third name for one of them, in Keras' own form and order."""
+    layers = keras.layers
+    picture, facts = keras.Input((6, 6, 1), name="picture"), keras.Input((4,), dtype="int32", name="facts")
+    seen = layers.Flatten()(layers.Conv2D(2, 3, activation="relu")(picture))
+    both = layers.Concatenate()([seen, layers.Rescaling(0.1)(facts)])
+    kind = layers.Dense(3, activation="softmax", name="kind")(both)
+    size = layers.Dense(1, name="size")(layers.Dense(5, activation="relu")(both))
+    named = {"picture": picture, "facts": facts}, {"kind": kind, "size": size, "size again": size}
+    model = keras.Model(*(part if form == "dict" else list(part.values()) for part in named))
+    x = {"picture": RANDOM.random((3, 6, 6, 1), np.float32), "facts": RANDOM.integers(0, 9, (3, 4))}
+    given = x if form == "dict" else list(x.values())
+    expected = model.predict(given, verbose=0)
+    names = ["kind", "size", "size again"] if form == "dict" else ["kind", "size", "size_1"]
+    with model.share(process_cluster, {"picture": (0, 1), "facts": (0, 9)}, verbose=0), TFEWorker() as client:
+        shapes: Any = {"picture": (1, 6, 6, 1), "facts": (1, 4)}, [(1, 3), (1, 1), (1, 1)]
+        client.connect_to_model(*shapes, process_cluster)
+        assert [port.name for port in client.outputs] == names
+        tickets = [client.query_model_async(data) for data in (given, x)]
+        model.serve(2, verbose=0)
+        for ticket in tickets:
+            answer = ticket.result(20)
+            assert type(answer) is type(expected)
+            places = list(expected) if form == "dict" else [0, 1, 2]
+            assert form == "list" or list(answer) == places
+            for place in places:
+                assert answer[place].dtype == expected[place].dtype == np.float32
+                np.testing.assert_allclose(answer[place], expected[place], atol=1e-3)
+
+
+def test_check_and_summary_show_every_part(keras: Any, memory_cluster: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    a, b = keras.Input((4,), name="alpha"), keras.Input((4,), name="beta")
+    total = keras.layers.Add(name="total")([a, b])
+    model = keras.Model([a, b], [total, keras.layers.Dense(2, activation="sigmoid", name="risk")(total)])
+    report = check_model(model, [(0, 1), (-2, 2)])
+    assert report.ok
+    with model.share(memory_cluster, [(0, 1), (-2, 2)], verbose=0):
+        model.private_summary()
+    for text in (repr(report), capsys.readouterr().out):
+        for words in ("input alpha", "range 0 to 1", "input beta", "range -2 to 2", "output total", "output risk"):
+            assert words in text
+        assert "Final sigmoid of risk" in text
