@@ -33,7 +33,7 @@ from keras_private.plan.builder import Names, input_tensor
 from keras_private.plan.fractions import EXTRA_BITS, FREE_DROPS, SAFE_BITS, Fractions
 from keras_private.plan.interval import Interval
 from keras_private.plan.ops import CONTRACT_BITS, Later, Product, describe, dropped, infer, kind_of
-from keras_private.plan.plan import REAL, Draft, Input, Op, Plan, Tensor, Weight
+from keras_private.plan.plan import BIT, REAL, Draft, Input, Op, Plan, Tensor, Weight
 from keras_private.plan.ports import check_ports
 from keras_private.plan.simulate import rounded
 from keras_private.plan.truncations import Truncations
@@ -115,7 +115,12 @@ class _Writer:
     def end(self, recorded: str) -> _Value:
         """An output of the plan: real numbers with the precision's fractional bits, others with none."""
         value = self.values[recorded]
-        if all(made.kind != REAL for made in self.draft.plan.outputs if made.tensor == recorded):
+        ports = [made for made in self.draft.plan.outputs if made.tensor == recorded]
+        for made in ports:
+            held = value.interval
+            if made.kind == BIT and (held is None or held.low.min() < 0 or held.high.max() > 1):
+                raise PlanError(f"output {made.name!r}: it is to be bits, and may be other numbers than 0 and 1")
+        if all(made.kind != REAL for made in ports):
             return value
         layer = next((op.layer for op in self.ops if op.output == value.name), "")
         return self.shifted(self.truncated(value, self.precision, layer), self.precision, layer)

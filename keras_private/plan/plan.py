@@ -16,6 +16,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -138,7 +139,7 @@ class Plan:
         """Values that all outputs of a row have together."""
         return sum(math.prod(self.shape(made)) for made in self.outputs)
 
-    @property
+    @cached_property
     def ends(self) -> frozenset[str]:
         """The tensors that are outputs."""
         return frozenset(made.tensor for made in self.outputs)

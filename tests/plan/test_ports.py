@@ -97,9 +97,11 @@ def test_whole_numbers_may_be_an_output(op: str) -> None:
     x = builder.add_input("x", (4,), kind="integer", range=(-5, 5))
     end = {"none": x, "relu": None, "reshape": None}[op]
     end = end or builder.op(op, x, **({"shape": (2, 2)} if op == "reshape" else {}))
-    draft = builder.finish([Output("whole", end, "integer"), Output("bits?", end, "bit")])
+    draft = builder.finish([Output("whole", end, "integer")])
     done = optimise(draft)
     assert {done.plan.frac(made) for made in done.plan.outputs} == {0}
+    with pytest.raises(PlanError, match="output 'y': it is to be bits, and may be other numbers"):
+        optimise(builder.finish([Output("y", end, "bit")]))
     done = optimise(builder.finish(end))
     assert done.plan.frac(done.plan.outputs[0]) == 16
     values = np.array([[-5, -1, 0, 5]])
