@@ -6,9 +6,9 @@ on, whose roots are random. A node's lowest bit is its *control bit*. Nodes off 
 nodes on it differ by a constant, Delta, whose lowest bit is 1. To get there, a level has one public *correction word*
 (Guo et al., *Half-Tree*, EUROCRYPT 2023, section 4.1): the children of a node s are
 
-    left = H(s) ^ t·word        right = left ^ s        word = H(s_0) ^ H(s_1) ^ (Delta if v goes right, else 0 …)
+    left = H(s) ^ t·word        right = left ^ s        word = H(s_0) ^ H(s_1) ^ (Delta if v's bit is 0)
 
-with t the control bit, and Delta in the word exactly if the path goes left. Off the path both parties compute the same;
+with t the control bit. Off the path both parties compute the same;
 on it their t differ, so one of them alone adds the word, which makes the child off the path equal at both and leaves
 Delta between those on it. At a leaf, or at any node, another hash makes a pad of the block, and a second word turns the
 difference of the two pads on the path into what is to be shared there: a *payload* of numbers (Boyle, Gilboa and Ishai,
@@ -28,6 +28,7 @@ Computation from Fixed-Key Block Ciphers*, S&P 2020, section 7) is what privacy 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from hashlib import sha256
 from typing import NamedTuple
@@ -59,39 +60,20 @@ class Hash:
         self._aes = Cipher(AES(key), ECB()).encryptor()  # noqa: S305
 
     def __call__(self, inputs: Words) -> Words:
-        """AES of blocks (n, 2), and one block more, of no meaning."""
-        ciphers = np.empty((inputs.shape[0] + 1, 2), np.uint64)
-        self._aes.update_into(inputs.reshape(-1).view(np.uint8).data, ciphers.reshape(-1).view(np.uint8).data)
+        """AES of n blocks (…, 2), as (n + 1, 2): one block more, of no meaning."""
+        ciphers = np.empty((inputs.size // 2 + 1, 2), np.uint64)
+        self._aes.update_into(inputs.view(np.uint8).data, ciphers.view(np.uint8).data)
         return ciphers
 
 
-class Hashes:
-    """One for the tree, one for pads."""
-
-    __slots__ = ("pad", "tree")
+class _Hashes(threading.local):
+    """One for the tree, one for pads, and both for every thread."""
 
     def __init__(self) -> None:
         self.tree, self.pad = Hash("tree"), Hash("pad")
 
 
-class Nodes:
-    """Blocks (n, 2) ready to be hashed."""
-
-    __slots__ = ("blocks", "inputs", "masks")
-
-    def __init__(self, blocks: Words) -> None:
-        self.blocks = blocks.reshape(-1, 2)
-        self.inputs, self.masks = np.empty_like(self.blocks), np.empty(len(self.blocks), np.uint64)
-        dpf.enter(self.blocks, self.inputs, self.masks)
-
-
-def roots(seed: Words, first: bool) -> Words:
-    """Blocks (n, 2) of two random words each as roots: the lowest bit is 0 at the first of the pair, 1 at the other."""
-    blocks = seed.reshape(-1, 2).copy()
-    blocks[:, 0] &= np.uint64(2**64 - 2)
-    if not first:
-        blocks[:, 0] |= np.uint64(1)
-    return blocks
+_HASHES = _Hashes()
 
 
 class Path:
@@ -100,24 +82,23 @@ class Path:
     Args:
         seeds: both parties' random words (2n,).
         v: (n,) words, of which the low `bits` bits are the place.
+        levels: how far, at most.
     """
 
-    def __init__(self, hashes: Hashes, seeds: tuple[Words, Words], v: Words, bits: int) -> None:
-        self._hashes, self._v, self._position = hashes, v, bits
-        self._nodes = Nodes(np.concatenate([roots(seeds[0], True), roots(seeds[1], False)]))
+    def __init__(self, seeds: tuple[Words, Words], v: Words, bits: int, levels: int) -> None:
+        self._turns = iter(bit_masks(v, bits, levels))
+        self._blocks = np.concatenate([_root(seeds[0], 0), _root(seeds[1], 1)])
+        self._inputs, self._masks = np.empty_like(self._blocks), np.empty(len(self._blocks), np.uint64)
+        dpf.enter(self._blocks, self._inputs, self._masks)
 
     def down(self, word: Words) -> None:
         """One level; `word` (n, 2) becomes its correction word."""
-        self._position -= 1
-        nodes, turns = self._nodes, bit_masks(self._v, self._position)
-        dpf.correct(nodes.blocks, nodes.inputs, self._hashes.tree(nodes.inputs), nodes.masks, turns, word)
-        self._nodes = Nodes(nodes.blocks)
+        ciphers = _HASHES.tree(self._inputs)
+        dpf.correct(self._blocks, self._inputs, ciphers, self._masks, next(self._turns), word)
 
-    def payload(self, numbers: Words) -> Words:
-        """The word that makes `numbers` (d, n), d up to 2, the payload at this level: of the same shape."""
-        word, nodes = np.empty_like(numbers), self._nodes
-        dpf.payload_word(nodes.inputs, self._hashes.pad(nodes.inputs), nodes.masks, numbers, word)
-        return word
+    def payload(self, numbers: Words, word: Words) -> None:
+        """`word` (n, 2) becomes the one that makes `numbers` (n, 2) the payload at this level."""
+        dpf.payload_word(self._inputs, _HASHES.pad(self._inputs), self._masks, numbers, word)
 
     def bits(self, points: Words, word: Words) -> Words:
         """At the last level: `word` (n, 2) becomes the one that sets, among 128, the bit that `points` (n, 2) has set.
@@ -125,9 +106,39 @@ class Path:
         Returns:
             (n,) 0 or 1, the first party's share of that bit.
         """
-        nodes, chosen = self._nodes, np.empty(len(word), np.uint64)
-        dpf.leaf_word(nodes.inputs, self._hashes.pad(nodes.inputs), nodes.masks, points, word, chosen)
+        chosen = np.empty(len(word), np.uint64)
+        dpf.leaf_word(self._inputs, _HASHES.pad(self._inputs), self._masks, points, word, chosen)
         return chosen
+
+
+class Leaves(NamedTuple):
+    """Nodes at one level of one of the pair's trees, c of each of n: what is hashed of them, and their control bits."""
+
+    inputs: Words
+    """(c, n, 2)"""
+    masks: Words
+    """(c, n), all ones or zero"""
+
+    def weigh(self, word: Words, rows: Words, turns: Words, sums: Words) -> None:
+        """Adds this party's summands (e, g) of a payload, times rows (T0, T1): T0·e + T1·g and T1·e to sums (2, n).
+
+        Args:
+            word: (n, 2), the payload's.
+            rows: (c + 1, 2): the first node's is the last one where turns (n,) is all ones.
+        """
+        dpf.weigh(self.inputs, _HASHES.pad(self.inputs), self.masks, word, rows, turns, sums)
+
+    def numbers(self, word: Words) -> Words:
+        """Its summands (n, c) of a payload of one number; the other party's are to be taken off them."""
+        numbers = np.empty(self.masks.shape[::-1], np.uint64)
+        dpf.leaf_numbers(self.inputs, _HASHES.pad(self.inputs), self.masks, word, numbers)
+        return numbers
+
+    def bits(self, word: Words) -> Words:
+        """Its shares (n, 2c) of 128 bits each."""
+        bits = np.empty((self.masks.shape[1], 2 * len(self.masks)), np.uint64)
+        dpf.leaf_bits(self.inputs, _HASHES.pad(self.inputs), self.masks, word, bits)
+        return bits
 
 
 class Frontier:
@@ -136,18 +147,27 @@ class Frontier:
     Args:
         seed: its random words (2n,).
         u: (n,) words, of which the low `bits` bits take part.
+        levels: how far, at most.
+        first: whether it is the first of the pair.
     """
 
-    def __init__(self, hashes: Hashes, seed: Words, u: Words, bits: int, *, first: bool) -> None:
-        self._hashes, self._u, self._position = hashes, u, bits
-        self._nodes = Nodes(roots(seed, first))
-        self._count = 1  # nodes of a tree
-        self.turns = np.empty(0, np.uint64)
-        """All ones where u's bit at this level is set; the other way round at the first level."""
-        self._below_root = True
+    def __init__(self, seed: Words, u: Words, bits: int, levels: int, *, first: bool) -> None:
+        self._turns = bit_masks(u, bits, levels)
+        self._turns[:1] ^= ~np.uint64(0)
+        self._level = 0
+        self._blocks = _root(seed, int(not first))[None]
+        self.nodes = _room(1, u.size)
+        """Those that went on at this level."""
+        dpf.enter(self._blocks[0], self.nodes.inputs[0], self.nodes.masks[0])
 
-    def down(self, word: Words, first: int, count: int) -> Words:
-        """One level: of the 2c children those from number `first` on, `count` of them, go on.
+    @property
+    def turns(self) -> Words:
+        """(n,) all ones where u's bit at this level is set; the other way round at the first level."""
+        turns: Words = self._turns[self._level - 1]
+        return turns
+
+    def down(self, word: Words, first: int, size: int) -> Leaves:
+        """One level: of the 2c children those from number `first` on, `size` of them, go on.
 
         Children are counted from index 2a on, for parents that begin at index a. That one is missing where u's bit is
         set; in its place is then the one behind the last, of index 2b. (The root's two children are counted from -1.)
@@ -156,46 +176,28 @@ class Frontier:
             word: (n, 2), the level's correction word.
 
         Returns:
-            the others, (n, 2c - count, 2).
+            the others.
         """
-        self._position -= 1
-        self.turns = bit_masks(self._u, self._position)
-        if self._below_root:
-            self.turns, self._below_root = ~self.turns, False
-        n, nodes = len(self._u), self._nodes
-        kept, dropped = np.empty((n, count, 2), np.uint64), np.empty((n, 2 * self._count - count, 2), np.uint64)
-        ciphers = self._hashes.tree(nodes.inputs)
-        dpf.expand(nodes.blocks, nodes.inputs, ciphers, nodes.masks, word, self.turns, first, kept, dropped)
-        self._nodes, self._count = Nodes(kept), count
-        return dropped
-
-    def numbers(self, word: Words) -> Words:
-        """Summands (n, c) of a payload of one number at every node; `word` (n,). The other party's are to be taken
-        off them."""
-        numbers = np.empty((len(self._u), self._count), np.uint64)
-        nodes = self._nodes
-        dpf.leaf_numbers(nodes.inputs, self._hashes.pad(nodes.inputs), nodes.masks, word, numbers)
-        return numbers
-
-    def bits(self, word: Words) -> Words:
-        """Shares (n, 2c) of the 128 bits of every node; `word` (n, 2)."""
-        bits = np.empty((len(self._u), 2 * self._count), np.uint64)
-        nodes = self._nodes
-        dpf.leaf_bits(nodes.inputs, self._hashes.pad(nodes.inputs), nodes.masks, word, bits)
-        return bits
+        c, n = self.nodes.masks.shape
+        self._level += 1
+        blocks, nodes, others = np.empty((size, n, 2), np.uint64), _room(size, n), _room(2 * c - size, n)
+        ciphers = _HASHES.tree(self.nodes.inputs)
+        given = self._blocks, self.nodes.inputs, ciphers, self.nodes.masks
+        dpf.expand(*given, word, self.turns, first, blocks, *nodes, *others)
+        self._blocks, self.nodes = blocks, nodes
+        return others
 
 
-def weigh(hashes: Hashes, leaves: Words, word: Words, rows: Words, turns: Words) -> Words:
-    """Sums (e, n) of the payloads at leaves (n, l, 2), times their rows.
+def _root(seed: Words, control: int) -> Words:
+    """Blocks (n, 2) of two random words each; the lowest bit, a control bit, tells the pair apart."""
+    blocks = seed.reshape(-1, 2).copy()
+    blocks[:, 0] &= np.uint64(2**64 - 2)
+    blocks[:, 0] |= np.uint64(control)
+    return blocks
 
-    Args:
-        word: (d, n), the payload's correction word.
-        rows: (l + 1, e, d): a leaf's e numbers are its row times its payload. The first leaf's row is the last one
-            where turns (n,) is all ones.
-    """
-    nodes, sums = Nodes(leaves), np.zeros((rows.shape[1], len(leaves)), np.uint64)
-    dpf.weigh(nodes.inputs, hashes.pad(nodes.inputs), nodes.masks, word, rows, turns, sums)
-    return sums
+
+def _room(count: int, trees: int) -> Leaves:
+    return Leaves(np.empty((count, trees, 2), np.uint64), np.empty((count, trees), np.uint64))
 
 
 class Span(NamedTuple):
@@ -226,8 +228,8 @@ def spans(first: int, stop: int, bits: int, levels: int) -> tuple[list[Span], in
     return found, a
 
 
-def bit_masks(values: Words, position: int) -> Words:
-    """(n,): all ones where a value's bit is set, else zero."""
-    masks = np.empty(values.size, np.uint64)
-    dpf.bit_masks(values, position, masks)
+def bit_masks(values: Words, bits: int, count: int) -> Words:
+    """(count, n): all ones where a value's bit is set, else zero; of the bits below number `bits`, from the top on."""
+    masks = np.empty((count, values.size), np.uint64)
+    dpf.bit_masks(values, np.arange(bits - 1, bits - 1 - count, -1), masks)
     return masks

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from keras_private.mpc.dpf import Frontier, Hashes, Path, bit_masks, chunks, spans
+from keras_private.mpc.dpf import Frontier, Path, bit_masks, chunks, spans
 from keras_private.mpc.kernels import dpf, positions
 from keras_private.mpc.party import Party
 from keras_private.mpc.rounds import Words
@@ -33,11 +33,11 @@ def deal_places(party: Party, v: Words, table: Uniform) -> tuple[list[Words], li
         masks = party.masks.next.words(points.size).reshape(points.shape)
         positions.bits_at(masks, points, chosen)
         return [], [np.bitwise_xor(points, masks, out=points)], chosen
-    hashes, key = Hashes(), np.empty((levels + 1, v.size, 2), np.uint64)
+    key = np.empty((levels + 1, v.size, 2), np.uint64)
     seeds = party.masks.next.words(2 * v.size), party.masks.mine.words(2 * v.size)
     for part in chunks(v.size):
         pairs = slice(2 * part.start, 2 * part.stop)
-        path = Path(hashes, (seeds[0][pairs], seeds[1][pairs]), place[part], bits)
+        path = Path((seeds[0][pairs], seeds[1][pairs]), place[part], bits, levels)
         for word in key[:-1]:
             path.down(word[part])
         chosen[part] = path.bits(_unit_bits(place[part], LEAF_BITS), key[-1, part])
@@ -70,17 +70,15 @@ class Places:
         rows[0] -= np.uint64(table.below[0] % (1 << 64))
         sums, tail = np.empty((2, u.size), np.uint64), np.empty((2, u.size), np.uint64)
         read = self._by_tree if tree_levels(table) else self._plainly
-        hashes = Hashes()
         for part in chunks(u.size):
-            bits, below, above = read(hashes, u[part] >> np.uint64(table.width), key, part)
-            masks, found = np.empty((below.size, len(cells)), np.uint64), np.empty((2, below.size), np.uint64)
-            positions.spread_rows(bits, masks)
-            positions.sum_rows(masks, rows, found)
+            bits, below, above = read(u[part] >> np.uint64(table.width), key, part)
+            found = np.empty((2, below.size), np.uint64)
+            positions.sum_rows(bits, rows, found)
             sums[:, part] = found
             tail[:, part] = below, above
         return sums, [tail[int(one.above)] for one in tails(table)]
 
-    def _plainly(self, _: Hashes, place: Words, key: Words, part: slice) -> tuple[Words, Words, Words]:
+    def _plainly(self, place: Words, key: Words, part: slice) -> tuple[Words, Words, Words]:
         first, stop, bits = self._cells.start, self._cells.stop, place_bits(self._table)
         row = (self._own if self._first else key).reshape(-1, 1 << bits - 6)[part]
         moved = np.empty_like(row)
@@ -91,19 +89,19 @@ class Places:
         positions.add_parities(moved, half, 1 << bits, below)
         return moved, below, above
 
-    def _by_tree(self, hashes: Hashes, place: Words, key: Words, part: slice) -> tuple[Words, Words, Words]:
+    def _by_tree(self, place: Words, key: Words, part: slice) -> tuple[Words, Words, Words]:
         first, stop = self._cells.start, self._cells.stop
         levels, bits = tree_levels(self._table), place_bits(self._table)
         words = key.reshape(levels + 1, len(self._own) // 2, 2)[:, part]
         below, above = np.zeros(place.size, np.uint64), np.zeros(place.size, np.uint64)
         seed = self._own[2 * part.start : 2 * part.stop]
-        frontier = Frontier(hashes, seed, place, bits, first=self._first)
+        frontier = Frontier(seed, place, bits, levels, first=self._first)
         kept, start = spans(first, stop, bits, levels)
         for word, span in zip(words[:-1], kept, strict=True):
-            dropped = frontier.down(word, span.first, span.size)
-            if dropped.size:
-                dpf.add_controls(dropped, span.first, frontier.turns, below, above)
-        row = frontier.bits(words[-1])
+            others = frontier.down(word, span.first, span.size)
+            if others.masks.size:
+                dpf.add_controls(others.masks, span.first, frontier.turns, below, above)
+        row = frontier.nodes.bits(words[-1])
         # A leaf of index i has the cells from 2^7·i + (the place's low 7 bits) on.
         amounts = np.uint64((first - (start << LEAF_BITS)) % (1 << 64)) - (place & np.uint64((1 << LEAF_BITS) - 1))
         moved, width = np.empty_like(row), 64 * row.shape[1]
@@ -125,4 +123,4 @@ def _unit_bits(values: Words, bits: int) -> Words:
 
 def _branches(values: Words, stages: int) -> Words:
     """(stages, n): all ones where bit 6 + stage of a value is set."""
-    return np.array([bit_masks(values, 6 + stage) for stage in range(stages)], np.uint64).reshape(stages, values.size)
+    return np.ascontiguousarray(bit_masks(values, 6 + stages, stages)[::-1])

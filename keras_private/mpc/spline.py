@@ -41,10 +41,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 
-from keras_private.mpc.dpf import Frontier, Hashes, Path, chunks, weigh
+from keras_private.mpc.dpf import Frontier, Path, Span, chunks
 from keras_private.mpc.kernels import bits as planes
 from keras_private.mpc.party import Party
 from keras_private.mpc.places import Places, deal_places
@@ -101,55 +102,53 @@ def refined(party: Party, x: Share, table: Refined, out: Share, wait: int) -> Pr
 
 
 def _split_key(key: Words, table: Refined, count: int) -> tuple[Words, Words]:
-    """The correction words of the levels, (levels, count, 2), and of the payloads, (2·payloads, count)."""
+    """The correction words of the levels, (levels, count, 2), and of the payloads, (payloads, count, 2)."""
     levels = len(table.levels)
-    return key[: 2 * levels * count].reshape(levels, count, 2), key[2 * levels * count :].reshape(
-        key_words(table) - 2 * levels, count
-    )
+    whole = key.reshape(key_words(table) // 2, count, 2)
+    return whole[:levels], whole[levels:]
 
 
 def _deal_refined(v: Words, seeds: tuple[Words, Words], table: Refined, words: Words, payloads: Words) -> None:
-    hashes = Hashes()
     for part in chunks(v.size):
-        own, pairs = v[part], slice(2 * part.start, 2 * part.stop)
-        path, at = Path(hashes, (seeds[0][pairs], seeds[1][pairs]), own, table.bits), 0
+        own, pairs, payload = v[part], slice(2 * part.start, 2 * part.stop), iter(payloads)
+        path = Path((seeds[0][pairs], seeds[1][pairs]), own, table.bits, len(table.levels))
+        numbers = np.ones((own.size, 2), np.uint64)
         for level, word in zip(table.levels, words, strict=True):
             path.down(word[part])
             if level.rows.size:
-                numbers = np.stack([np.ones_like(own), remainder(own, level.width, level.drop)])
-                payloads[at : at + 2, part] = path.payload(numbers)
-                at += 2
+                numbers[:, 1] = remainder(own, level.width, level.drop)
+                path.payload(numbers, next(payload)[part])
 
 
 def _read_refined(party: Party, u: Words, seed: Words, table: Refined, words: Words, payloads: Words) -> Words:
     """One of the pair's summand of the results."""
-    hashes, sums, rows = Hashes(), np.empty(u.size, np.uint64), [_leaf_rows(table, n) for n in range(len(table.levels))]
+    result, steps, first = np.empty(u.size, np.uint64), _steps(table), party.role == 0
     for part in chunks(u.size):
-        own, pairs = u[part], slice(2 * part.start, 2 * part.stop)
-        frontier, at = Frontier(hashes, seed[pairs], own, table.bits, first=party.role == 0), 0
-        total, start = np.zeros_like(own), -1
-        for level, word, leaf_rows in zip(table.levels, words, rows, strict=True):
-            low, high = level.refined
-            leaves = frontier.down(word[part], low - start, high - low)
-            start = 2 * low
-            if level.rows.size:
-                payload = np.ascontiguousarray(payloads[at : at + 2, part])
-                constant, linear = weigh(hashes, leaves, payload, leaf_rows, frontier.turns)
-                total += constant + remainder(own, level.width, level.drop) * linear
-                at += 2
-        sums[part] = total
-    return sums if party.role == 0 else -sums
+        own, pairs, payload = u[part], slice(2 * part.start, 2 * part.stop), iter(payloads)
+        frontier, total = Frontier(seed[pairs], own, table.bits, len(steps), first=first), np.zeros_like(own)
+        for level, (span, rows), word in zip(table.levels, steps, words, strict=True):
+            leaves = frontier.down(word[part], *span)
+            if len(rows):
+                sums = np.zeros((2, own.size), np.uint64)
+                leaves.weigh(next(payload)[part], rows, frontier.turns, sums)
+                sums[1] *= remainder(own, level.width, level.drop)
+                total += sums[0]
+                total += sums[1]
+        result[part] = total
+    return result if first else -result
 
 
-def _leaf_rows(table: Refined, number: int) -> Words:
-    """The rows of a level's leaves in the order of `Frontier.down`, (leaves + 1, 2, 2).
-
-    For a payload (e, v_r·e) the parts T0·e + T1·v_r·e and T1·e of the result: the second one goes with u_r.
-    """
-    level = table.levels[number]
-    low, high = (at - level.first for at in level.refined)
-    offset, slope = np.delete(level.rows.view(np.uint64), np.s_[low:high], axis=1)
-    return np.ascontiguousarray(np.stack([[offset, slope], [slope, np.zeros_like(slope)]]).transpose(2, 0, 1))
+@lru_cache(maxsize=256)
+def _steps(table: Refined) -> list[tuple[Span, Words]]:
+    """For each level what goes on, and the rows of the leaves in the order of `Frontier.down`, (leaves + 1, 2)."""
+    found, start = [], -1
+    for level in table.levels:
+        low, high = level.refined
+        inside = np.s_[low - level.first : high - level.first]
+        rows = np.delete(level.rows.view(np.uint64), inside, axis=1) if level.rows.size else level.rows.view(np.uint64)
+        found.append((Span(low - start, high - low), np.ascontiguousarray(rows.T)))
+        start = 2 * low
+    return found
 
 
 # --- uniform tables

@@ -16,10 +16,14 @@ WORD = (1 << 64) - 1
 
 def hashed(purpose: str, block: int) -> int:
     key = sha256(b"keras_private distributed point function: " + purpose.encode()).digest()[:16]
-    low, high = block & WORD, block >> 64
-    given = high | (low ^ high) << 64
+    given = linear(block & WORD) | linear(block >> 64) << 64
     cipher = Cipher(AES(key), ECB()).encryptor().update(given.to_bytes(16, "little"))  # noqa: S305
     return int.from_bytes(cipher, "little") ^ given
+
+
+def linear(word: int) -> int:
+    low, high = word & 0xFFFFFFFF, word >> 32
+    return high | (low ^ high) << 32
 
 
 def roots(seeds: tuple[int, int]) -> tuple[int, int]:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_private.mpc.dpf import Frontier, Hashes, Path, spans
+from keras_private.mpc.dpf import Frontier, Leaves, Path, spans
 from keras_private.mpc.places import _unit_bits
 
 from . import reference_dpf as reference
@@ -44,21 +44,22 @@ class Dealt:
 
     def __init__(self, seeds: tuple[np.ndarray, np.ndarray], places: np.ndarray, bits: int, levels: int) -> None:
         self.bits, self.levels = bits, levels
-        path = Path(Hashes(), seeds, places, bits)
+        path = Path(seeds, places, bits, levels)
         self.words = np.empty((levels, places.size, 2), np.uint64)
         for word in self.words:
             path.down(word)
         self.bits_word = np.empty((places.size, 2), np.uint64)
         self.chosen = path.bits(_unit_bits(places, 7), self.bits_word)
-        self.number_word = path.payload(places[None] + np.uint64(77))
+        self.number_word = np.empty((places.size, 2), np.uint64)
+        path.payload(np.stack([places + np.uint64(77), places], axis=1), self.number_word)
 
-    def frontier(self, seed: np.ndarray, u: np.ndarray, *, first: bool) -> Frontier:
+    def nodes(self, seed: np.ndarray, u: np.ndarray, *, first: bool) -> Leaves:
         """All nodes of the last level."""
-        frontier = Frontier(Hashes(), seed, u, self.bits, first=first)
+        frontier = Frontier(seed, u, self.bits, self.levels, first=first)
         for level, word in enumerate(self.words, 1):
-            left = frontier.down(word, 0, 1 << level)
-            assert not left.size
-        return frontier
+            others = frontier.down(word, 0, 1 << level)
+            assert not others.masks.size
+        return frontier.nodes
 
 
 # --- what they come to
@@ -74,9 +75,9 @@ def test_one_bit_and_one_number(bits: int, seed: int) -> None:
     dealt = Dealt(seeds, places, bits, max(levels, 1))
     if not levels:
         return
-    one, other = (dealt.frontier(seeds[i], u, first=not i) for i in range(2))
+    one, other = (dealt.nodes(seeds[i], u, first=not i) for i in range(2))
     bits_found = one.bits(dealt.bits_word) ^ other.bits(dealt.bits_word)
-    numbers = one.numbers(dealt.number_word[0]) - other.numbers(dealt.number_word[0])
+    numbers = one.numbers(dealt.number_word[:, 0].copy()) - other.numbers(dealt.number_word[:, 0].copy())
     for k in range(count):
         at = ((int(places[k]) >> 7) + (int(u[k]) >> 7) + (1 << levels - 1)) % (1 << levels)
         assert numbers[k].tolist() == [int(places[k]) + 77 if i == at else 0 for i in range(1 << levels)]
@@ -122,16 +123,16 @@ def test_they_are_what_the_definition_says(bits: int, seed: int) -> None:
     words, ends = reference.deal((both[0], both[1]), place, bits, levels)
     assert blocks_of(dealt.words) == words
     assert blocks_of(dealt.bits_word) == [reference.bits_word(ends, place)]
-    assert dealt.number_word.tolist() == [[reference.number_word(ends, place + 77)]]
+    assert dealt.number_word[:, 0].tolist() == [reference.number_word(ends, place + 77)]
     u = np.array([1 << bits - 1], np.uint64)  # so that the first node's index is -2^(levels - 1)
     for i, root in enumerate(reference.roots((both[0], both[1]))):
-        frontier = dealt.frontier(seeds[i], u, first=not i)
+        leaves = dealt.nodes(seeds[i], u, first=not i)
         nodes = [reference.node_at(root, words, number) for number in range(1 << levels)]
         word = reference.bits_word(ends, place)
-        assert blocks_of(frontier.bits(dealt.bits_word)) == [reference.bits_of(node, word) for node in nodes]
+        assert blocks_of(leaves.bits(dealt.bits_word)) == [reference.bits_of(node, word) for node in nodes]
         number_word = reference.number_word(ends, place + 77)
         expected = [reference.number_of(node, number_word) for node in nodes]
-        assert frontier.numbers(dealt.number_word[0])[0].tolist() == expected
+        assert leaves.numbers(dealt.number_word[:, 0].copy())[0].tolist() == expected
         if i == 0:
             assert dealt.chosen[0] == reference.bits_of(nodes[top], word) >> (place & 127) & 1
 
@@ -149,7 +150,7 @@ def made(place: int, bits: int, seed: str) -> dict[str, object]:
     seeds = words_of(blocks[:1]).reshape(-1), words_of(blocks[1:]).reshape(-1)
     dealt = Dealt(seeds, np.array([place], np.uint64), bits, levels)
     u = np.array([1 << bits - 1], np.uint64)
-    frontiers = [dealt.frontier(seeds[i], u, first=not i) for i in range(2)]
+    leaves = [dealt.nodes(seeds[i], u, first=not i) for i in range(2)]
     return {
         "seed": seed,
         "place": place,
@@ -157,8 +158,10 @@ def made(place: int, bits: int, seed: str) -> dict[str, object]:
         "words": dealt.words.astype("<u8").tobytes().hex(),
         "bits_word": dealt.bits_word.astype("<u8").tobytes().hex(),
         "number_word": dealt.number_word.astype("<u8").tobytes().hex(),
-        "shares_of_bits": [one.bits(dealt.bits_word).astype("<u8").tobytes().hex() for one in frontiers],
-        "shares_of_the_number": [one.numbers(dealt.number_word[0]).astype("<u8").tobytes().hex() for one in frontiers],
+        "shares_of_bits": [one.bits(dealt.bits_word).astype("<u8").tobytes().hex() for one in leaves],
+        "shares_of_the_number": [
+            one.numbers(dealt.number_word[:, 0].copy()).astype("<u8").tobytes().hex() for one in leaves
+        ],
     }
 
 
@@ -173,9 +176,9 @@ def keys(place: int, seeds: tuple[np.ndarray, np.ndarray]) -> Dealt:
 
 def seen(dealt: Dealt, seeds: tuple[np.ndarray, np.ndarray], i: int) -> list[np.ndarray]:
     """What a party gets and makes of it, every array with one entry a value: (COUNT, …)."""
-    frontier = dealt.frontier(seeds[i], np.zeros(dealt.chosen.size, np.uint64), first=not i)
-    words = [*dealt.words, dealt.bits_word, dealt.number_word.T]
-    return [*words, frontier.bits(dealt.bits_word), frontier.numbers(dealt.number_word[0])]
+    leaves = dealt.nodes(seeds[i], np.zeros(dealt.chosen.size, np.uint64), first=not i)
+    words = [*dealt.words, dealt.bits_word, dealt.number_word]
+    return [*words, leaves.bits(dealt.bits_word), leaves.numbers(dealt.number_word[:, 0].copy())]
 
 
 def worst(dealt: Dealt, seeds: tuple[np.ndarray, np.ndarray], i: int) -> float:
@@ -198,7 +201,7 @@ def test_the_same_place_twice_has_nothing_in_common() -> None:
         {word for array in (dealt.words, dealt.bits_word, dealt.number_word) for word in array.reshape(-1).tolist()}
         for dealt in found
     ]
-    assert len(sets[0]) == len(sets[1]) == 1000 * 9
+    assert len(sets[0]) == len(sets[1]) == 1000 * 10
     assert not sets[0] & sets[1]
 
 

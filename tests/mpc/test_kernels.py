@@ -53,36 +53,35 @@ CALLS: dict[str, tuple[Any, ...]] = {
         elementwise.select_part,
         *(words(2, 3, 9), words(2, 3, 9), words(3, 9), words(3, 3, 9), words(2, 9), words(2, 9)),
     ),
-    "bit_masks": (dpf.bit_masks, words(9), 5, words(9)),
+    "bit_masks": (dpf.bit_masks, words(9), np.arange(3), words(3, 9)),
     "enter": (dpf.enter, words(9, 2), words(9, 2), words(9)),
     "correct": (dpf.correct, words(18, 2), words(18, 2), words(19, 2), words(18), words(9), words(9, 2)),
     # Nine trees of three nodes, of whose six children two go on.
     "expand": (
         dpf.expand,
-        *(words(27, 2), words(27, 2), words(28, 2), words(27), words(9, 2), words(9)),
-        *(1, words(9, 2, 2), words(9, 4, 2)),
+        *(words(3, 9, 2), words(3, 9, 2), words(28, 2), words(3, 9), words(9, 2), words(9), 1),
+        *(words(2, 9, 2), words(2, 9, 2), words(2, 9), words(4, 9, 2), words(4, 9)),
     ),
-    "payload_word": (dpf.payload_word, words(18, 2), words(19, 2), words(18), words(2, 9), words(2, 9)),
+    "payload_word": (dpf.payload_word, words(18, 2), words(19, 2), words(18), words(9, 2), words(9, 2)),
     "weigh": (
         dpf.weigh,
-        *(words(27, 2), words(28, 2), words(27), words(2, 9), words(4, 2, 2), words(9), words(2, 9)),
+        *(words(3, 9, 2), words(28, 2), words(3, 9), words(9, 2), words(4, 2), words(9), words(2, 9)),
     ),
-    "leaf_numbers": (dpf.leaf_numbers, words(27, 2), words(28, 2), words(27), words(9), words(9, 3)),
-    "leaf_bits": (dpf.leaf_bits, words(27, 2), words(28, 2), words(27), words(9, 2), words(9, 6)),
+    "leaf_numbers": (dpf.leaf_numbers, words(3, 9, 2), words(28, 2), words(3, 9), words(9), words(9, 3)),
+    "leaf_bits": (dpf.leaf_bits, words(3, 9, 2), words(28, 2), words(3, 9), words(9, 2), words(9, 6)),
     "leaf_word": (dpf.leaf_word, words(18, 2), words(19, 2), words(18), words(9, 2), words(9, 2), words(9)),
-    "add_controls": (dpf.add_controls, words(9, 4, 2), 4, words(9), words(9), words(9)),
+    "add_controls": (dpf.add_controls, words(4, 9), 4, words(9), words(9), words(9)),
     "unit_bits": (positions.unit_bits, words(9), words(2, 9), words(9, 4)),
     "bits_at": (positions.bits_at, words(9, 4), words(9, 4), words(9)),
     "move_down": (positions.move_down, words(9, 4), words(9), words(2, 9), True, words(9, 4)),
     "add_parities": (positions.add_parities, words(9, 4), 3, 256, words(9)),
-    "spread_rows": (positions.spread_rows, words(9, 2), words(9, 128)),
-    "sum_rows": (positions.sum_rows, words(9, 128), words(2, 128), words(2, 9)),
+    "sum_rows": (positions.sum_rows, words(9, 2), words(2, 128), words(2, 9)),
 }
 # Smaller images have fewer windows, and what a window reads outside an image counts as zero: any size will do.
 FREE = {
     *(("sum_pool2d", argument, axis) for argument in (0, 1) for axis in (1, 2)),
     *(("depthwise_conv2d", 4, axis) for axis in (1, 2)),
-    ("spread_rows", 1, 1),  # the first cells only
+    ("sum_rows", 1, 1),  # the first cells only
     *(("truncation_part", 0, 0), ("to_planes", 0, 0), ("to_planes", 2, 0)),
 }
 

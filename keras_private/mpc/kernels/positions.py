@@ -102,27 +102,19 @@ def add_parities(bits, first, stop, sums):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def spread_rows(bits, masks):  # type: ignore[no-untyped-def]
-    """masks (n, K) = all ones where one of the first K bits of a row of bits (n, w) is set, else zero."""
-    n, cells = masks.shape
-    if bits.shape[0] != n or cells > 64 * bits.shape[1]:
-        raise ValueError("spread_rows: the arrays' sizes do not fit together")
-    for i in range(n):
-        for first in range(0, cells, 64):
-            word, line = bits[i, first // 64], masks[i, first : first + 64]
-            for k in range(line.size):
-                line[k] = np.uint64(0) - ((word >> np.uint64(k)) & np.uint64(1))
-
-
-@njit(nogil=True, cache=True)
-def sum_rows(masks, rows, sums):  # type: ignore[no-untyped-def]
-    """sums (e, n) = the sum of the entries of each of rows (e, K) whose masks (n, K) are all ones."""
-    n, cells = masks.shape
-    e = rows.shape[0]
-    if rows.shape != (e, cells) or sums.shape != (e, n):
+def sum_rows(bits, rows, sums):  # type: ignore[no-untyped-def]
+    """sums (e, n) = the sum of the entries of each of rows (e, K) whose bit is set among the first K of bits (n, w)."""
+    n, words = bits.shape
+    e, cells = rows.shape
+    if cells > 64 * words or sums.shape != (e, n):
         raise ValueError("sum_rows: the arrays' sizes do not fit together")
+    masks = np.empty((words, 64), np.uint64)
+    line = masks.reshape(-1)
     for i in range(n):
-        line = masks[i]
+        for k in range(words):
+            word, place = bits[i, k], masks[k]
+            for bit in range(64):
+                place[bit] = np.uint64(0) - ((word >> np.uint64(bit)) & np.uint64(1))
         for r in range(e):
             row = rows[r]
             total = np.uint64(0)
