@@ -28,7 +28,13 @@ from keras_private.sharing.share import Share
 
 
 def equal(
-    party: Party, x: Share, width: int, constants: Sequence[int] = (0,), *, wait: int = 0
+    party: Party,
+    x: Share,
+    width: int,
+    constants: Sequence[int] = (0,),
+    *,
+    wait: int = 0,
+    out: SharedBits | None = None,
 ) -> Protocol[SharedBits]:
     """Shared [x = c] for every value of x and every constant, planes (constants, words). Rounds: 2 + `wait`, and one
     more for each further exchange.
@@ -38,9 +44,11 @@ def equal(
         width: |x - c| < 2^width; of larger ones it is told whether 2^width divides them.
         constants: raw numbers.
         wait: rounds between the dealer's message and the first exchange.
+        out: planes (constants, words) to put the result in; the dealer's part is there before the first round.
     """
     count, words, variants = x.mine.size, plane_words(x.mine.size), len(constants)
     levels = conjunction(width, count, variants)
+    out = empty_planes((variants, words)) if out is None else out
     mine = empty_planes((width, 1 if party.is_dealer else variants, words))
 
     def compare() -> None:
@@ -56,13 +64,15 @@ def equal(
 
     protocols, below = [later(party, 1 + wait, compare)], mine
     for number, level in enumerate(levels):
-        shape = (len(level.outputs), 1, variants * words)
-        result = empty_planes(shape)
-        as_first = (len(level.outputs), variants, words)
-        out = result if number else SharedBits(result.mine.reshape(as_first), result.next.reshape(as_first))
-        protocols.append(
-            gates(party, level, below, variants=1 if number else variants, wait=wait + number, out=out)  # type: ignore[arg-type]
-        )
-        below = result
+        last = number == len(levels) - 1
+        result = out if last else empty_planes((len(level.outputs), variants * words))
+        if number:
+            shape, spread = (len(level.outputs), 1, variants * words), 1
+        else:
+            shape, spread = (len(level.outputs), variants, words), variants
+        made = SharedBits(result.mine.reshape(shape), result.next.reshape(shape))
+        protocols.append(gates(party, level, below, variants=spread, wait=wait + number, out=made))  # type: ignore[arg-type]
+        flat = (len(level.outputs), 1, variants * words)
+        below = SharedBits(result.mine.reshape(flat), result.next.reshape(flat))
     yield from together(*protocols)
-    return SharedBits(below.mine.reshape(variants, words), below.next.reshape(variants, words))
+    return out

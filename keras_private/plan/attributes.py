@@ -62,6 +62,11 @@ def data_format(value: Any) -> bool:
     return type(value) is str and value in ("NCHW", "NHWC")
 
 
+def real(value: Any) -> bool:
+    """One number below 2^62 in size."""
+    return type(value) in (int, float) and abs(value) < 2.0**MAX_SHIFT
+
+
 def permutation(value: Any) -> bool:
     return integers(None, 0)(value) and sorted(value) == list(range(len(value)))
 

@@ -156,6 +156,23 @@ def choose(count: int, terms: int = 1, channels: int = 1) -> Cost:
     return Cost(2, (each, each, 8 * count * terms * (1 + channels)))
 
 
+def number_bytes(count: int, *, short: bool = False) -> int:
+    """Bytes of a message of so many numbers; short ones have 16 bits, filled up to 64-bit words."""
+    return -(-count * (2 if short else 8) // 8) * 8
+
+
+def number(count: int, results: int | None = None, *, short: bool = False) -> Cost:
+    """Sums of `count` bits as numbers."""
+    each = number_bytes(count if results is None else results, short=short)
+    return Cost(2, (each, each, number_bytes(count, short=short)))
+
+
+def dealt_ahead(first: Cost, then: Cost) -> Cost:
+    """One protocol after the other, where what the dealer sends for the later one travels in the earlier one's first
+    round."""
+    return Cost(first.rounds + then.rounds - 1, _sum(first.sent, then.sent))
+
+
 def select(count: int) -> Cost:
     return choose(count)
 
@@ -175,12 +192,11 @@ def clip(count: int, bound: int | None, drop: int) -> Cost:
     compared = sign(padded, window(further(bound), drop, padded))
     if drop:
         compared |= truncation(count, drop)
-    return Cost(compared.rounds + 1, _sum(compared.sent, choose(count, 2).sent))
+    return dealt_ahead(compared, choose(count, 2))
 
 
 def absolute(count: int, bound: int | None) -> Cost:
-    compared = sign(count, window(bound, 0, count))
-    return Cost(compared.rounds + 1, _sum(compared.sent, choose(count).sent))
+    return dealt_ahead(sign(count, window(bound, 0, count)), choose(count))
 
 
 def linear(count: int, drop: int, relu_bound: int | None = None) -> Cost:

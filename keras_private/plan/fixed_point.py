@@ -239,7 +239,7 @@ class _Writer:
         return x, multiplier.astype(np.int64), shift
 
     def join(self, op: Op, xs: Sequence[_Value]) -> _Value:
-        """add, sub, concat: both sides must have the same fractional bits and rank."""
+        """add, concat, select, …: numbers must have the same fractional bits, and what meets the same rank."""
         if op.weights:
             weight = self.draft.values[op.weights[0]]
             if xs[0].frac > self.kept(xs[0]) and not self.fits(op, xs):
@@ -248,7 +248,7 @@ class _Writer:
                 xs = [self.shifted(xs[0], self.target(op.output), op.layer)]  # a whole number that meets a real one
             return self.emit(op, xs, [self.encode(op, op.weights[0], xs[0].frac, weight)])
         xs = self.level(op, xs)
-        if xs[0].frac > self.kept(xs[0]) and not self.fits(op, xs):
+        if any(x.frac > self.kept(x) for x in xs) and not self.fits(op, xs):
             xs = [self.settled(x, op.layer) for x in xs]
         if kind_of(op).elementwise:
             rank = max(len(x.tensor.shape) for x in xs)
@@ -256,18 +256,20 @@ class _Writer:
         return self.emit(op, xs)
 
     def level(self, op: Op, xs: Sequence[_Value]) -> list[_Value]:
-        """The same values with equal fractional bits: the most any has, or, where that does not fit, the fewest."""
-        finest, coarsest = max(x.frac for x in xs), min(x.frac for x in xs)
+        """The same values with equal fractional bits: the most any has, or, where that does not fit, the fewest. Bits
+        have none and keep none."""
+        fracs = [x.frac for x in xs if not x.tensor.bit] or [0]
+        finest, coarsest = max(fracs), min(fracs)
 
         def may_shift(x: _Value) -> bool:
-            if x.frac == finest:
+            if x.frac == finest or x.tensor.bit:
                 return True
             if x.interval is None:
                 return self.fractions.may_carry(x.recorded, finest)
             return bounds.needed_bits(x.interval, finest) <= SAFE_BITS
 
         if all(map(may_shift, xs)):
-            return [self.shifted(x, finest, op.layer) for x in xs]
+            return [x if x.tensor.bit else self.shifted(x, finest, op.layer) for x in xs]
         return [self.truncated(x, coarsest, op.layer) for x in xs]
 
     def local(self, op: Op, x: _Value) -> _Value:

@@ -84,21 +84,33 @@ MAX_GROUP = 10  # bits of which one exchange makes a product: 2^10 of them are d
 
 
 @lru_cache(maxsize=4096)
-def conjunction(width: int, count: int, variants: int = 1, *, fresh: bool = True) -> tuple[Gates, ...]:
-    """The cheapest exchanges to multiply `width` bits of `count` values, one after the other.
+def conjunction(width: int, count: int, variants: int = 1) -> tuple[Gates, ...]:
+    """The cheapest exchanges to multiply `width` fresh bits of `count` values, one after the other.
 
     Args:
-        variants, fresh: of the first exchange, see `mpc.gates`.
+        variants: of the first exchange, see `mpc.gates`.
     """
+    found, inputs = [], width
+    for number, groups in enumerate(_groups(width, plane_words(count), variants, fresh=True)[1]):
+        sizes = tuple(inputs // groups + (at < inputs % groups) for at in range(groups))
+        found.append(Gates(inputs, products(sizes), fresh=number == 0))
+        inputs = groups
+    return tuple(found)
+
+
+@lru_cache(maxsize=4096)
+def _groups(width: int, words: int, variants: int, *, fresh: bool) -> tuple[int, tuple[int, ...]]:
+    """Into how many groups of nearly one size bits are best multiplied in each exchange, and at which price."""
     if width == 1 and not fresh:
-        return ()
-    words, found = plane_words(count), []
+        return 0, ()
+    found = []
     for groups in range(-(-width // MAX_GROUP), max(2, width)):
-        sizes = tuple(width // groups + (at < width % groups) for at in range(groups))
-        first = Gates(width, products(sizes), fresh)
-        rest = conjunction(groups, variants * words * 64, fresh=False)
-        found.append((price(cost(first, words, variants) + _ahead(rest, variants * words)), (first, *rest)))
-    return min(found, key=lambda pair: pair[0])[1]
+        size, larger = divmod(width, groups)
+        sizes = [size + 1] * larger + [size] * (groups - larger)
+        dealt = sum((1 << bits) - 1 - (0 if fresh else bits) for bits in sizes)
+        more, rest = _groups(groups, variants * words, 1, fresh=False)
+        found.append((price(Cost(1, (0, 0, 8 * words * (dealt + 2 * variants * groups)))) + more, (groups, *rest)))
+    return min(found)
 
 
 def _ahead(levels: tuple[Gates, ...], words: int) -> Cost:

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from keras_private.plan import gates
-from keras_private.plan.cost import Cost, choose, plane_words, price, relu, sign, window
+from keras_private.plan.cost import Cost, choose, dealt_ahead, number, plane_words, price, relu, sign, window
 from keras_private.plan.gates import WINNER
 
 
@@ -62,3 +62,15 @@ def maximum(
         last = relu(count, relu_bound, 0)
         games.append(Cost(last.rounds - 1, last.sent))
     return sum(games, Cost(1)) if games else Cost()
+
+
+def top(rows: int, candidates: int, k: int, bound: int, *, places: bool) -> Cost:
+    """The k largest of so many candidates, `rows` times, or their places."""
+    pairs = candidates * (candidates - 1) // 2 * rows
+    width, several = (candidates - 1).bit_length(), k * rows
+    found = sign(pairs, window(bound, 0, pairs))
+    found = dealt_ahead(found, number(pairs, candidates * rows, short=True))
+    found = dealt_ahead(found, gates.equal(candidates * rows, width, k))
+    if places:
+        return dealt_ahead(found, number(candidates * several, several))
+    return dealt_ahead(found, choose(several, candidates))

@@ -7,6 +7,7 @@ planes of bits, of which a comparison needs a few for every bit of its window.
 from __future__ import annotations
 
 from keras_private.plan.cost import Window, window
+from keras_private.plan.gates import conjunction
 from keras_private.plan.tournament import tournament
 
 SHARE = 16  # bytes of a value: two summands
@@ -14,6 +15,7 @@ BITS = 2  # of a bit
 RESHARE = 48  # the product, the masked summand, two masks, what comes from two peers
 TRUNCATION = 48
 SELECT = 88  # what is dealt and its masks, the halves, the results
+NUMBER = 72  # the bits as bytes and numbers, what is dealt, its mask, the summand, what is sent and got
 LOCAL = 8  # one summand is made while the other is kept: some ops make a copy in between
 
 
@@ -55,3 +57,29 @@ def maximum(
         needed += SHARE * compared + comparison(compared, window(bound, coarse, compared))
         needed += (SHARE * (level.ways + 2) * channels + SELECT * (1 + channels) // 2 * (level.ways - 1)) * games
     return needed + (0 if relu_bound is None else relu(count, relu_bound, 0))
+
+
+def compared(count: int, bound: int | None) -> int:
+    """Numbers whose sign becomes bits, and those before they are."""
+    return comparison(count, window(bound, 0, count)) + (SHARE + BITS) * count
+
+
+def equal(count: int, width: int, variants: int = 1) -> int:
+    """The planes that are compared, and for each exchange what is dealt, its products, and the results four times."""
+    planes = 4 * width * variants
+    for level in conjunction(width, count, variants):
+        planes += 4 * len(level.dealt) + 6 * len(level.outputs) * variants
+    return planes * -(-count // 64) * 8 + SHARE * count
+
+
+def top(rows: int, candidates: int, k: int, bound: int) -> int:
+    """All pairs' differences, their comparison, their table in numbers of 16 bits, and what is selected."""
+    pairs = candidates * (candidates - 1) // 2 * rows
+    table = 2 * candidates * candidates * rows
+    return (
+        compared(pairs, bound)
+        + 16 * pairs
+        + table
+        + (SELECT + SHARE + NUMBER) * candidates * k * rows
+        + equal(candidates * rows, (candidates - 1).bit_length(), k)
+    )

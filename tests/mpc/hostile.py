@@ -29,6 +29,7 @@ from keras_private.mpc.program import Program
 from keras_private.plan import schedule
 from keras_private.plan.attributes import MAX_TRUNCATION
 from keras_private.plan.ops import KINDS, Bilinear, Product, infer
+from keras_private.plan.ops.kind import Domain
 from keras_private.plan.plan import BIT, INTEGER, REAL, Input, Op, Output, Plan, Shape, Tensor, Weight
 from keras_private.plan.ports import BIT_RANGE, FORMS, NUMBERS
 from keras_private.plan.serialise import MAX_BITS, parse, serialise
@@ -78,7 +79,7 @@ class Author:
         count = random.choice([low, low, min(high, low + 1), min(high, 4)])
         if "2d" in kind:  # most shapes would do for nothing
             names = [name for name in names if len(self.tensors[name].shape) == 3 or random.random() < 0.1] or names
-        inputs = tuple(random.choice(names[-random.choice([1, 2, len(names)]) :]) for _ in range(count))
+        inputs = tuple(self.operand(names, spec.domains, at) for at in range(count))
         if kind in ("add", "sub") and count == 2 and random.random() < 0.5:
             inputs = (inputs[0], self.with_other_axes(inputs[0]))
         if kind == "stack" and random.random() < 0.9:
@@ -137,6 +138,13 @@ class Author:
             sizes.get(label, self.random.randint(1, 3)) if self.random.random() < 0.9 else 1 for label in right
         )
 
+    def operand(self, names: list[str], domains: Sequence[Domain], position: int) -> str:
+        """Mostly bits where bits are asked for, and one of the latest tensors."""
+        wanted = {domain.inputs[min(position, len(domain.inputs) - 1)] for domain in domains}
+        if self.random.random() < 0.95:
+            names = [name for name in names if self.tensors[name].bit in wanted] or names
+        return self.random.choice(names[-self.random.choice([1, 2, len(names)]) :])
+
     def add(self, kind: str, inputs: Sequence[str], weights: Sequence[Weight], attrs: dict[str, Any]) -> None:
         named = {f"w{len(self.weights) + i}": weight for i, weight in enumerate(weights)}
         op = Op(kind, tuple(inputs), tuple(named), f"t{len(self.ops)}", attrs, "layer")
@@ -181,6 +189,8 @@ class Author:
         for end in ends:
             tensor = self.tensors[end]
             self.must("reshape", [end], shape=(math.prod(tensor.shape),))
+            if tensor.bit:
+                self.must("to_number", [self.ops[-1].output])
             down = tensor.frac - self.precision
             for bits in (min(down, MAX_TRUNCATION), down - MAX_TRUNCATION):
                 if bits > 0:
@@ -240,7 +250,13 @@ class Author:
             return (random.choice([1, 1, 2, 3]), random.choice([1, 1, 2, 2, 3, 1 << random.randint(2, 28)]))
         if name == "pads":
             return tuple(random.choice([0, 0, 0, 1, 1, 2, 3]) for _ in range(4))
-        if name in ("relu", "keepdims"):
+        if name in ("threshold", "value", "low", "high"):
+            return random.choice([0.0, 1.0, -3.0, 1 / 3, random.uniform(-9, 9), -1e300])
+        if name == "coarse":
+            return random.choice([0, 0, random.randint(1, 60)])
+        if name == "k":
+            return random.randint(1, 5)
+        if name in ("relu", "keepdims", "places"):
             return random.random() < 0.5
         if name == "drop":
             return random.choice([0, 1, max(1, x.frac - self.precision), random.randint(0, 60)])

@@ -50,7 +50,8 @@ def rows_of(array: np.ndarray) -> Iterator[np.ndarray]:
     if array.dtype == np.uint64 and array.size % VALUES:
         yield from array.reshape(-1, PLANE)
         return
-    kind = array.dtype if array.dtype != np.uint8 else np.dtype(f"u{array.size // VALUES}")
+    width = array.size // VALUES
+    kind = array.dtype if array.dtype != np.uint8 else np.dtype(f"u{width if width in (2, 4, 8) else 2}")
     for column in array.view(kind).reshape(-1, VALUES):
         bits = np.unpackbits(column[:, None].view(np.uint8), axis=1, bitorder="little")
         yield from np.packbits(bits.T, axis=1, bitorder="little").copy().view(np.uint64)

@@ -48,7 +48,7 @@ def test_what_is_received_is_uniform(memory_three: Three, kind: str, number: int
         for at, shape in enumerate(sample.inputs)
     ]
     views = views_of(memory_three, turn, protocol, runs, [(rows, *plan.tensors["y"].shape)] * 3, *xs)
-    received = [data for view in views for data in view.received if data.size >= VALUES]
+    received = [data for view in views for data in view.received if data.size >= VALUES // 8]
     assert received
     assert all(chi_square(data) < LIMIT for data in received)
 

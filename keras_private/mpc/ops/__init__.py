@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from keras_private.mpc.ops import (  # noqa: F401 - registers their protocols
+    compare,
     elementwise,
     linear,
     move,
+    order,
     piecewise,
     product,
     public,

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from keras_private.plan.ops import (  # noqa: F401 - registers their kinds
+    compare,
     elementwise,
     linear,
     move,
+    order,
     piecewise,
     product,
     public,

@@ -1,0 +1,382 @@
+"""Comparisons, which make bits of numbers, and what is done with bits. All of them are exact.
+
+Bytes are those of all three parties a value, of 21 bits and many values; they and the rounds depend on the proven bound
+and on how many values there are (`plan.cost.window`, `plan.gates.conjunction`). Sources are with the protocols.
+"""
+
+# ruff: noqa: ARG002 - every kind has the same methods
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_private.errors import PlanError
+from keras_private.plan import attributes as at
+from keras_private.plan import cost, gates, working
+from keras_private.plan.interval import Interval
+from keras_private.plan.ops.kind import (
+    Array,
+    Attributes,
+    Domain,
+    Kind,
+    Local,
+    describe,
+    equal_frac,
+    values,
+)
+from keras_private.plan.ops.writer import Later, V, Writer
+from keras_private.plan.plan import CONTRACT_BITS, Op, Plan, Shape, Tensor, Weight
+
+COMPARISON = (Domain((False,), True),)
+LOGIC = (Domain((True,), True),)
+
+
+class Dealt(Kind, abstract=True):
+    """On tensors alone, which broadcast; in the first round only the dealer sends."""
+
+    weights = (0, 0)
+    attrs: ClassVar[Attributes] = {}
+    recorded: ClassVar[Attributes | None] = {}
+    executable: ClassVar[Attributes | None] = {}
+    optional = frozenset()
+    any_ranks = False
+    rowwise = True
+    interactive = True
+    elementwise = True
+    public_linear = False
+    carries = False
+    pads_zeros = False
+    rectifies = False
+
+    def shape(self, op: Op, xs: Sequence[Shape], ws: Sequence[Shape]) -> Shape:
+        return broadcast(op, xs)
+
+    def frac(self, op: Op, xs: Sequence[Tensor], ws: Sequence[Weight]) -> int:
+        return equal_frac(op, xs, ws)
+
+    def opens(self, op: Op) -> bool:
+        return False
+
+    def deals_first(self, op: Op) -> bool:
+        return True
+
+    def part_cost(self, op: Op, count: int) -> cost.Cost | None:
+        return None
+
+    def reckoned(self, op: Op, seen: float, sizes: Sequence[float], ws: Sequence[Array]) -> float:
+        return max(sizes)
+
+    def does_nothing(self, op: Op, given: Shape) -> bool:
+        return False
+
+    def transposed(self, op: Op, perm: Sequence[int]) -> Mapping[str, Any] | None:
+        return op.attrs
+
+    def moved_factor(self, op: Op, factor: Array, given: Shape, *, back: bool, public: bool) -> Array | None:
+        return None
+
+    def write(self, op: Op, xs: Sequence[V], writer: Writer[V]) -> V:
+        return writer.join(op, xs)
+
+    def truncate_later(self, op: Op, given: Shape) -> Later:
+        return Later.WORSE
+
+    def error(self, op: Op, plan: Plan) -> float:
+        return 0.0
+
+
+def broadcast(op: Op, xs: Sequence[Shape]) -> Shape:
+    """The shape that these have together.
+
+    Raises:
+        PlanError: they do not broadcast.
+    """
+    try:
+        return tuple(np.broadcast_shapes(*xs))
+    except ValueError as error:
+        raise PlanError(f"{describe(op)}: shapes {list(xs)} do not broadcast") from error
+
+
+def bits_of(result: NDArray[np.bool_]) -> Array:
+    return result.astype(np.float64)
+
+
+def unit(result: Array) -> Interval:
+    """From 0 to 1, for every element of such a result."""
+    return Interval(np.zeros(result.shape), np.ones(result.shape))
+
+
+def largest_bound(op: Op, plan: Plan) -> int:
+    """The bound of all its inputs."""
+    found = [plan.tensors[name].bound for name in op.inputs]
+    return max(CONTRACT_BITS if bound is None else bound for bound in found)
+
+
+# --- bits of numbers
+
+
+class Comparison(Dealt, abstract=True):
+    """Bits of numbers; compared as they come, so that a truncation before it is saved."""
+
+    domains = COMPARISON
+
+    def frac(self, op: Op, xs: Sequence[Tensor], ws: Sequence[Weight]) -> int:
+        equal_frac(op, xs, ws)
+        return 0
+
+    def interval(self, op: Op, xs: Sequence[Interval], ws: Sequence[Array]) -> Interval:
+        return unit(self.plain(op, [x.low for x in xs], ws))
+
+    def reckoned(self, op: Op, seen: float, sizes: Sequence[float], ws: Sequence[Array]) -> float:
+        return 1.0
+
+    def truncate_later(self, op: Op, given: Shape) -> Later:
+        return Later.BETTER
+
+    def compared(self, op: Op, plan: Plan) -> int | None:
+        """The bound of what is compared with 0."""
+        return cost.further(largest_bound(op, plan))
+
+
+class Ordering(Comparison, abstract=True):
+    """By a sign: 1 + levels rounds; 3 to 4 and 14 to 19 bytes."""
+
+    def cost(self, op: Op, plan: Plan, batch: int) -> cost.Cost:
+        count = values(op, plan, batch)
+        return cost.sign(count, cost.window(self.compared(op, plan), 0, count))
+
+    def memory(self, op: Op, plan: Plan, count: int) -> int:
+        return working.compared(count, self.compared(op, plan))
+
+
+class Less(Ordering):
+    """[x < y]."""
+
+    name = "less"
+    inputs = (2, 2)
+
+    def plain(self, op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:
+        return bits_of(xs[0] < xs[1])
+
+
+class Threshold(Ordering, abstract=True):
+    """With one public number."""
+
+    inputs = (1, 1)
+    attrs: ClassVar[Attributes] = {"threshold": at.real}
+
+    def write(self, op: Op, xs: Sequence[V], writer: Writer[V]) -> V:
+        return writer.emit(op, xs)
+
+
+class Below(Threshold):
+    """[x < threshold]."""
+
+    name = "below"
+
+    def plain(self, op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:
+        return bits_of(xs[0] < op.attrs["threshold"])
+
+
+class Above(Threshold):
+    """[x > threshold]."""
+
+    name = "above"
+
+    def plain(self, op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:
+        return bits_of(xs[0] > op.attrs["threshold"])
+
+
+class Equality(Comparison, abstract=True):
+    """1 + exchanges rounds; 3 to 4 and 10 to 20 bytes."""
+
+    def width(self, op: Op, plan: Plan) -> int:
+        """Bits in which what is compared with 0 differs from it, if it does."""
+        return cost.further(largest_bound(op, plan))
+
+    def cost(self, op: Op, plan: Plan, batch: int) -> cost.Cost:
+        return gates.equal(values(op, plan, batch), self.width(op, plan))
+
+    def memory(self, op: Op, plan: Plan, count: int) -> int:
+        return working.equal(count, self.width(op, plan))
+
+
+class Equal(Equality):
+    """[x = y]."""
+
+    name = "equal"
+    inputs = (2, 2)
+
+    def plain(self, op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:
+        return bits_of(xs[0] == xs[1])
+
+
+class EqualTo(Equality):
+    """[x = value], of a public value that x can have: one with as many fractional bits."""
+
+    name = "equal_to"
+    inputs = (1, 1)
+    attrs: ClassVar[Attributes] = {"value": at.real}
+
+    def frac(self, op: Op, xs: Sequence[Tensor], ws: Sequence[Weight]) -> int:
+        self.raw(op, xs[0].frac)
+        return 0
+
+    @staticmethod
+    def raw(op: Op, frac: int) -> int:
+        """The value with so many fractional bits.
+
+        Raises:
+            PlanError: it has more.
+        """
+        found = math.ldexp(op.attrs["value"], frac)
+        if found != int(found) or abs(found) >= 2.0**CONTRACT_BITS:
+            raise PlanError(f"{describe(op)}: no number of {frac} fractional bits equals {op.attrs['value']}")
+        return int(found)
+
+    def width(self, op: Op, plan: Plan) -> int:
+        return self.differing(op, plan)
+
+    @staticmethod
+    def differing(op: Op, plan: Plan) -> int:
+        """Bits in which x and the value can differ."""
+        raw = EqualTo.raw(op, plan.tensors[op.inputs[0]].frac)
+        return max(largest_bound(op, plan), raw.bit_length()) + 1
+
+    def plain(self, op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:
+        return bits_of(xs[0] == op.attrs["value"])
+
+    def write(self, op: Op, xs: Sequence[V], writer: Writer[V]) -> V:
+        return writer.emit(op, xs)
+
+
+# --- bits of bits
+
+
+class Bitwise(Local, abstract=True):
+    """Of bits, without messages. A bit has no fractional ones, and nothing of it is truncated."""
+
+    weights = (0, 0)
+    attrs: ClassVar[Attributes] = {}
+    recorded: ClassVar[Attributes | None] = {}
+    executable: ClassVar[Attributes | None] = {}
+    domains = LOGIC
+    elementwise = True
+    public_linear = False
+    carries = False
+    pads_zeros = False
+
+    def shape(self, op: Op, xs: Sequence[Shape], ws: Sequence[Shape]) -> Shape:
+        return broadcast(op, xs)
+
+    def interval(self, op: Op, xs: Sequence[Interval], ws: Sequence[Array]) -> Interval:
+        return unit(self.plain(op, [x.low for x in xs], ws))
+
+    def reckoned(self, op: Op, seen: float, sizes: Sequence[float], ws: Sequence[Array]) -> float:
+        return 1.0
+
+    def does_nothing(self, op: Op, given: Shape) -> bool:
+        return False
+
+    def transposed(self, op: Op, perm: Sequence[int]) -> Mapping[str, Any] | None:
+        return op.attrs
+
+    def moved_factor(self, op: Op, factor: Array, given: Shape, *, back: bool, public: bool) -> Array | None:
+        return None
+
+    def write(self, op: Op, xs: Sequence[V], writer: Writer[V]) -> V:
+        return writer.join(op, xs)
+
+    def truncate_later(self, op: Op, given: Shape) -> Later:
+        return Later.WORSE
+
+
+class Not(Bitwise):
+    name = "not"
+    inputs = (1, 1)
+
+    def plain(self, op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:
+        return 1.0 - xs[0]
+
+
+class Xor(Bitwise):
+    name = "xor"
+    inputs = (2, 2)
+
+    def plain(self, op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:
+        return np.abs(xs[0] - xs[1])
+
+
+class And(Dealt):
+    """2 rounds; 3 bits."""
+
+    name = "and"
+    inputs = (2, 2)
+    domains = LOGIC
+
+    def plain(self, op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:
+        return xs[0] * xs[1]
+
+    def interval(self, op: Op, xs: Sequence[Interval], ws: Sequence[Array]) -> Interval:
+        return Interval(self.plain(op, [x.low for x in xs], ws), self.plain(op, [x.high for x in xs], ws))
+
+    def cost(self, op: Op, plan: Plan, batch: int) -> cost.Cost:
+        return gates.cost(gates.AND, cost.plane_words(values(op, plan, batch)))
+
+    def memory(self, op: Op, plan: Plan, count: int) -> int:
+        return working.LOCAL * count
+
+
+# --- numbers of bits
+
+
+class Select(Dealt):
+    """x where a bit is set, else y. 2 rounds; 32 bytes."""
+
+    name = "select"
+    inputs = (3, 3)
+    domains = (Domain((True, False), False),)
+
+    def frac(self, op: Op, xs: Sequence[Tensor], ws: Sequence[Weight]) -> int:
+        return equal_frac(op, xs[1:], ws)
+
+    def plain(self, op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:
+        return xs[0] * xs[1] + (1.0 - xs[0]) * xs[2]
+
+    def interval(self, op: Op, xs: Sequence[Interval], ws: Sequence[Array]) -> Interval:
+        shape = np.broadcast_shapes(*(x.low.shape for x in xs))
+        low = np.minimum(xs[1].low, xs[2].low) + np.zeros(shape)
+        return Interval(low, np.maximum(xs[1].high, xs[2].high) + np.zeros(shape))
+
+    def reckoned(self, op: Op, seen: float, sizes: Sequence[float], ws: Sequence[Array]) -> float:
+        return max(sizes[1:])
+
+    def cost(self, op: Op, plan: Plan, batch: int) -> cost.Cost:
+        return cost.select(values(op, plan, batch))
+
+    def memory(self, op: Op, plan: Plan, count: int) -> int:
+        return (working.SELECT + 2 * working.SHARE) * count
+
+
+class ToNumber(Dealt):
+    """The numbers 0 and 1, without fractional bits. 2 rounds; 24 bytes."""
+
+    name = "to_number"
+    inputs = (1, 1)
+    domains = (Domain((True,), False),)
+
+    def plain(self, op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:
+        return xs[0]
+
+    def interval(self, op: Op, xs: Sequence[Interval], ws: Sequence[Array]) -> Interval:
+        return xs[0]
+
+    def cost(self, op: Op, plan: Plan, batch: int) -> cost.Cost:
+        return cost.number(values(op, plan, batch))
+
+    def memory(self, op: Op, plan: Plan, count: int) -> int:
+        return working.NUMBER * count
