@@ -30,7 +30,7 @@ COMMAND = "a command waits only for what it needs itself"
 LATER = {
     "cli": {"party.__main__": COMMAND, "inspection": COMMAND, "net": COMMAND, "status": COMMAND},
     "cluster": {"logs": PARTY, "managed": PARTY, "party.server": PARTY, "lowering.tfe": "TensorFlow comes with it"},
-    "lowering.model": {"lowering.protocol": "TF Encrypted comes with it; what cannot be lowered is said before"},
+    "lowering.model": {"lowering.recorder": "TF Encrypted comes with it; what cannot be lowered is said before"},
     "mpc.kernels": {"mpc.kernels": NUMBA},
     "party": {
         "mpc": NUMBA,

@@ -80,7 +80,7 @@ def compare(lowering: Lowering, call: Call, shapes: Sequence[tuple[int, ...]], n
 
     Args:
         shapes: per sample, of the layer's inputs.
-        new: makes a PlanProtocol for an input of some shape.
+        new: makes a Recorder for an input of some shape.
     """
     random = np.random.default_rng(17)
     xs = [random.uniform(-_REACH, _REACH, (_ROWS, *shape)).astype(np.float32) for shape in shapes]

@@ -24,7 +24,7 @@ def lower(model: Any, prot: Any, x: Any) -> Any:
 
     Args:
         model: a Sequential or functional model of keras or tf_keras.
-        prot: a PlanProtocol, or one of TF Encrypted's own.
+        prot: a Recorder, or one of TF Encrypted's own.
         x: private tensor of that protocol, batch first; or a list or dict of them, as the model takes it.
 
     Returns:
@@ -84,10 +84,10 @@ def _ports(model: Any) -> tuple[Ports, Ports]:
 
 
 def _recording(takes: Ports, ranges: Sequence[Any], precision: int) -> tuple[Any, dict[int, Any]]:
-    """A PlanProtocol with the model's inputs, and these by their numbers."""
-    from keras_private.lowering.protocol import PlanProtocol  # imports TF Encrypted
+    """A Recorder with the model's inputs, and these by their numbers."""
+    from keras_private.lowering.recorder import Recorder  # imports TF Encrypted
 
-    prot = PlanProtocol(precision=precision)
+    prot = Recorder(precision=precision)
     given = {}
     for port, range_ in zip(takes.ports, ranges, strict=True):
         shape = [size for size in shape_of(port.tensor)[1:] if size is not None]
@@ -113,12 +113,12 @@ def compare_lowerings(
         UnsupportedModelError, PlanError: as `draft_of`.
     """
     graph, (takes, _) = validate(model, final_activation), _ports(model)
-    from keras_private.lowering.protocol import PlanProtocol
+    from keras_private.lowering.recorder import Recorder
 
     found: dict[str, Comparison] = {}
 
     def new(shape: Sequence[int]) -> Any:
-        return PlanProtocol(shape, precision=precision)
+        return Recorder(shape, precision=precision)
 
     def seen(call: Call, xs: Sequence[Any]) -> None:
         lowering = find(call.layer)

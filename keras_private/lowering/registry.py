@@ -10,7 +10,7 @@ protocol:
         return prot.add(x, secret(prot, layer.offset, "offset"))
 
 Weights go in through `secret`, numbers that everybody may know (part of the architecture) as plain floats. What the
-protocol can do is listed in `protocol.PlanProtocol`; `examples/custom_layer.py` is a whole example.
+protocol can do is listed in `recorder.Recorder`; `examples/custom_layer.py` is a whole example.
 
 Keras' own layers are registered by name, so that one lowering serves `keras` and `tf_keras`. A subclass inherits the
 lowering of its base unless it has a `call` of its own: what that does, nobody here can know.

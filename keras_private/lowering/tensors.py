@@ -1,4 +1,4 @@
-"""What PlanProtocol hands out: names in a plan that is being written, in the clothes of TF Encrypted tensors."""
+"""What Recorder hands out: names in a plan that is being written, in the clothes of TF Encrypted tensors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PublicTensor: Any = tfe.load().protocol.TFEPublicTensor
 
 
 class Arithmetic(Protocol):
-    """What a tensor asks of the `PlanProtocol` that records it."""
+    """What a tensor asks of the `Recorder` that records it."""
 
     def add(self, x: Any, y: Any) -> PlanTensor: ...
     def sub(self, x: Any, y: Any) -> PlanTensor: ...

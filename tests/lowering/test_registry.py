@@ -185,7 +185,7 @@ def lower_by_a_product(prot: Any, layer: Any, x: Any) -> Any:
         (lower_to_nothing, "returned None; it must return the output"),
         (lower_to_a_number, "returned int, not a tensor"),
         (lower_to_another_shape, r"shape \('batch', 2, 2\), but the layer's output has shape \('batch', 4\)"),
-        (lower_with_an_unknown_call, "no 'softmax'; what it can do is add, .*, matmul, .*, relu"),
+        (lower_with_an_unknown_call, "no 'softmax' to call; what can be recorded is add, .*, matmul, .*, relu"),
         (lower_with_a_bug, "failed: AttributeError: .*offset"),
         (lower_by_a_product, "cannot be multiplied"),
     ],

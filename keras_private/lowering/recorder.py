@@ -1,4 +1,4 @@
-"""PlanProtocol: a TF Encrypted protocol that computes nothing and writes down what it was asked to compute.
+"""Recorder: a protocol object of TF Encrypted's kind that computes nothing and writes down what it was asked.
 
 Theory of operation. A lowering calls `prot.conv2d(x, w, strides, padding)` as it would on TF Encrypted's own protocols,
 with the same names, layouts (NCHW, kernels HWIO) and shapes (batch first). Here `x` is a name in a plan and the call
@@ -34,7 +34,7 @@ _NO_CALLS = frozenset({"add_input", "finish", "input", "layer"})
 _Protocol: Any = tfe.load().protocol.Protocol
 
 
-class PlanProtocol(_Protocol):  # type: ignore[misc]  # untyped base
+class Recorder(_Protocol):  # type: ignore[misc]  # untyped base
     """Records the calls of a lowering.
 
     Args:
@@ -65,8 +65,8 @@ class PlanProtocol(_Protocol):  # type: ignore[misc]  # untyped base
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
-        there = sorted(each for each in vars(PlanProtocol) if not each.startswith("_") and each not in _NO_CALLS)
-        raise AttributeError(f"the protocol has no {name!r}; what it can do is {', '.join(there)}")
+        there = sorted(each for each in vars(Recorder) if not each.startswith("_") and each not in _NO_CALLS)
+        raise AttributeError(f"there is no {name!r} to call; what can be recorded is {', '.join(there)}")
 
     def finish(
         self, output: PlanTensor | Sequence[Output], takes: str | None = None, gives: str | None = None

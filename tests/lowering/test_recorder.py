@@ -1,4 +1,4 @@
-"""PlanProtocol as a TF Encrypted protocol: types, names, layouts, and what it cannot record."""
+"""The recorder as a protocol object of TF Encrypted: types, names, layouts, and what it cannot record."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import pytest
 
 from keras_private.errors import PlanError
 from keras_private.lowering import tfe
-from keras_private.lowering.protocol import PlanProtocol
+from keras_private.lowering.recorder import Recorder
 from keras_private.plan.evaluate import evaluate
 
 X = np.random.default_rng(5).normal(size=(2, 3, 4, 5))
 
 
 @pytest.fixture
-def prot() -> PlanProtocol:
-    return PlanProtocol((3, 4, 5))
+def prot() -> Recorder:
+    return Recorder((3, 4, 5))
 
 
-def test_it_is_a_protocol_of_tf_encrypted(prot: PlanProtocol) -> None:
+def test_it_is_a_protocol_of_tf_encrypted(prot: Recorder) -> None:
     library = tfe.load()
     before = library.get_protocol()
     assert isinstance(prot, library.protocol.Protocol)
@@ -32,13 +32,13 @@ def test_it_is_a_protocol_of_tf_encrypted(prot: PlanProtocol) -> None:
     assert library.get_protocol() is before
 
 
-def test_operators(prot: PlanProtocol) -> None:
+def test_operators(prot: Recorder) -> None:
     x = prot.input
     draft = prot.finish(2 * (1 - x) + (x - 3) / 4 - (-x) * np.arange(5.0))
     np.testing.assert_allclose(evaluate(draft, X), 2 * (1 - X) + (X - 3) / 4 + X * np.arange(5.0))
 
 
-def test_secret_and_public_factors(prot: PlanProtocol) -> None:
+def test_secret_and_public_factors(prot: Recorder) -> None:
     """A weight is recorded as a weight, a public constant as part of the plan."""
     secret = prot.define_private_variable(np.arange(5.0), name="secret")
     draft = prot.finish(prot.mul(prot.mul(prot.input, secret), prot.define_constant(np.full((1, 3, 1, 1), 2.0))))
@@ -47,14 +47,14 @@ def test_secret_and_public_factors(prot: PlanProtocol) -> None:
     np.testing.assert_allclose(evaluate(draft, X), X * np.arange(5.0) * 2)
 
 
-def test_a_public_matrix(prot: PlanProtocol) -> None:
+def test_a_public_matrix(prot: Recorder) -> None:
     matrix = np.arange(10.0).reshape(5, 2)
     draft = prot.finish(prot.matmul(prot.input, prot.define_constant(matrix)))
     assert [op.kind for op in draft.plan.ops] == ["public_matmul"]
     np.testing.assert_allclose(evaluate(draft, X), X @ matrix)
 
 
-def test_slices_splits_and_stacks(prot: PlanProtocol) -> None:
+def test_slices_splits_and_stacks(prot: Recorder) -> None:
     x = prot.input
     some = prot.strided_slice(x, [0, 1, 0, 0], [0, 3, 9, 4], [1, 1, 2, 3], begin_mask=1, end_mask=5)
     np.testing.assert_array_equal(evaluate(prot.finish(some), X), X[:, 1:3, ::2, :4:3])
@@ -75,21 +75,21 @@ def test_slices_splits_and_stacks(prot: PlanProtocol) -> None:
             wrong()
 
 
-def test_elementwise(prot: PlanProtocol) -> None:
+def test_elementwise(prot: Recorder) -> None:
     other = prot.transpose(prot.reshape(prot.input, [-1, 5, 4, 3]), [0, 3, 2, 1])
     draft = prot.finish(prot.maximum(prot.add_n([prot.input, prot.input, other]), prot.sub(other, 0.5)))
     turned = X.reshape(2, 5, 4, 3).transpose(0, 3, 2, 1)
     np.testing.assert_allclose(evaluate(draft, X), np.maximum(2 * X + turned, turned - 0.5))
 
 
-def test_shapes(prot: PlanProtocol) -> None:
+def test_shapes(prot: Recorder) -> None:
     padded = prot.pad(prot.input, [[0, 0], [1, 0], [0, 0], [0, 2]])
     draft = prot.finish(prot.concat([padded, padded], axis=-2))
     padded_x = np.pad(X, [(0, 0), (1, 0), (0, 0), (0, 2)])
     np.testing.assert_array_equal(evaluate(draft, X), np.concatenate([padded_x, padded_x], axis=2))
 
 
-def test_gather(prot: PlanProtocol) -> None:
+def test_gather(prot: Recorder) -> None:
     kept = prot.gather(prot.input, [2, 0, 0], axis=-1)
     assert kept.shape == (*prot.input.shape[:-1], 3)
     (op,) = prot.finish(kept).plan.ops
@@ -98,7 +98,7 @@ def test_gather(prot: PlanProtocol) -> None:
         prot.gather(prot.input, [0], axis=0)
 
 
-def test_the_batch_stays_where_it_is(prot: PlanProtocol) -> None:
+def test_the_batch_stays_where_it_is(prot: Recorder) -> None:
     for call in (
         lambda: prot.transpose(prot.input, [1, 0, 2, 3]),
         lambda: prot.concat([prot.input, prot.input], axis=0),
@@ -108,17 +108,17 @@ def test_the_batch_stays_where_it_is(prot: PlanProtocol) -> None:
             call()
 
 
-def test_a_product_of_two_unknowns_is_refused(prot: PlanProtocol) -> None:
+def test_a_product_of_two_unknowns_is_refused(prot: Recorder) -> None:
     with pytest.raises(PlanError, match="cannot be multiplied"):
         prot.mul(prot.input, prot.relu(prot.input))
 
 
-def test_padding_must_be_known(prot: PlanProtocol) -> None:
+def test_padding_must_be_known(prot: Recorder) -> None:
     with pytest.raises(PlanError, match="SAME or VALID"):
         prot.avgpool2d(prot.input, (2, 2), (1, 1), "full")
 
 
-def test_layers_name_ops_and_weights(prot: PlanProtocol) -> None:
+def test_layers_name_ops_and_weights(prot: Recorder) -> None:
     with prot.layer("outer"):
         with prot.layer("outer/inner"):
             y = prot.add(prot.input, prot.define_private_variable(np.ones(5), name="bias"))
@@ -128,7 +128,7 @@ def test_layers_name_ops_and_weights(prot: PlanProtocol) -> None:
     assert list(plan.weights) == ["outer/inner/bias"]
 
 
-def test_reprs_hide_weights(prot: PlanProtocol) -> None:
+def test_reprs_hide_weights(prot: Recorder) -> None:
     weight = prot.define_private_variable(np.array([12345.678]), name="bias")
     assert "12345" not in repr(weight)
     assert "12345" not in repr(prot.finish(prot.add(prot.input, weight)))
