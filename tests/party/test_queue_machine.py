@@ -61,7 +61,6 @@ ENDS = st.builds(
 MEANWHILE = st.sampled_from(["taken back", "messages", "control", "serving", "model", "all models"])
 
 
-PACKAGE = st.integers(0, 99)
 WHAT = st.tuples(
     st.sampled_from(["client:ann", "client:bob"]),
     st.integers(1, 5),  # rows
@@ -146,6 +145,7 @@ class Queues(RuleBasedStateMachine):
         self.lane_up = False  # for the leader's queue
         self.lane_broken = False  # at whichever party
         self.run: Run | None = None
+        self.quiet_until = 1
         self.all_well()
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -303,6 +303,7 @@ class Queues(RuleBasedStateMachine):
             else:
                 self.tell_leader(index, Drop(id_))
 
+    @precondition(lambda self: self.coming or any(each.to_leader or each.to_follower for each in self.control.values()))
     @rule(
         index=st.sampled_from(FOLLOWERS), many=st.integers(1, 20), to_leader=st.booleans(), package=st.integers(0, 99)
     )
@@ -318,16 +319,15 @@ class Queues(RuleBasedStateMachine):
             (self.deliver_to_leader if to_leader else self.deliver_to_follower)(index)
             many -= 1
 
+    @precondition(lambda self: len(self.asked) >= self.quiet_until)
     @rule(
-        really=st.integers(0, 3).map(lambda number: number == 3),  # rarely
         what=st.sampled_from(["control", "lane", "serving", "model", "all models"]),
         index=st.sampled_from(PARTIES),
         stopped=st.booleans(),
     )
-    def it_breaks(self, really: bool, what: str, index: int, stopped: bool) -> None:
-        """At one party, or for all of them."""
-        if not really:
-            return
+    def it_breaks(self, what: str, index: int, stopped: bool) -> None:
+        """At one party, or for all of them; not again before more was asked."""
+        self.quiet_until = len(self.asked) + 4
         if what == "control" and index != LEADER:
             self.control[index].broken = True
         elif what == "lane":
@@ -407,7 +407,7 @@ class Queues(RuleBasedStateMachine):
                 self.control[2].broken = True
                 self.control_goes_on(2, follower_first=False)
             else:
-                self.it_breaks(True, event, LEADER, stopped=False)
+                self.it_breaks(event, LEADER, stopped=False)
         if ends and self.run:
             self.a_run_ends(ends)
 
