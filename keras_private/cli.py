@@ -54,7 +54,7 @@ def party(
 def check(
     model: Annotated[Path, typer.Argument(help="A model saved as .keras. Code that it may hold is not run.")],
     input_range: Annotated[
-        tuple[float, float] | None, typer.Option(help="Lowest and highest value that inputs may hold.")
+        tuple[float, float] | None, typer.Option(help="Lowest and highest value that every input may hold.")
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Rows of the query that costs are given for.")] = 1,
     precision: Annotated[int, typer.Option(min=1, max=24, help="precision_fractional of cluster.yaml.")] = 16,

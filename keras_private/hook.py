@@ -13,7 +13,7 @@ import sys
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,7 +85,7 @@ class KerasHook:
 def share(
     self: Any,
     cluster: Any,
-    input_range: Sequence[float] | None = None,
+    input_range: Any = None,
     final_activation: str | None = AT_THE_CLIENT,
     tolerance: float | None = None,
     verbose: int = 1,
@@ -94,8 +94,9 @@ def share(
 
     Args:
         cluster: a TFECluster, started.
-        input_range: (lowest, highest) value that inputs may hold. Clients must keep to it; in return layers can be
-            proved to fit, and comparisons get cheaper.
+        input_range: (lowest, highest) value that inputs may hold; or a list with one for each input, or a dict by the
+            inputs' names. Clients must keep to it; in return layers can be proved to fit, and comparisons get cheaper.
+            None promises nothing; inputs of whole numbers need a range, but for those of 8 and 16 bits.
         final_activation: "client": if the model ends in a softmax or sigmoid, the parties compute what goes into it,
             and the client library applies it to what it decoded. Clients then see the logits, from which they could
             work out no less and a little more than from probabilities. None: such a model is refused.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,7 +88,7 @@ class Report:
 
 def check(
     model: Any,
-    input_range: Sequence[float] | None = None,
+    input_range: Any = None,
     *,
     batch: int = 1,
     precision: int = 16,

@@ -16,7 +16,7 @@ from keras_private.lowering.operation import lower_operation
 from keras_private.lowering.ports import Ports, ports_of, ranges_of
 from keras_private.lowering.registry import find
 from keras_private.lowering.validate import validate
-from keras_private.plan.plan import REAL, Draft, Output
+from keras_private.plan.plan import Draft, Output
 
 
 def lower(model: Any, prot: Any, x: Any) -> Any:
@@ -61,7 +61,6 @@ def draft_of(
     graph, (takes, gives) = validate(model, final_activation), _ports(model)
     prot, given = _recording(takes, ranges_of(input_range, takes), precision)
     made = _run(graph, prot, given)
-    kinds = {given[port.number].name: port.kind for port in takes.ports}
     outputs = []
     for port in gives.ports:
         expected, result = shape_of(port.tensor)[1:], made[port.number]
@@ -70,8 +69,7 @@ def draft_of(
                 f"model {model.name!r} gives outputs of shape {expected}, but its layers were lowered to "
                 f"{sizes(result)}; check the lowerings that you registered with lowers()"
             )
-        kind = kinds.get(result.name, REAL)  # whatever has been computed is a real number
-        outputs.append(Output(port.name, result.name, kind, graph.final_activations[port.number]))
+        outputs.append(Output(port.name, result.name, port.kind, graph.final_activations[port.number]))
     draft: Draft = prot.finish(outputs, takes.form, gives.form)
     return draft
 

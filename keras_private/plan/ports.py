@@ -10,7 +10,7 @@ the parties compute the label: it is no name that can be put on whole values.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -28,16 +28,24 @@ WHOLE = 2.0**53  # float64 tells all whole numbers below from their neighbours
 
 
 class Reveal(NamedTuple):
-    """What is told of an output: the kind of its numbers and the kind of op that makes it; None: any."""
+    """What is told of an output, and the tensors that are it.
 
-    kind: str | None
-    made_by: str | None
+    kinds: of its numbers. made: whether the op that makes a tensor (None: it is an input) makes such a one.
+    """
+
+    kinds: Sequence[str]
+    made: Callable[[Op | None, Tensor], bool]
+    words: str
 
 
 REVEALS: Mapping[str, Reveal] = MappingProxyType(
     {
-        "values": Reveal(None, None),  # all of them
-        "label": Reveal(INTEGER, "argmax"),  # where the largest is along the last axis
+        "values": Reveal(NUMBERS, lambda _op, _made: True, "all of the values"),
+        "label": Reveal(
+            (INTEGER,),
+            lambda op, made: op is not None and op.kind == "argmax" and op.attrs.get("axis") == len(made.shape),
+            "where the largest value is along the last axis: what an argmax op makes, of kind integer",
+        ),
     }
 )
 
@@ -129,11 +137,8 @@ def _check_output(made: Output, tensor: Tensor, op: Op | None, precision: int) -
     told = REVEALS.get(made.reveal)
     if told is None:
         raise PlanError(f"{where}: reveal must be one of {', '.join(REVEALS)}")
-    if told.kind not in (None, made.kind) or told.made_by not in (None, op and op.kind):
-        raise PlanError(
-            f"{where}: to reveal {made.reveal!r} it must be of kind {told.kind!r} and come from an op of kind "
-            f"{told.made_by!r}; what the plan makes is something else"
-        )
+    if made.kind not in told.kinds or not told.made(op, tensor):
+        raise PlanError(f"{where}: {made.reveal!r} reveals {told.words}; what the plan makes is something else")
     if made.final_activation not in FINAL_ACTIVATIONS:
         known = ", ".join(map(repr, FINAL_ACTIVATIONS))
         raise PlanError(f"{where}: final_activation must be one of {known}")

@@ -21,7 +21,7 @@ from keras_private.plan.evaluate import apply
 from keras_private.plan.measure import Measured
 from keras_private.plan.ops import CONTRACT_BITS, describe, dropped, kind_of
 from keras_private.plan.ops.piecewise import Spline, looked_up
-from keras_private.plan.plan import Accuracy, Draft
+from keras_private.plan.plan import REAL, Accuracy, Draft
 
 Array = NDArray[np.float64]
 
@@ -32,14 +32,19 @@ _FEW = 2.0  # the largest error of thousands of answers, over that of the few th
 def accuracy(draft: Draft, measured: Measured) -> Accuracy:
     """The error that answers of an executable draft are expected to have, by what it does with the sample inputs.
 
+    Whole numbers and bits do not count: they are exact, or, where two values are as good as equal, another choice.
+
     Raises:
         PlanError: a value of the run outgrows the contract; names the layer.
     """
     found = [
         Accuracy(_FEW * float(np.max(np.abs(got - expected))), float(np.ptp(expected)), len(expected))
-        for got, expected in zip(simulate(draft, measured.inputs), measured.outputs, strict=True)
+        for made, got, expected in zip(
+            draft.plan.outputs, simulate(draft, measured.inputs), measured.outputs, strict=True
+        )
+        if made.kind == REAL
     ]
-    return max(found, key=lambda accuracy: accuracy.relative)
+    return max(found, key=lambda accuracy: accuracy.relative, default=Accuracy(0.0, 0.0, len(measured.inputs[0])))
 
 
 def simulate(draft: Draft, xs: Sequence[Array]) -> tuple[Array, ...]:

@@ -72,7 +72,7 @@ def private_summary(plan: Plan, *, batch: int = 1, title: str = "", accuracy: Ac
     table += [_row(row) for row in _ends(plan)]
     table += [_rule("├", "┼", "┤"), _row(last), _rule("└", "┴", "┘")]
     heading = [f"Private plan of {title}"] if title else []
-    return "\n".join([*heading, *table, *_facts(plan, total), *_unproven(plan), *_expected(accuracy)]) + "\n"
+    return "\n".join([*heading, *table, *_facts(plan, total), *_unproven(plan), *_expected(plan, accuracy)]) + "\n"
 
 
 def estimate(cost: Cost, network: NetworkSpeed) -> float:
@@ -204,8 +204,8 @@ def _unproven(plan: Plan) -> list[str]:
     return textwrap.wrap(text, WIDTH)
 
 
-def _expected(accuracy: Accuracy | None) -> list[str]:
-    if accuracy is None:
+def _expected(plan: Plan, accuracy: Accuracy | None) -> list[str]:
+    if accuracy is None or all(made.kind != REAL for made in plan.outputs):
         return []
     part = f", {accuracy.relative:.2g} of the range they lie in" if accuracy.span else ""
     text = (

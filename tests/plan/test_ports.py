@@ -136,8 +136,11 @@ def unused(builder: PlanBuilder) -> None:
         (lambda b: b.finish([Output("y", "input"), Output("y", "input")]), "two outputs have the name 'y'"),
         (lambda b: b.finish([Output("y\n", "input")]), "printable"),
         (lambda b: b.finish([Output("y", "t9")]), "no tensor 't9'"),
-        (lambda b: b.finish([Output("y", "input", reveal="label")]), "to reveal 'label' it must be of kind 'integer'"),
-        (lambda b: b.finish([Output("y", "input", "integer", reveal="label")]), "come from an op of kind 'argmax'"),
+        (
+            lambda b: b.finish([Output("y", "input", reveal="label")]),
+            "'label' reveals where .* of kind integer",
+        ),
+        (lambda b: b.finish([Output("y", "input", "integer", reveal="label")]), "what an argmax op makes"),
         (lambda b: b.finish([Output("y", "input", reveal="nothing")]), "reveal must be one of values, label"),
         (lambda b: b.finish([Output("y", "input", recipient="owner")]), "recipient must be one of client"),
         (
