@@ -155,3 +155,22 @@ def test_check_and_summary_show_every_part(keras: Any, memory_cluster: Any, caps
         for words in ("input alpha", "range 0 to 1", "input beta", "range -2 to 2", "output total", "output risk"):
             assert words in text
         assert "Final sigmoid of risk" in text
+
+
+def test_a_client_may_be_given_the_label_alone(trio: Any) -> None:
+    builder = PlanBuilder((4,), (-1, 1))
+    weight = RANDOM.normal(size=(4, 6))
+    logits = builder.op("matmul", builder.input, weights=[builder.weight(weight, "w")])
+    draft = builder.finish([Output("which", builder.op("argmax", logits, axis=0), "integer", reveal="label")])
+    done = optimise(draft)
+    model = OwnedModel.upload(trio, done.plan, done.values, name="owner")
+    with TFEWorker() as client:
+        client.connect_to_model((1, 4), (1,), trio)
+        assert [(port.kind, port.reveal) for port in client.outputs] == [("integer", "label")]
+        x = RANDOM.uniform(-1, 1, (9, 4))
+        ticket = client.query_model_async(x)
+        model.serve(1)
+        answer = ticket.result(20)
+    model.stop()
+    assert (answer.dtype, answer.shape) == (np.int64, (9,))
+    np.testing.assert_array_equal(answer, (x @ weight).argmax(axis=1))

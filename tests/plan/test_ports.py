@@ -16,7 +16,7 @@ from keras_private.plan.builder import Draft, PlanBuilder
 from keras_private.plan.evaluate import evaluate, evaluate_all
 from keras_private.plan.memory import row_bytes
 from keras_private.plan.optimise import optimise, simplify
-from keras_private.plan.plan import Input, Output
+from keras_private.plan.plan import Input, Op, Output, Tensor
 from keras_private.plan.ports import said_range
 from keras_private.plan.serialise import digest, parse, serialise, validate
 from keras_private.plan.simulate import simulate
@@ -238,3 +238,36 @@ def test_memory_grows_with_every_input_and_output() -> None:
 
     assert bytes_of(1, 1) < bytes_of(2, 1) < bytes_of(3, 1)
     assert bytes_of(2, 1) < bytes_of(2, 2) < bytes_of(2, 3)
+
+
+def labelled(axis: int) -> Draft:
+    builder = PlanBuilder((2, 3), (-1, 1))
+    logits = builder.op("matmul", builder.input, weights=[builder.weight(np.eye(3)[::-1] + 0.1, "w")])
+    place = builder.op("argmax", logits, axis=axis)
+    return builder.finish([Output("label", place, "integer", reveal="label" if axis == 1 else "values")])
+
+
+def test_a_label_is_what_an_argmax_along_the_last_axis_makes() -> None:
+    done = optimise(labelled(1))
+    assert parse(serialise(done.plan)) == done.plan
+    assert done.accuracy is not None
+    assert done.accuracy.relative == 0
+    assert "label to the client" in private_summary(done.plan, accuracy=done.accuracy)
+    assert "Largest error" not in private_summary(done.plan, accuracy=done.accuracy)
+    (x,) = samples.inputs(labelled(1), 5)
+    np.testing.assert_array_equal(evaluate(done, x), (x @ (np.eye(3)[::-1] + 0.1)).argmax(axis=-1))
+    other = optimise(labelled(0))
+    with pytest.raises(PlanError, match="'label' reveals"):
+        validate(replace(other.plan, outputs=(replace(other.plan.outputs[0], reveal="label"),)))
+
+
+def test_a_label_that_is_moved_on_is_refused() -> None:
+    """It could be put together with anything else on the way."""
+    done = optimise(labelled(1))
+    plan, made = done.plan, done.plan.outputs[0]
+    moved = Op("reshape", (made.tensor,), (), "moved", {"shape": (1, 2)})
+    tensors = {**plan.tensors, "moved": Tensor((1, 2))}
+    further = replace(plan, tensors=tensors, ops=(*plan.ops, moved), outputs=(replace(made, tensor="moved"),))
+    with pytest.raises(PlanError, match="'label' reveals"):
+        validate(further)
+    validate(replace(further, outputs=(replace(made, tensor="moved", reveal="values"),)))
