@@ -43,10 +43,10 @@ from keras_private.mpc.rounds import Words
 from keras_private.plan.spline.cost import CHUNK
 
 
-def chunks(count: int) -> Iterator[slice]:
+def chunks(count: int, step: int = CHUNK) -> Iterator[slice]:
     """Values whose trees are walked together."""
-    for start in range(0, count, CHUNK):
-        yield slice(start, min(start + CHUNK, count))
+    for start in range(0, count, step):
+        yield slice(start, min(start + step, count))
 
 
 class Hash:
@@ -212,7 +212,7 @@ def spans(first: int, stop: int, bits: int, levels: int) -> tuple[list[Span], in
     the last level.
 
     Args:
-        bits: of the places; |index| <= 2^(bits - 2).
+        bits: of the places, which lie between -2^(bits - 2) - 1 and 2^(bits - 2), or between 0 and 2^(bits - 1).
         levels: up to `bits`.
     """
     found, a = [], 0

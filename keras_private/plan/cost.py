@@ -177,6 +177,16 @@ def select(count: int) -> Cost:
     return choose(count)
 
 
+def one_hot_levels(size: int) -> int:
+    """Levels of the trees that deal an index below `size`: one bit more than it has, three at least."""
+    return max(3, (size - 1).bit_length() + 1)
+
+
+def one_hot(count: int, size: int) -> Cost:
+    """A round in which the dealer alone sends; what the pair makes of it is its own."""
+    return Cost(1, (0, 0, 2 * (16 * one_hot_levels(size) + 8) * count))
+
+
 def relu(count: int, bound: int | None, drop: int) -> Cost:
     """The dealer's messages for the selection travel with those for the comparison."""
     compared = sign(count, window(bound, drop, count))
