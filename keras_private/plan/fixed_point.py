@@ -22,6 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import starmap
 from typing import Any
 
 import numpy as np
@@ -186,19 +187,23 @@ class _Writer:
         return result
 
     def operands(self, op: Op, xs: Sequence[_Value]) -> list[_Value]:
-        """The tensors of a product: as few of them truncated as it takes until the product is proven to fit."""
+        """The tensors of a product, those truncated first without which it is not proven to fit, or dearer."""
         if not kind_of(op).any_ranks:
             rank = max(len(x.tensor.shape) for x in xs)
             xs = [self.grown(x, rank, op.layer) for x in xs]
         xs = [self.settled_.get(x.name, x) for x in xs]
         fine = {x.name: x for x in xs if x.frac > self.kept(x)}
-        smallest_first = sorted(fine, key=lambda name: math.prod(fine[name].tensor.shape))
         product = bounds.propagate(op, [x.interval for x in xs], [])
-        for names in ([], *([name] for name in smallest_first)):
+        best, least = list(fine), math.inf
+        for names in ([], *([name] for name in fine), list(fine)):
             raw = sum(self.kept(x) if x.name in names else x.frac for x in _factors(xs))
-            if product is not None and bounds.needed_bits(product, raw) <= SAFE_BITS:
-                return [self.settled(x, op.layer) if x.name in names else x for x in xs]
-        return [self.settled(x, op.layer) for x in xs]
+            if product is None or bounds.needed_bits(product, raw) > SAFE_BITS:
+                continue
+            truncated = ((fine[name].recorded, fine[name].frac - self.kept(fine[name])) for name in names)
+            price = sum(starmap(self.truncations.price, (*truncated, (op.output, raw - self.target(op.output)))))
+            if price < least:
+                best, least = names, price
+        return [self.settled(x, op.layer) if x.name in best else x for x in xs]
 
     def needed(self, op: Op, x: _Value) -> int | None:
         """Fractional bits that the weight of a product of inputs cannot do without; None: it is of other values."""

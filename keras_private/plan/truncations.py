@@ -3,7 +3,7 @@
 Theory of operation. A product has as many fractional bits as its operands have together, and its own truncation is
 fused into it. Where what follows is local (sums, pooling, reshapes) it may be put off: to a ReLU, which takes it along
 for free, or to a sum of several products, which then needs one instead of many. A product of two tensors takes its
-operands untruncated where that is proven to fit, and then truncates once instead of three times.
+operands untruncated where that is proven to fit and the larger truncation behind it is cheaper than one more.
 
 What is added up or joined must have equal fractional bits, so tensors between which there is nothing but such local ops
 are *carried* together: the largest of them says how many bits a product among them may have.
@@ -14,7 +14,8 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from keras_private.plan.fractions import MAX_PRODUCT, ROUNDED, SAFE_BITS, Fractions
+from keras_private.plan.cost import ROUND_BYTES, truncation
+from keras_private.plan.fractions import FREE_DROPS, MAX_PRODUCT, ROUNDED, SAFE_BITS, Fractions
 from keras_private.plan.ops import Later, Product, kind_of
 from keras_private.plan.plan import Draft, Op
 
@@ -68,6 +69,12 @@ class Truncations:
         """Whether the result of `op` is a better place for a truncation than its first input."""
         return kind_of(op).truncate_later(op, self._plan.tensors[op.inputs[0]].shape)
 
+    def price(self, tensor: str, drop: int) -> int:
+        """What dropping so many bits of a recorded tensor costs, of one row: bytes, and the round."""
+        if drop <= 0:
+            return 0
+        return ROUND_BYTES + sum(truncation(math.prod(self._plan.tensors[tensor].shape), drop).sent)
+
     # --- what is put off
 
     def _what_is_put_off(self) -> set[str]:
@@ -92,11 +99,16 @@ class Truncations:
         """Whether a product of tensors is proven to take `name` untruncated, beside what it takes so already."""
         if user.output not in self._fractions.proven:
             return False
+        target = self._fractions.target(user.output)
         room = SAFE_BITS - math.frexp(self._fractions.proven[user.output] * ROUNDED)[1]
+        room = min(room, target + FREE_DROPS[1])  # to drop more is dear
         factors = user.inputs if len(user.inputs) == 2 else user.inputs * 2  # of a square
         whole = {factor for factor in factors if factor == name or factor in put_off}
         rest = sum(self._fractions.target(factor) for factor in factors if factor not in whole)
-        if rest + sum(self._untruncated[factor] for factor in factors if factor in whole) > room:
+        raw = rest + sum(self._untruncated[factor] for factor in factors if factor in whole)
+        own = self._untruncated[name] - self._fractions.target(name)
+        before = self.price(user.output, raw - target - own * factors.count(name)) + self.price(name, own)
+        if raw > room or self.price(user.output, raw - target) > before:
             return False
         for factor in whole:
             limit = (room - rest) // factors.count(factor) if len(whole) == 1 else self._untruncated[factor]

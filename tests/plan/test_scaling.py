@@ -71,6 +71,17 @@ def wide(count: int) -> Draft:
     return model.draft()
 
 
+def sums(count: int) -> Draft:
+    """One unbroken chain of additions, each of another product of tensors: all are carried together."""
+    model = Model((4,), (-0.1, 0.1))
+    top = model.op("relu")
+    total = model.op("square")
+    for _ in range(count):
+        total = model.op("add", [total, model.op("mul", [model.builder.input, top])])
+    model.op("relu", total)
+    return model.draft()
+
+
 def steps(work: Callable[[Draft], Any], draft: Draft) -> int:
     """Lines of Python that run, each turn of a loop or comprehension being one at least."""
     count = 0
@@ -90,7 +101,7 @@ def steps(work: Callable[[Draft], Any], draft: Draft) -> int:
 
 
 @pytest.mark.parametrize(
-    ("build", "size"), [(dense, 100), (diamonds, 15), (residual, 80), (transposes, 150), (wide, 150)]
+    ("build", "size"), [(dense, 100), (diamonds, 15), (residual, 80), (transposes, 150), (wide, 150), (sums, 80)]
 )
 def test_twice_as_many_ops_are_twice_the_work(build: Callable[[int], Draft], size: int) -> None:
     for work in (simplify, optimise):
