@@ -10,9 +10,10 @@ Of four all six pairs are compared in the same rounds. One more exchange makes s
 
     winner = a + e_b·(b - a) + e_c·(c - a) + e_d·(d - a)
 
-So a level of four takes one exchange more than a level of two, and replaces two of them; `plan.tournament` weighs that
-against its bytes. An earlier candidate wins against a later one of the same size, as numpy's `argmax` has it. What a
-candidate brings along, its index, is selected by the same bits.
+So a level of four takes one exchange more than a level of two, and replaces two of them. Of few values both exchanges
+may be one (`winner`), for many bytes. `plan.tournament` weighs rounds against bytes. An earlier candidate wins against
+a later one of the same size, as numpy's `argmax` has it. What a candidate brings along, its index, is selected by the
+same bits.
 
 All that the dealer sends depends on its own summands, and it knows those of every winner from the start: it deals for
 the whole tournament in the first round.
@@ -31,6 +32,7 @@ from keras_private.mpc.reshare import empty_share
 from keras_private.mpc.rounds import Protocol, Words, together
 from keras_private.mpc.select import choose
 from keras_private.mpc.sign import sign
+from keras_private.mpc.winner import winner
 from keras_private.plan.cost import plane_words, window
 from keras_private.plan.gates import WINNER
 from keras_private.plan.tournament import Level, tournament
@@ -74,7 +76,7 @@ class _Game:
 
     def __init__(self, x: Share, level: Level) -> None:
         channels, candidates, count = x.shape
-        self.ways, self.groups = level.ways, level.groups
+        self.ways, self.groups, self.wide = level.ways, level.groups, level.wide
         self.games = level.groups * count
         self._x = x
         left = level.groups + max(0, candidates - level.ways * level.groups)
@@ -94,6 +96,11 @@ class _Game:
             sign(party, self.difference, seen, wait=wait, out=compared),
         ]
         wait, won = wait + seen.levels, compared
+        if self.wide:
+            pairs = SharedBits(compared.mine.reshape(6, size), compared.next.reshape(6, size))
+            found.append(winner(party, self.further, pairs, wait=wait, out=self.gain))
+            found.append(later(party, 2 + wait, self._decide))
+            return found
         if self.ways == 4:
             won = empty_planes((3, 1, size))
             pairs = SharedBits(compared.mine.reshape(6, 1, size), compared.next.reshape(6, 1, size))

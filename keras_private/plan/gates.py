@@ -67,6 +67,30 @@ WINNER = Gates(
     ),
 )
 
+# The same in numbers: for b, c and d the products of three bits, of which one is 1 if it wins; a bit that is False
+# counts as its complement.
+Literals: TypeAlias = tuple[tuple[int, bool], ...]
+WINNING: tuple[tuple[Literals, ...], ...] = (
+    (((_AB, True), (_CD, False), (_BC, False)), ((_AB, True), (_CD, True), (_BD, False))),
+    (((_CD, False), (_AB, False), (_AC, True)), ((_CD, False), (_AB, True), (_BC, True))),
+    (((_CD, True), (_AB, False), (_AD, True)), ((_CD, True), (_AB, True), (_BD, True))),
+)
+
+
+def parts(terms: tuple[Literals, ...]) -> tuple[Product, ...]:
+    """The products of one bit and more that occur when these are multiplied out."""
+    found = {
+        tuple(sorted(place for place, _ in part))
+        for term in terms
+        for size in range(1, len(term) + 1)
+        for part in combinations(term, size)
+    }
+    return tuple(sorted(found, key=lambda part: (len(part), part)))
+
+
+WINNING_PARTS = tuple(parts(terms) for terms in WINNING)  # by candidate
+WINNING_BITS = parts(tuple(term for terms in WINNING for term in terms))  # of all of them
+
 
 def products(sizes: Sequence[int]) -> tuple[tuple[Product, ...], ...]:
     """The products of neighbouring bits, so many together."""

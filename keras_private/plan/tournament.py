@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from keras_private.plan import gates
 from keras_private.plan.cost import Cost, choose, dealt_ahead, number, plane_words, price, relu, sign, window
-from keras_private.plan.gates import WINNER
+from keras_private.plan.gates import WINNER, WINNING_BITS, WINNING_PARTS
 
 
 class Level(NamedTuple):
@@ -16,6 +16,7 @@ class Level(NamedTuple):
     ways: int
     groups: int
     cost: Cost
+    wide: bool = False  # of four: what wins is found and selected in one exchange
 
 
 @lru_cache(maxsize=4096)
@@ -30,27 +31,37 @@ def tournament(count: int, candidates: int, bound: int, coarse: int = 0, channel
     if candidates == 1:
         return ()
     found = []
-    for ways in (2, 4):
+    for ways, wide in ((2, False), (4, False), (4, True)):
         if ways > candidates + 1:
             continue
         groups = max(1, candidates // ways)  # of three candidates, the last one may stand in for a fourth
-        level = Level(ways, groups, _level(count * groups, ways, bound, coarse, channels))
+        cost = _level(count * groups, ways, bound, coarse, channels, wide=wide)
+        level = Level(ways, groups, cost, wide)
         left = groups + max(0, candidates - ways * groups)
         rest = tournament(count, left, bound, coarse, channels)
         found.append((level, *rest))
     return min(found, key=lambda levels: sum(price(level.cost) for level in levels))
 
 
-def _level(count: int, ways: int, bound: int, coarse: int, channels: int) -> Cost:
+def winner(count: int, channels: int = 1) -> Cost:
+    """The winner of four by their comparisons, in one exchange; see `mpc.winner`."""
+    each = 8 * count * channels
+    words = len(WINNING_BITS) + channels * sum(map(len, WINNING_PARTS))
+    return Cost(2, (each, each, 8 * count * words))
+
+
+def _level(count: int, ways: int, bound: int, coarse: int, channels: int, *, wide: bool) -> Cost:
     """`count` games. Its first round is not its own: what is dealt travels in an earlier one."""
     if ways == 2:
-        compared, won = sign(count, window(bound, coarse, count)), Cost()
+        found = dealt_ahead(sign(count, window(bound, coarse, count)), choose(count, 1, channels))
     else:
         padded = 6 * 64 * plane_words(count)
-        compared, won = sign(padded, window(bound, coarse, padded)), gates.cost(WINNER, plane_words(count))
-    chosen = choose(count, ways - 1, channels)
-    rounds = compared.rounds - 1 + (ways == 4) + 1
-    return Cost(rounds, (compared + won + chosen).sent)
+        found = sign(padded, window(bound, coarse, padded))
+        if wide:
+            found = dealt_ahead(found, winner(count, channels))
+        else:
+            found = dealt_ahead(dealt_ahead(found, gates.cost(WINNER, plane_words(count))), choose(count, 3, channels))
+    return Cost(found.rounds - 1, found.sent)
 
 
 def maximum(

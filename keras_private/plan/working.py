@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from keras_private.plan.cost import Window, window
 from keras_private.plan.gates import conjunction
-from keras_private.plan.tournament import tournament
+from keras_private.plan.tournament import tournament, winner
 
 SHARE = 16  # bytes of a value: two summands
 BITS = 2  # of a bit
@@ -56,6 +56,8 @@ def maximum(
         compared = int(pairs * games)
         needed += SHARE * compared + comparison(compared, window(bound, coarse, compared))
         needed += (SHARE * (level.ways + 2) * channels + SELECT * (1 + channels) // 2 * (level.ways - 1)) * games
+        if level.wide:  # what is dealt, its masks, what they are made of
+            needed += 3 * winner(games, channels).sent[2]
     return needed + (0 if relu_bound is None else relu(count, relu_bound, 0))
 
 

@@ -17,7 +17,7 @@ from keras_private.sharing.share import Share
 from .strategies import ring_arrays
 from .three import Three, shares_of
 
-FEW, MANY = 3, 20_000  # values for which a level of fours is cheapest, and one of pairs
+FEW, SOME, MANY = 3, 500, 20_000  # values for which a level of fours is cheapest in one exchange, in two, and pairs
 
 
 def largest(three: Three, x: np.ndarray, bits: int, coarse: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -45,7 +45,7 @@ def test_the_largest_and_its_place(three: Three, data: st.DataObject, candidates
 
 
 @pytest.mark.parametrize("candidates", range(2, 10))
-@pytest.mark.parametrize("count", [FEW, MANY])
+@pytest.mark.parametrize("count", [FEW, SOME, MANY])
 def test_every_shape_of_tournament(three: Three, count: int, candidates: int) -> None:
     x = np.random.default_rng(candidates).integers(-40, 40, (candidates, count))
     found, place = largest(three, x, 20)
@@ -54,24 +54,25 @@ def test_every_shape_of_tournament(three: Three, count: int, candidates: int) ->
 
 
 def test_what_is_cheapest() -> None:
-    def ways(count: int, candidates: int) -> list[int]:
-        return [level.ways for level in tournament(count, candidates, 20)]
+    def ways(count: int, candidates: int) -> list[tuple[int, bool]]:
+        return [(level.ways, level.wide) for level in tournament(count, candidates, 20)]
 
-    assert ways(MANY, 4) == [2, 2]
-    assert ways(FEW, 4) == ways(FEW, 3) == [4]
-    assert ways(FEW, 10) == [4, 4]
+    assert ways(MANY, 4) == [(2, False), (2, False)]
+    assert ways(SOME, 4) == [(4, False)]
+    assert ways(FEW, 4) == ways(FEW, 3) == [(4, True)]
+    assert ways(FEW, 10) == [(4, True), (4, True)]
     assert ways(FEW, 1) == []
 
 
-@given(data=st.data(), candidates=st.integers(2, 9))
+@given(data=st.data(), candidates=st.integers(2, 9), count=st.sampled_from([FEW, 200]))
 def test_a_coarse_maximum_is_one_of_the_candidates_and_little_too_small(
-    three: Three, data: st.DataObject, candidates: int
+    three: Three, data: st.DataObject, candidates: int, count: int
 ) -> None:
     """Values so near to each other that the bits of one game contradict each other: still exactly one wins."""
-    x = data.draw(ring_arrays(14, st.just((candidates, FEW))))
+    x = data.draw(ring_arrays(14, st.just((candidates, count))))
     found, place = largest(three, x, 15, coarse=11)
     np.testing.assert_array_equal(np.take_along_axis(x, place[None], 0)[0], found)
-    levels = len(tournament(FEW, candidates, 15, 11, 2))
+    levels = len(tournament(count, candidates, 15, 11, 2))
     assert np.all(found > x.max(axis=0) - 2 * levels * 2**11)
 
 

@@ -21,16 +21,26 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
+from keras_private.mpc.absolute import absolute
+from keras_private.mpc.bits import SharedBits
+from keras_private.mpc.clip import clip
+from keras_private.mpc.gates import gates
 from keras_private.mpc.masks import Masks
 from keras_private.mpc.maximum import maximum
+from keras_private.mpc.number import number
 from keras_private.mpc.ops.product import SecretProduct, lay_values
 from keras_private.mpc.party import Party
 from keras_private.mpc.program import Program
+from keras_private.mpc.ranks import top
 from keras_private.mpc.relu import relu
+from keras_private.mpc.reshare import empty_share
 from keras_private.mpc.rounds import Protocol, Received, Step
+from keras_private.mpc.select import choose
 from keras_private.mpc.sign import sign
+from keras_private.mpc.winner import winner
 from keras_private.plan.builder import PlanBuilder
-from keras_private.plan.cost import GROUP_SIZES, RADICES, Window
+from keras_private.plan.cost import GROUP_SIZES, RADICES, Window, plane_words
+from keras_private.plan.gates import WINNER
 from keras_private.plan.optimise import optimise
 from keras_private.plan.plan import Op
 from keras_private.sharing.random import Stream
@@ -141,14 +151,14 @@ def unmasked(make: Make, turn: int) -> list[tuple[int, int]]:
         pieces = base.drawn[lacked][0]
         own: list[set[int]] = [set() for _ in base.messages[i]]  # by message: the pieces that may be its mask
         touching: list[set[int]] = [set() for _ in base.messages[i]]  # the pieces that it depends on
-        for number in range(len(pieces)):
-            again = Run(make, turn, (f"k{lacked}", number))
-            piece, other = pieces[number].data, again.drawn[lacked][0][number].data
+        for at_piece in range(len(pieces)):
+            again = Run(make, turn, (f"k{lacked}", at_piece))
+            piece, other = pieces[at_piece].data, again.drawn[lacked][0][at_piece].data
             for at, (message, changed) in enumerate(zip(base.messages[i], again.messages[i], strict=True)):
                 if not np.array_equal(message, changed):
-                    touching[at].add(number)
+                    touching[at].add(at_piece)
                     if masks_it((piece, message), (other, changed)):
-                        own[at].add(number)
+                        own[at].add(at_piece)
         left, unused = set(range(len(own))), set(range(len(pieces)))
         while ready := [at for at in left if len(touching[at] & unused) == 1 and touching[at] & unused <= own[at]]:
             left.remove(ready[0])
@@ -194,6 +204,46 @@ def test_every_message_of_a_tournament(candidates: int) -> None:
         return (yield from maximum(party, Share(shares[i].mine[None], shares[i].next[None]), 30, 29))
 
     assert unmasked(protocol, 1) == ALL_MASKED
+
+
+WORDS = plane_words(COUNT)
+
+
+def planes_of(share: Share, rows: int, *axes: int) -> SharedBits:
+    """The first words of a share, as planes of COUNT bits."""
+    size = rows * WORDS
+    return SharedBits(share.mine[:size].reshape(rows, *axes, WORDS), share.next[:size].reshape(rows, *axes, WORDS))
+
+
+ON_BITS: dict[str, Callable[[Party, Share], Protocol[Any]]] = {
+    "gates": lambda party, x: gates(party, WINNER, planes_of(x, 6, 1), wait=1),
+    "number": lambda party, x: number(party, planes_of(x, 1), COUNT),
+    "short numbers, added up": lambda party, x: number(
+        party, planes_of(x, 1), COUNT - 3, combine=lambda n: n[:7] - n[7:14], results=7, short=True
+    ),
+    "choose": lambda party, x: choose(party, in_channels(x), planes_of(x, 3), wait=1),
+    "winner": lambda party, x: winner(party, in_channels(x), planes_of(x, 6), out=empty_share((2, COUNT))),
+    "absolute": lambda party, x: absolute(party, x, 30),
+    "clip": lambda party, x: clip(party, x, -3, 9, 30),
+    "clip with truncation": lambda party, x: clip(party, x, -3, 9, 40, 17),
+    "top": lambda party, x: top(party, in_rows(x), 2, 30, places=False),
+    "places of the top": lambda party, x: top(party, in_rows(x), 2, 30, places=True),
+}
+
+
+def in_channels(x: Share) -> Share:
+    """(2, 3, COUNT), all different."""
+    factors = np.arange(1, 7, dtype=np.uint64).reshape(2, 3, 1)
+    return Share(x.mine * factors, x.next * factors)
+
+
+def in_rows(x: Share) -> Share:
+    return Share(x.mine.reshape(4, -1), x.next.reshape(4, -1))
+
+
+@pytest.mark.parametrize("name", ON_BITS)
+def test_every_message_of_comparisons_and_selections(name: str) -> None:
+    assert unmasked(on_shares(ON_BITS[name]), 0) == ALL_MASKED
 
 
 def test_every_message_of_two_layers_on_one_tensor() -> None:
