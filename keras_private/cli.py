@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 import keras_private
-from keras_private.config import PARTY_NAMES, ClusterConfig
+from keras_private.config import CLUSTER_FILE, PARTY_NAMES, ClusterConfig
 from keras_private.errors import KerasPrivateError
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -87,7 +87,7 @@ def check(
 
 @app.command()
 def certs(
-    config: Config = Path("cluster.yaml"),
+    config: Config = Path(CLUSTER_FILE),
     folder: Annotated[Path, typer.Option(help="Where the folders are made.")] = Path("certs"),
     owner: Annotated[list[str] | None, typer.Option(help="An owner's name; may be given several times.")] = None,
     client: Annotated[list[str] | None, typer.Option(help="A client's name; may be given several times.")] = None,
@@ -98,7 +98,7 @@ def certs(
 
     What is there and good stays as it is; what expires within 30 days is made anew.
     """
-    from keras_private.net.certificates import create_authority, expires_at, expiry_warning, issue
+    from keras_private.net.certificates import CA_CERT, CA_KEY, create_authority, expires_at, expiry_warning, issue
     from keras_private.net.roles import Role
 
     cluster = ClusterConfig.load(config)
@@ -110,7 +110,7 @@ def certs(
         raise typer.BadParameter("every participant needs a name of their own, other than 'authority'")
     authority = folder / "authority"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not (authority / "ca.key").exists():
+    if not (authority / CA_KEY).exists():
         create_authority(authority)
     for role in roles:
         place = folder / role.name
@@ -120,7 +120,7 @@ def certs(
             place.mkdir(mode=0o700, exist_ok=True)
             issue(place, role, hosts.get(role.name, ()), days, authority)
         typer.echo(f"{role!s:24} {place}/  expires {expires_at(cert):%Y-%m-%d}{'' if made else '  (kept)'}")
-    if warning := expiry_warning(authority / "ca.crt"):
+    if warning := expiry_warning(authority / CA_CERT):
         typer.echo(warning, err=True)
     typer.echo(
         f"\nCopy each folder to its participant's host, as {folder.name}/<name>/ beside cluster.yaml, which says:"
@@ -132,7 +132,7 @@ def certs(
 
 @app.command()
 def status(
-    config: Config = Path("cluster.yaml"),
+    config: Config = Path(CLUSTER_FILE),
     owner: Annotated[str, typer.Option(help="Who asks: the name in an owner's certificate.")] = "owner",
 ) -> None:
     """Say which parties are up, what they hold and do, and when their certificates expire.

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from keras_private.config import PARTY_NAMES, ClusterConfig
+from keras_private.config import CLUSTER_FILE, PARTY_NAMES, ClusterConfig
 from keras_private.errors import (
     ClusterError,
     ConfigError,
@@ -246,7 +246,7 @@ class TFECluster:
         missing = [index for index, worker in enumerate(self._workers) if not worker.auto_managed]
         missing = [index for index in missing if not self._is_up(network, index, min(timeout, _GLANCE_S))]
         for index in missing:
-            command = self._workers[index].command(index, str(self._path or "cluster.yaml"))
+            command = self._workers[index].command(index, str(self._path or CLUSTER_FILE))
             print(f"Run on the host of {self._workers[index].host}:  {command}", flush=True)  # noqa: T201  for the user
         for process in self._processes.values():
             process.wait_ready(deadline)

@@ -24,6 +24,7 @@ from keras_private.extras import require
 from keras_private.lowering import AT_THE_CLIENT, draft_of
 from keras_private.net.frames import as_bytes
 from keras_private.owner import OwnedModel
+from keras_private.party.messages import NUMBERS
 from keras_private.plan import summary as table
 from keras_private.plan.memory import room, said
 from keras_private.plan.optimise import optimise
@@ -268,6 +269,6 @@ def _count(number: Any) -> int | None:
         exact = float(number)
     except (TypeError, ValueError, OverflowError):
         exact = math.nan
-    if isinstance(number, bool) or not (1 <= exact < 2**62 and exact.is_integer()):
+    if isinstance(number, bool) or not (1 <= exact < NUMBERS and exact.is_integer()):
         raise InputError(f"num_requests must be a whole number of 1 or more, or None, not {number!r}")
     return int(exact)

@@ -27,7 +27,7 @@ from keras_private.errors import (
 )
 from keras_private.net.roles import Role
 from keras_private.party.dial import ask, call, expect
-from keras_private.party.messages import AskStatus, Hello, Progress, Serve, Status
+from keras_private.party.messages import NUMBERS, AskStatus, Hello, Progress, Serve, Status
 from keras_private.party.network import Network
 from keras_private.party.wire import encode
 from keras_private.plan.plan import Plan
@@ -126,7 +126,7 @@ class OwnedModel:
             NoModelError: a party was restarted and holds no model, and `reshare` is False.
             PartyError: the leader is gone, or a party did not come back.
         """
-        if num_requests is not None and not (1 <= num_requests < 2**62 and int(num_requests) == num_requests):
+        if num_requests is not None and not (1 <= num_requests < NUMBERS and int(num_requests) == num_requests):
             raise InputError(f"num_requests must be a whole number from 1 on, or None; got {num_requests!r}")
         if self._stopped:
             raise StateError("the model was stopped; share it again before serving it")

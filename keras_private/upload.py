@@ -19,14 +19,13 @@ from keras_private.config import PARTY_NAMES, ClusterConfig
 from keras_private.errors import ClusterError, InputError, LinkError, PartyError, PlanError, StateError
 from keras_private.net.frames import as_bytes
 from keras_private.party.dial import ask, call, expect
-from keras_private.party.messages import ID_BYTES, Accepted, Hello, Load, Loaded, Stop, Stopped, Weight
+from keras_private.party.messages import ID_BYTES, PIECE_BYTES, Accepted, Hello, Load, Loaded, Stop, Stopped, Weight
 from keras_private.party.network import Channel, Network
 from keras_private.party.wire import encode
 from keras_private.plan.plan import Plan
 from keras_private.sharing import fixed
 from keras_private.sharing.share import Part, split
 
-_PIECE = 4 << 20  # bytes of a weight in one message
 _LOAD_S = 330.0  # a party may have to compile its kernels first
 
 Words = np.ndarray[tuple[int, ...], np.dtype[np.uint64]]
@@ -154,6 +153,6 @@ def _widen(numbers: np.ndarray[tuple[int, ...], np.dtype[Any]]) -> Words:
 
 def _send_part(channel: Channel, weight: str, part: str, data: Part) -> None:
     view = as_bytes(data.astype("<u8", copy=False) if isinstance(data, np.ndarray) else data)
-    for start in range(0, max(len(view), 1), _PIECE):
-        piece = view[start : start + _PIECE]
-        channel.send(encode(Weight(weight, part, bytes(piece), start + _PIECE >= len(view))))
+    for start in range(0, max(len(view), 1), PIECE_BYTES):
+        piece = view[start : start + PIECE_BYTES]
+        channel.send(encode(Weight(weight, part, bytes(piece), start + PIECE_BYTES >= len(view))))

@@ -11,7 +11,7 @@ import shlex
 from typing import Any, overload
 
 from keras_private.client.client import QUERY_TIMEOUT_S, Client
-from keras_private.config import PARTY_NAMES, parse_host
+from keras_private.config import CLUSTER_FILE, PARTY_NAMES, parse_host
 from keras_private.errors import ConfigError
 
 
@@ -74,7 +74,7 @@ class TFEWorker:
     def __repr__(self) -> str:
         return f"TFEWorker(host={self.host!r}, auto_managed={self.auto_managed})"
 
-    def command(self, index: int, config: str = "cluster.yaml") -> str:
+    def command(self, index: int, config: str = CLUSTER_FILE) -> str:
         """What to run on the host of party `index`, where the cluster's file lies at `config`."""
         return f"keras-private party --config {shlex.quote(config)} --name {PARTY_NAMES[index]}"
 

@@ -34,6 +34,7 @@ from keras_private.errors import ConfigError
 from keras_private.net.roles import Role
 from keras_private.net.tls import TLSFiles, check_key, load_certificate
 
+CA_CERT, CA_KEY = "ca.crt", "ca.key"  # file names
 AUTHORITY_DAYS = 3650
 LEAF_DAYS = 365
 WARNING_DAYS = 30
@@ -49,7 +50,7 @@ def create_authority(folder: Path, days: int = AUTHORITY_DAYS) -> None:
         ConfigError: there is one already; a new one would orphan every certificate of the old.
     """
     _private_folder(folder)
-    if (folder / "ca.key").exists() or (folder / "ca.crt").exists():
+    if (folder / CA_KEY).exists() or (folder / CA_CERT).exists():
         raise ConfigError(f"{folder} holds an authority already; remove it by hand if it is to be replaced")
     key = ec.generate_private_key(ec.SECP256R1())
     # A name of its own for each: a certificate of another authority is then foreign, and not "badly signed".
@@ -59,8 +60,8 @@ def create_authority(folder: Path, days: int = AUTHORITY_DAYS) -> None:
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_key_usage(sign_certificates=True), critical=True)
     )
-    _write(folder / "ca.key", _pem(key))
-    _write(folder / "ca.crt", builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+    _write(folder / CA_KEY, _pem(key))
+    _write(folder / CA_CERT, builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
 
 
 def issue(
@@ -157,7 +158,7 @@ def local_authority() -> Path:
         ConfigError: this user's folder cannot be written to.
     """
     folder = home() / "local" / "authority"
-    _install(folder, lambda: _fresh(folder / "ca.crt"), create_authority)
+    _install(folder, lambda: _fresh(folder / CA_CERT), create_authority)
     return folder
 
 
@@ -179,9 +180,7 @@ def local_credentials(role: Role, hosts: Iterable[str] = ()) -> TLSFiles:
     files = _files(home() / "local" / f"{role.kind}-{role.name}", role)
 
     def good() -> bool:
-        return (
-            _fresh(files.cert) and files.key.exists() and files.ca.read_bytes() == (authority / "ca.crt").read_bytes()
-        )
+        return _fresh(files.cert) and files.key.exists() and files.ca.read_bytes() == (authority / CA_CERT).read_bytes()
 
     def fill(folder: Path) -> None:
         issue(folder, role, _LOOPBACK if role.kind == "party" else (), authority=authority)
@@ -240,19 +239,19 @@ def _install(folder: Path, good: Callable[[], bool], fill: Callable[[Path], None
 
 
 def _files(folder: Path, role: Role) -> TLSFiles:
-    return TLSFiles(folder / "ca.crt", folder / f"{role.name}.crt", folder / f"{role.name}.key")
+    return TLSFiles(folder / CA_CERT, folder / f"{role.name}.crt", folder / f"{role.name}.key")
 
 
 def _load_authority(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
-    path = folder / "ca.key"
+    path = folder / CA_KEY
     check_key(path)
-    ca = load_certificate(folder / "ca.crt")
+    ca = load_certificate(folder / CA_CERT)
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), None)
     except (OSError, ValueError, TypeError) as error:
         raise ConfigError(f"cannot use the authority's key {path}: {error}") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != ca.public_key():
-        raise ConfigError(f"{path} is not the key of {folder / 'ca.crt'}")
+        raise ConfigError(f"{path} is not the key of {folder / CA_CERT}")
     return ca, key
 
 

@@ -42,13 +42,12 @@ from keras_private.net.frames import (
 )
 from keras_private.net.link import DEFAULT_TIMEOUT
 from keras_private.net.roles import Role
-from keras_private.net.tls import link_error
+from keras_private.net.tls import CHUNK_BYTES, link_error
 
 SLOWEST_BYTES_PER_SECOND = 100_000
 FREE_BYTES = 1 << 16
 """A message up to this size needs no room."""
 _ROOM_STEP = 1 << 20  # bytes for which room is asked at once
-_CHUNK = 1 << 18  # bytes given to OpenSSL at once; it cuts them into records of 16 kB
 _STEP = 1 << 16  # bytes taken from OpenSSL at once
 
 
@@ -182,7 +181,7 @@ class Connection:
             with self._using(), self._sending:
                 socket.socket.shutdown(self._sock, socket.SHUT_WR)
                 deadline = time.monotonic() + timeout
-                while self._wait(select.POLLIN, deadline) and socket.socket.recv(self._sock, _CHUNK):
+                while self._wait(select.POLLIN, deadline) and socket.socket.recv(self._sock, CHUNK_BYTES):
                     if time.monotonic() >= deadline:  # who never stops sending would keep us here
                         break
         except (OSError, LinkError, StateError):
@@ -216,7 +215,7 @@ class Connection:
                 raise self._error(str(error), "→", FrameError) from None
             deadline = time.monotonic() + timeout + size / SLOWEST_BYTES_PER_SECOND
             try:
-                if size < _CHUNK:
+                if size < CHUNK_BYTES:
                     self._write(b"".join([header, *map(as_bytes, buffers)]), deadline)
                 else:
                     self._write(header, deadline)
@@ -231,7 +230,7 @@ class Connection:
         view = memoryview(data)
         while view:
             # OpenSSL wants a write that did not fit to be repeated with the same bytes: the chunk stays until it went.
-            view = view[self._attempt(self._sock.send, view[:_CHUNK], deadline, "→") :]
+            view = view[self._attempt(self._sock.send, view[:CHUNK_BYTES], deadline, "→") :]
 
     def receive_frame(self, kind: FrameType, max_bytes: int, timeout: float, room: Reserve | None = None) -> bytes:
         """`receive`, for frames of any type."""

@@ -18,6 +18,9 @@ from cryptography import x509
 from keras_private.errors import ConfigError, LinkError, LinkTimeoutError, TrustError
 from keras_private.net.roles import Role
 
+CHUNK_BYTES = 1 << 18
+"""Given to OpenSSL at once; it cuts them into records of 16 kB. A frame up to this size is copied into one piece."""
+
 
 @dataclass(frozen=True, slots=True)
 class TLSFiles:

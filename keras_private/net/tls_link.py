@@ -43,9 +43,8 @@ from keras_private.net.frames import (
     printable,
 )
 from keras_private.net.link import DEFAULT_TIMEOUT, Bytes, Link
-from keras_private.net.tls import explain
+from keras_private.net.tls import CHUNK_BYTES, explain
 
-_CHUNK = 1 << 18  # bytes given to OpenSSL at once; a frame up to this size is copied into one piece
 _NO_BYTES = np.empty(0, np.uint8)
 _NOBODY = 255
 
@@ -77,7 +76,7 @@ class _Neighbour:
         """Sends what the socket takes; `push` sends the rest."""
         header = pack_header(size, kind, self.lane, self.sent)
         self.sent += 1
-        if size + HEADER_BYTES <= _CHUNK:
+        if size + HEADER_BYTES <= CHUNK_BYTES:
             try:
                 frame = b"".join((header, *cast("Sequence[bytes]", buffers)))
             except TypeError:  # what is wrong with them, `as_bytes` says better
@@ -99,7 +98,7 @@ class _Neighbour:
             while self.unsent:
                 # OpenSSL wants a write that did not fit to be repeated with the same bytes: they stay until they went.
                 view = self.unsent[-1]
-                view = view[self.sock.send(view[:_CHUNK]) :] if view else view
+                view = view[self.sock.send(view[:CHUNK_BYTES]) :] if view else view
                 if view:
                     self.unsent[-1] = view
                 else:

@@ -15,12 +15,11 @@ from keras_private.party.dial import code_of
 from keras_private.party.messages import REFUSED, Answer, Cancel, Describe, Error, Message, Query
 from keras_private.party.models import HeldModel
 from keras_private.party.network import Channel
-from keras_private.party.node import Node
+from keras_private.party.node import IDLE_S, Node
 from keras_private.party.queue import ID_IN_USE, Request
 from keras_private.party.wire import decode, encode
 from keras_private.sharing.share import Package, Share
 
-IDLE_S = 60.0
 _AT_ONCE = 1 << 14  # an answer up to this size fits into a socket that says it has room
 _OUTBOX_BYTES = 1 << 18  # of everything but answers that a client has not read yet; beyond that it is cut off
 ROOM_S = 10.0

@@ -24,7 +24,7 @@ from keras_private.net.handshake import Address
 from keras_private.net.roles import Role
 from keras_private.party.failure import cause_of
 from keras_private.party.network import Caller, Channel, Door
-from keras_private.party.node import Node
+from keras_private.party.node import STOP_S, Node
 
 MAX_HANDSHAKES: Final = 128
 MAX_OF_KIND: Final = {"party": 32, "owner": 128, "client": 512}
@@ -34,7 +34,6 @@ UNNAMED: Final = Role("client", "client")
 """Clients that were given no name. They may be many, so their connections count one by one."""
 HANDSHAKE_S: Final = 10.0
 _MAX_FAMILIAR = 64
-_STOP_S = 1.0
 
 
 class Entrance:
@@ -92,7 +91,7 @@ class Entrance:
     def join(self) -> None:
         """Wait a moment for the end of listening."""
         if self._accepting:
-            self._accepting.join(_STOP_S)
+            self._accepting.join(STOP_S)
 
     # Strangers
 

@@ -28,6 +28,12 @@ ID_BYTES: Final = 16
 CONTROL_BYTES: Final = 1 << 20
 """Largest message that carries no shares."""
 
+PIECE_BYTES: Final = 4 << 20
+"""Weights travel in pieces of at most this size."""
+
+NUMBERS: Final = 1 << 62
+"""Whole numbers in messages are below this one."""
+
 # Codes of an error. Those who are told REFUSED, BUSY, STOPPED or REPLACED raise a `RefusedError`, else a `PartyError`.
 REFUSED: Final = "refused"
 """The party that says so does not take it, for good."""
@@ -48,7 +54,7 @@ NO_MODEL: Final = "no model"
 
 _MOST = 1 << 16
 
-Natural = Annotated[int, Meta(ge=0, lt=1 << 62)]
+Natural = Annotated[int, Meta(ge=0, lt=NUMBERS)]
 Real = Annotated[float, Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
 """Finite."""
 Positive = Annotated[float, Meta(gt=0, le=sys.float_info.max)]

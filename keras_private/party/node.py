@@ -17,6 +17,12 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
 """Seconds between attempts to reach a party that is away: doubled from the one to the other."""
 
 
+IDLE_S = 60.0
+"""A session whose owner or client says nothing looks up this often."""
+STOP_S = 1.0
+"""How long a server that stops waits for each of its threads."""
+
+
 @dataclass(slots=True)
 class Node:
     """One party: who it is, what it holds, how it reaches the others.

@@ -17,6 +17,7 @@ from keras_private.errors import (
 from keras_private.party.dial import code_of
 from keras_private.party.messages import (
     CONTROL_BYTES,
+    PIECE_BYTES,
     Accepted,
     AskStatus,
     Error,
@@ -31,13 +32,10 @@ from keras_private.party.messages import (
 )
 from keras_private.party.models import Upload
 from keras_private.party.network import Channel
-from keras_private.party.node import Node
+from keras_private.party.node import IDLE_S, Node
 from keras_private.party.wire import decode, encode
 from keras_private.plan.serialise import MAX_BYTES as MAX_PLAN_BYTES
 
-IDLE_S = 60.0
-PIECE_BYTES = 4 << 20
-"""Weights travel in pieces of at most this size."""
 _MESSAGE_BYTES = max(MAX_PLAN_BYTES, PIECE_BYTES) + CONTROL_BYTES
 _WARM_UP_S = 300.0  # compiling the kernels, on a slow machine, for the first time
 

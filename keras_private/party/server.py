@@ -37,12 +37,11 @@ from keras_private.party.leader.leader import Leader
 from keras_private.party.messages import REFUSED, VERSION, Error, Hello, Status, Welcome
 from keras_private.party.models import HeldModel, Shelf
 from keras_private.party.network import Channel, Network
-from keras_private.party.node import Node
+from keras_private.party.node import STOP_S, Node
 from keras_private.party.wire import decode, encode
 
 HELLO_BYTES: Final = 1 << 16  # the largest first message: no budget knows its sender yet
 _UPKEEP_S = 1.0
-_STOP_S = 1.0
 
 
 class PartyServer:
@@ -105,11 +104,11 @@ class PartyServer:
         self._entrance.shut()
         self.duty.close()
         self._entrance.close()
-        self.duty.join(_STOP_S)
+        self.duty.join(STOP_S)
         self._entrance.join()
         for thread in self._threads:
             if thread.name.endswith("upkeep"):
-                thread.join(_STOP_S)
+                thread.join(STOP_S)
         self.node.log.info("stopped")
 
     def status(self) -> Status:

@@ -22,11 +22,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_private.sharing.fixed import CONTRACT_BITS as CONTRACT_BITS
+
 Shape = tuple[int, ...]
 
 REAL, INTEGER, BIT = "real", "integer", "bit"  # what numbers an input or output holds
 FINAL_ACTIVATIONS = ("", "softmax", "sigmoid")  # what clients may be told to apply to the decoded output
-CONTRACT_BITS = 62  # every value before its truncation is smaller than 2^62 in magnitude
 IDENTIFIER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./:-]{0,63}")
 
 

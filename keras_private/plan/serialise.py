@@ -19,15 +19,15 @@ import msgpack
 from keras_private.errors import PlanError
 from keras_private.plan.ops import MAX_ELEMENTS, infer, kind_of, shape_fits
 from keras_private.plan.ops.piecewise import check_tables
-from keras_private.plan.plan import IDENTIFIER, Input, Op, Output, Plan, Shape, Tensor, Weight
+from keras_private.plan.plan import CONTRACT_BITS, IDENTIFIER, Input, Op, Output, Plan, Shape, Tensor, Weight
 from keras_private.plan.ports import MAX_PORTS, check_ports
+from keras_private.sharing.fixed import MAX_FRAC
 
 MAGIC = "keras_private plan"
 VERSION = 5
 MAX_BYTES = 4 << 20
 MAX_OPS = 10_000
 MAX_WEIGHT_ELEMENTS = 1 << 28  # of all weights together
-MAX_BITS = 62
 MAX_PRECISION = 24  # two factors and their guard bits must fit into 62
 
 _FIELDS = (
@@ -190,7 +190,7 @@ def _weights(entries: tuple[Any, ...], max_elements: int) -> dict[str, Weight]:
     total = 0
     for entry in entries:
         name, shape, frac = _record(entry, 3, "weight")
-        weight = Weight(_shape(shape), _int(frac, "a weight's fractional bits", 0, MAX_BITS))
+        weight = Weight(_shape(shape), _int(frac, "a weight's fractional bits", 0, MAX_FRAC))
         if _name(name, "weight") in weights:
             raise PlanError(f"weight {name!r} appears twice")
         weights[name] = weight
@@ -206,10 +206,10 @@ def _tensors(entries: tuple[Any, ...]) -> dict[str, Tensor]:
         name, shape, frac, bound, bit = _record(entry, 5, "tensor")
         if type(bit) is not bool:
             raise PlanError("whether a tensor is bits must be true or false")
-        proven = None if bound is None else _int(bound, "a bound in bits", 1, MAX_BITS)
+        proven = None if bound is None else _int(bound, "a bound in bits", 1, CONTRACT_BITS)
         if _name(name, "tensor") in tensors:
             raise PlanError(f"tensor {name!r} appears twice")
-        tensors[name] = Tensor(_shape(shape), _int(frac, "fractional bits", 0, MAX_BITS), proven, bit)
+        tensors[name] = Tensor(_shape(shape), _int(frac, "fractional bits", 0, MAX_FRAC), proven, bit)
     return tensors
 
 

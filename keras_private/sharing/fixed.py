@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from keras_private.errors import InputError
 
-RANGE_BITS = 62  # the contract of every protocol: |raw| < 2^62
+CONTRACT_BITS = 62  # the contract of every protocol: before its truncation every value is below 2^62 in size
 MAX_FRAC = 62
 
 
@@ -36,10 +36,10 @@ def encode(values: ArrayLike, frac: int) -> NDArray[np.uint64]:
         bad = int(reals.size - np.count_nonzero(np.isfinite(reals)))
         raise InputError(f"cannot encode: {bad} of {reals.size} values are NaN or infinite; remove them first")
     scaled = np.rint(np.ldexp(reals, frac))
-    if np.any(np.abs(scaled) >= 2.0**RANGE_BITS):
+    if np.any(np.abs(scaled) >= 2.0**CONTRACT_BITS):
         raise InputError(
-            f"cannot encode: a value is 2^{RANGE_BITS - frac} or larger in size, too large for {frac} fractional bits; "
-            "scale the values down or lower precision_fractional"
+            f"cannot encode: a value is 2^{CONTRACT_BITS - frac} or larger in size, too large for {frac} fractional "
+            "bits; scale the values down or lower precision_fractional"
         )
     return np.ascontiguousarray(scaled.astype(np.int64)).view(np.uint64).reshape(reals.shape)
 

@@ -32,7 +32,8 @@ from keras_private.plan.ops import KINDS, Bilinear, Product, infer
 from keras_private.plan.ops.kind import Domain
 from keras_private.plan.plan import BIT, INTEGER, REAL, Input, Op, Output, Plan, Shape, Tensor, Weight
 from keras_private.plan.ports import BIT_RANGE, FORMS, NUMBERS
-from keras_private.plan.serialise import MAX_BITS, parse, serialise
+from keras_private.plan.serialise import parse, serialise
+from keras_private.sharing.fixed import MAX_FRAC
 from keras_private.sharing.share import Share
 
 from . import lockstep
@@ -152,7 +153,7 @@ class Author:
             made = infer(op, [self.tensors[name] for name in inputs], list(weights), self.precision)
         except PlanError:
             return
-        if math.prod(made.shape) > LARGEST or any(weight.frac > MAX_BITS for weight in weights):
+        if math.prod(made.shape) > LARGEST or any(weight.frac > MAX_FRAC for weight in weights):
             return
         self.ops.append(op)
         self.weights |= named

@@ -263,7 +263,7 @@ def test_a_fork_cannot_use_the_connection(pairs: Pairs, monkeypatch: pytest.Monk
 def test_who_never_stops_sending_does_not_keep_us(
     pairs: Pairs, pool: ThreadPoolExecutor, closing: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("keras_private.net.connection._CHUNK", 1)  # the other side is faster than we read
+    monkeypatch.setattr("keras_private.net.connection.CHUNK_BYTES", 1)  # the other side is faster than we read
     bob, server = pairs()
     sock = bare(bob, closing)
     flooding = pool.submit(flood, sock)

@@ -9,15 +9,14 @@ from collections.abc import Callable
 from keras_private.errors import LinkError, NoModelError, RefusedError
 from keras_private.party.leader.followers import Followers
 from keras_private.party.leader.queue import LeaderQueue, Serving
-from keras_private.party.messages import Error, Progress, Serve, Status, Stop, Stopped
+from keras_private.party.messages import NUMBERS, Error, Progress, Serve, Status, Stop, Stopped
 from keras_private.party.network import Channel
-from keras_private.party.node import Node
-from keras_private.party.owner_session import IDLE_S, OwnerSession
+from keras_private.party.node import IDLE_S, Node
+from keras_private.party.owner_session import OwnerSession
 from keras_private.party.wire import encode
 
 _REPORTS_S = 2.0  # for what the followers report about their models to arrive
 _LOOK_UP_S = 0.5  # how often it is looked for trouble while a model is served
-_ENDLESS = 1 << 62
 _GATHER_S = 0.05  # progress is told at most this often: an owner that redraws a bar costs queries their processor
 
 
@@ -71,7 +70,7 @@ class ServingSession(OwnerSession):
             raise RefusedError("server0 holds another model by now; share this one again")
         patience = min(_REPORTS_S, self._node.timeout)
         if before := queue.current:  # perhaps an owner's whose end is not noticed yet
-            queue.wait_progress(before, _ENDLESS, patience)
+            queue.wait_progress(before, NUMBERS, patience)
         if queue.serving:
             raise RefusedError("the model is being served already")
         if obstacle := followers.wait_agreed(patience):

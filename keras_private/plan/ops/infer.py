@@ -12,8 +12,7 @@ from keras_private.errors import PlanError
 from keras_private.plan import attributes as at
 from keras_private.plan.ops.kind import Kind, describe, kind_of, shape_fits
 from keras_private.plan.plan import Op, Tensor, Weight
-
-MAX_FRAC = 62
+from keras_private.sharing.fixed import MAX_FRAC
 
 
 def infer(op: Op, inputs: Sequence[Tensor], weights: Sequence[Weight], precision: int) -> Tensor:
