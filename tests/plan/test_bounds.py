@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from keras_private.plan import bounds
 from keras_private.plan.builder import PlanBuilder
 from keras_private.plan.evaluate import trace
 from keras_private.plan.interval import Interval
+from keras_private.plan.ops import KINDS
 from keras_private.plan.plan import Input, Op
 
 from . import models
@@ -64,6 +67,45 @@ def test_subtraction_crosses_the_ends() -> None:
     np.testing.assert_allclose(interval.low, 3, atol=1e-3)
     np.testing.assert_allclose(interval.high, 12, atol=1e-3)
     assert not interval.attained  # both sides depend on the same input
+
+
+def test_a_square_is_never_negative() -> None:
+    builder = PlanBuilder((2,), (-1.0, 9.0))
+    interval = intervals(builder.finish(builder.op("square", builder.input)))["t0"]
+    np.testing.assert_allclose(interval.low, 0)
+    np.testing.assert_allclose(interval.high, 81, rtol=1e-3)
+    assert interval.attained
+
+
+SIGNS = {"open": (-2.0, 2.0), "not negative": (0.0, 2.0), "not positive": (-2.0, 0.0), "zero": (0.0, 0.0)}
+
+
+@pytest.mark.parametrize("of_y", SIGNS)
+@pytest.mark.parametrize("of_x", SIGNS)
+@given(seed=st.integers(0, 2**32))
+def test_products_of_intervals_hold_every_product(of_x: str, of_y: str, seed: int) -> None:
+    """Whatever their signs; and where one side is never negative, both ends of a sum of products are reached."""
+    random = np.random.default_rng(seed)
+    x, y = (
+        Interval(*np.sort(np.clip(random.normal(size=(2, 1, *shape)), *SIGNS[signs]), axis=0))
+        for signs, shape in ((of_x, (3, 4)), (of_y, (4, 2)))
+    )
+    op = Op("matmul", ("x", "y"), (), "z", {})
+    found = KINDS["matmul"].interval(op, [x, y], [])
+    whole = KINDS["mul"].interval(
+        Op("mul", ("x", "y"), (), "z", {}),
+        [Interval(x.low[..., None], x.high[..., None]), Interval(y.low[:, None], y.high[:, None])],
+        [],
+    )
+    least, most = whole.low.sum(axis=2), whole.high.sum(axis=2)  # each product at its best, which no rule undercuts
+    slack = 1e-6
+    assert np.all(found.low <= least + slack)
+    assert np.all(found.high >= most - slack)
+    if "not negative" in (of_x, of_y) or "zero" in (of_x, of_y):
+        np.testing.assert_allclose(found.low, least, atol=slack)
+        np.testing.assert_allclose(found.high, most, atol=slack)
+    reach = np.maximum(np.abs(x.low), np.abs(x.high)) @ np.maximum(np.abs(y.low), np.abs(y.high))
+    assert np.all(np.maximum(np.abs(found.low), np.abs(found.high)) <= reach + slack)
 
 
 def test_values_that_a_gather_repeats_are_not_independent() -> None:

@@ -168,6 +168,59 @@ def test_dead_ops_and_weights_go() -> None:
     assert not draft.plan.weights
 
 
+def test_x_times_x_is_a_square() -> None:
+    model = Model((4, 6))
+    model.op("mul", [model.at, model.at])
+    model.relu()
+    assert kinds(run(model.draft(), identities)) == ["square"]
+
+
+# --- products of tensors
+
+
+def test_transposes_sink_past_products_of_tensors() -> None:
+    model = Model((6, 6, 2))
+    model.conv(3)
+    left = model.relu()
+    model.conv(3, pads=(1, 1, 1, 1))
+    model.op("mul", [left, model.at])
+    model.op("square")
+    model.maximum()
+    assert kinds(run(model.draft(), *PASSES)) == ["conv2d", "relu", "conv2d", "mul", "square", "max_pool2d"]
+
+
+@pytest.mark.parametrize("kind", ["scale", "mul"])
+def test_constants_stay_out_of_products_of_tensors(kind: str) -> None:
+    """They have no weight to go into; and the layer before has another user."""
+    model = Model((4, 4), (-1.0, 1.0))
+    layer = model.dense(4)
+    model.op("add", weights=[model.weight(4)])
+    scaled = {"factor": 0.3} if kind == "scale" else {"weights": [model.weight(4)]}
+    model.op(kind, **scaled)
+    model.op("matmul", [model.at, layer])
+    model.op(kind, **scaled)
+    model.op("add", weights=[model.weight(4)])
+    model.op("mul", [model.at, layer])
+    model.op(kind, **scaled)
+    found = kinds(run(model.draft(), *PASSES))
+    assert sorted(found) == sorted(["matmul", "add", kind, "matmul", kind, "add", "mul", kind])
+
+
+def test_an_image_and_its_own_kernel() -> None:
+    """In channels first, padded, and averaged afterwards: the kernel stays as it is."""
+    model = Model((2, 6, 6), (-1.0, 1.0))
+    image = model.at
+    model.op("gather", image, axis=1, indices=(0, 3, 5))
+    kernel = model.op("reshape", shape=(3, 3, 2, 2))
+    model.op("pad", image, paddings=((0, 0), (1, 1), (0, 1)))
+    model.op("conv2d", [model.at, kernel], strides=(1, 1), data_format="NCHW")
+    model.op("sum_pool2d", pool=(2, 2), strides=(2, 2), data_format="NCHW")
+    draft = run(model.draft(), *PASSES)
+    (conv,) = (op for op in draft.plan.ops if op.kind == "conv2d")
+    assert len(conv.inputs) == 2
+    assert conv.attrs["strides"] == (2, 2)  # pooled before
+
+
 # --- fold
 
 
