@@ -54,6 +54,13 @@ def propagate(op: Op, inputs: Sequence[Interval | None], weights: Sequence[Array
     return kind.interval(op, known, weights) if len(known) == len(inputs) else None
 
 
+def narrowed(interval: Interval | None, within: tuple[float, float], shape: Shape) -> Interval:
+    """The part of an interval, of values of this shape, that lies within two numbers."""
+    if interval is None:
+        return Interval(np.full((1, *shape), within[0]), np.full((1, *shape), within[1]))
+    return Interval(np.clip(interval.low, *within), np.clip(interval.high, *within))
+
+
 def error(op: Op, plan: Plan) -> float:
     """By how much the parties' result of `op` may be off, as a real number."""
     return math.ldexp(kind_of(op).error(op, plan), -plan.tensors[op.output].frac)

@@ -338,7 +338,15 @@ class _Writer:
         self.encoded[new] = Weight(value.shape, frac)
         return new
 
-    def emit(self, like: Op, xs: Sequence[_Value], weights: Sequence[str] = (), **attrs: Any) -> _Value:
+    def emit(
+        self,
+        like: Op,
+        xs: Sequence[_Value],
+        weights: Sequence[str] = (),
+        *,
+        within: tuple[float, float] | None = None,
+        **attrs: Any,
+    ) -> _Value:
         """Append an op of `like`'s kind, with what it proves."""
         kept = {name: value for name, value in like.attrs.items() if name not in ("data_format", "factor")}
         output = f"t{len(self.ops)}"
@@ -346,6 +354,8 @@ class _Writer:
         tensor = infer(op, [x.tensor for x in xs], [self.encoded[name] for name in weights], self.precision)
         encoded = [rounded(self.weights[name], self.encoded[name].frac) for name in weights]
         product = bounds.propagate(op, [x.interval for x in xs], encoded)
+        if within is not None:
+            product = bounds.narrowed(product, within, tensor.shape)
         raw_frac = tensor.frac + dropped(op)
         product = self.checked(op, product, raw_frac)
         if isinstance(kind_of(op), Product):

@@ -113,8 +113,15 @@ def curves(b: PlanBuilder) -> str:
 
     x = b.op("reshape", [curve(convolution(b, b.input, 2), "gelu")], shape=(144,))
     x = b.op("matmul", [x], weights=[b.weight(RANDOM.normal(0, 0.05, (144, 5)), "kernel")], layer="dense")
-    x = curve(curve(x, "softplus"), "reciprocal", 0.25, 8.0)
+    x = curve(curve(x, "softplus"), "reciprocal", 0.25, 8.0, 0.0)
     return b.op("matmul", [x], weights=[b.weight(RANDOM.normal(0, 0.1, (5, 2)), "kernel")], layer="dense")
+
+
+def classes(b: PlanBuilder) -> str:
+    """A softmax of what is proven to lie close together, and, where nothing is proven, by the largest of each row."""
+    flat = b.op("reshape", [b.input], shape=(144,))
+    logits = b.op("matmul", [flat], weights=[b.weight(RANDOM.normal(0, 0.1, (144, 7)), "kernel")], layer="dense")
+    return b.op("softmax", [logits], axis=0, layer="softmax")
 
 
 def nothing(b: PlanBuilder) -> str:
@@ -123,7 +130,7 @@ def nothing(b: PlanBuilder) -> str:
 
 
 @pytest.mark.parametrize("input_range", [(-1.0, 2.0), None])
-@pytest.mark.parametrize("model", [small_cnn, branches, depthwise, gathers, joined, wide, curves, nothing])
+@pytest.mark.parametrize("model", [small_cnn, branches, depthwise, gathers, joined, wide, curves, classes, nothing])
 @pytest.mark.parametrize("batch", [1, 3])
 def test_a_plan_computes_what_it_says(three: Three, model: Any, input_range: Any, batch: int) -> None:
     builder = PlanBuilder((9, 8, 2), input_range)

@@ -27,7 +27,7 @@ def sends(kind: str, number: int) -> bool:
     return KINDS[kind].interactive and any(KINDS[kind].cost(plan.ops[0], plan, 1).sent)
 
 
-INTERACTIVE = [(kind, number) for kind, number in ALL if sends(kind, number)]
+INTERACTIVE = [(kind, number) for kind, number in EXECUTABLE if sends(kind, number)]
 
 every_sample = pytest.mark.parametrize(("kind", "number"), ALL)
 every_executable_sample = pytest.mark.parametrize(("kind", "number"), EXECUTABLE)

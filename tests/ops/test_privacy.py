@@ -28,7 +28,8 @@ TURNS = [
 
 
 def test_every_kind_is_looked_at() -> None:
-    assert {kind for kind, _ in ALONE} == {kind for kind, known in KINDS.items() if known.interactive}
+    executable = {kind for kind, known in KINDS.items() if known.executable is not None}
+    assert {kind for kind, _ in ALONE} == {kind for kind in executable if KINDS[kind].interactive}
 
 
 def constant_shares(shape: tuple[int, ...], summands: tuple[int, int, int], dtype: Any = np.uint64) -> list[Share]:

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from keras_private.plan.ops import (  # noqa: F401 - registers their kinds
     compare,
+    composite,
     elementwise,
     linear,
     move,

@@ -49,7 +49,7 @@ class Spline(Elementwise):
         "function": lambda value: type(value) is str and value in FUNCTIONS,
         "parameters": lambda value: (
             type(value) is tuple
-            and len(value) <= 2
+            and len(value) <= 4
             and all(type(each) is float and math.isfinite(each) for each in value)
         ),
         "goal": at.integer(fit.MIN_GOAL, fit.MAX_GOAL),

@@ -9,7 +9,8 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_private.plan.plan import Op
+from keras_private.plan.interval import Interval
+from keras_private.plan.plan import Op, Tensor
 
 
 class Later(Enum):
@@ -25,6 +26,10 @@ class Value(Protocol):
 
     @property
     def frac(self) -> int: ...
+    @property
+    def tensor(self) -> Tensor: ...
+    @property
+    def interval(self) -> Interval | None: ...
 
 
 V = TypeVar("V", bound=Value)
@@ -55,5 +60,20 @@ class Writer(Protocol[V]):
     def target(self, tensor: str) -> int:
         """Fractional bits that a recorded tensor has when it has been truncated."""
 
-    def emit(self, like: Op, xs: Sequence[V], weights: Sequence[str] = (), **attrs: Any) -> V:
-        """Append an op of `like`'s kind."""
+    def encode(self, op: Op, name: str, frac: int, value: NDArray[np.float64]) -> str:
+        """A weight of the executable plan."""
+
+    def emit(
+        self,
+        like: Op,
+        xs: Sequence[V],
+        weights: Sequence[str] = (),
+        *,
+        within: tuple[float, float] | None = None,
+        **attrs: Any,
+    ) -> V:
+        """Append an op of `like`'s kind.
+
+        Args:
+            within: where its values are known to lie, if that is nothing that intervals see.
+        """

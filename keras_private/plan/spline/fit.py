@@ -10,9 +10,10 @@ and about the middle, since within a cell the functions are nearly parabolas. Te
 - *Uniform*: the widest cells that are small enough, between the places where the function has come to its lines.
 - *Refined*: from the top, the cells of each level that are too large are split, with what lies between them. A cell
   beside them is part of one that was small enough a level above; so the split ones of a level are never its first or
-  last ones. (For want of fractional bits they may be, and then a second attempt splits one more on each side.) Two
-  choices of `drop` are tried at each level: one that leaves remainders 12 bits, so that slopes may be small; and one
-  that keeps x to a 2^14th, for lines as steep as x.
+  last ones. (For want of fractional bits they may be, and then a second attempt splits one more on each side.)
+
+Choices of `drop` are tried for every width: those that leave remainders of 12 or 9 bits, so that slopes may be small;
+and one that keeps x to a 2^14th, for lines as steep as x.
 
 Work is bounded by MAX_CELLS: what a plan asks for in good faith takes a few hundred, nine decades of a reciprocal a
 thousand.
@@ -22,7 +23,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
@@ -40,7 +41,7 @@ MIN_GOAL, MAX_GOAL = 12, 30
 MIN_FRAC, MAX_FRAC = 16, 40  # fractional bits of the values
 MAX_TABLES = 256  # kept
 
-_REMAINDER_BITS = 12
+_REMAINDER_BITS = (12, 9)
 _FINEST = 14  # fractional bits of x that count, where a function is as steep as x
 _GUARD = 40  # binary places of exact values behind those of the table
 _SCALE = 64  # binary places of errors, likewise
@@ -154,17 +155,13 @@ def uniform(request: Request) -> Fitted | None:
         first, end = fit.last_below(below, width) + 1, fit.first_above(above, width)
         if end - first > MAX_CELLS:
             return None
-        drop = fit.drops(width)[-1]
-        rows: list[_Row] = []
-        for index in range(first, end):
-            rows.append(fit.row(index, width, drop))
-            if rows[-1].error > fit.goal:
-                break
-        else:
-            table = Uniform(request.bound, width, drop, first, fit.taken(rows), below, above, request.frac)
-            fit.take_line(below, (first + 1 << width + 2) - 8)
-            fit.take_line(above, end << width + 2)
-            return fit.fitted(table)
+        for drop in reversed(fit.drops(width)):
+            rows = fit.good_rows(range(first, end), width, drop)
+            if rows is not None:
+                table = Uniform(request.bound, width, drop, first, fit.taken(rows), below, above, request.frac)
+                fit.take_line(below, (first + 1 << width + 2) - 8)
+                fit.take_line(above, end << width + 2)
+                return fit.fitted(table)
     return None
 
 
@@ -174,7 +171,7 @@ def least_frac(found: Function, goal: int) -> int:
     if found.floor == 0:
         ends = [end for end in (found.low, found.high) if end is not None]
         smallest = min((abs(float(found(np.array(end)))) for end in ends), default=smallest)
-    needed = math.ceil(goal / 2 - math.log2(smallest)) + _REMAINDER_BITS + 1
+    needed = math.ceil(goal / 2 - math.log2(smallest)) + _REMAINDER_BITS[0] + 1
     return min(max(needed, MIN_FRAC), MAX_FRAC)
 
 
@@ -230,20 +227,23 @@ class _Fit:
             found = self.values[place] = int((exact * (1 << self.request.frac + _GUARD)).to_integral_value())
         return found
 
-    def measured(self, error: int, value: int) -> float:
+    def measured(self, error: int, place: int) -> float:
         """An error in the function's measure."""
         one = 1 << self.request.frac + _SCALE
+        if self.function.inverse:
+            return error * place / (one * self.one)
         if self.function.floor is None:
             return error / one
-        return error / max(self.function.floor * one, abs(value) << _SCALE - _GUARD)
+        return error / max(int(self.function.floor * one), abs(self.value(place)) << _SCALE - _GUARD)
 
     # --- cells
 
     def drops(self, width: int) -> list[int]:
         """How many low bits may be left out at this width; the most last."""
-        candidates = (self.request.x_frac - _FINEST, width + 1 - _REMAINDER_BITS)
-        finest, coarsest = (min(max(drop, 0), width) for drop in candidates)
-        return [finest, coarsest] if finest < coarsest else [coarsest]
+        candidates = [width + 1 - bits for bits in _REMAINDER_BITS]
+        coarse = [min(max(drop, 0), width) for drop in candidates]
+        finest = min(max(self.request.x_frac - _FINEST, 0), width)
+        return sorted({finest, *coarse}) if finest < coarse[0] else sorted({*coarse})
 
     def row(self, index: int, width: int, drop: int) -> _Row:
         start, end = index << width + 2, (index + 2 << width + 2) - 8
@@ -265,10 +265,19 @@ class _Fit:
         inside = {place: off(place) for place in places}
         offset = _rounded(-(min(inside.values()) + max(inside.values())) // 2, _SCALE)
         shift, spread = offset << _SCALE, abs(slope) * lack
-        error = max(self.measured(abs(at + shift) + spread, self.value(place)) for place, at in inside.items())
+        error = max(self.measured(abs(at + shift) + spread, place) for place, at in inside.items())
         everywhere = [*inside.values(), off(max(start, -self.edge)), off(min(end, self.edge))]
         anywhere = max(abs(at + shift) for at in everywhere) + spread
         return _Row(offset, slope, error, anywhere / (1 << self.request.frac + _SCALE))
+
+    def good_rows(self, indices: Iterable[int], width: int, drop: int) -> list[_Row] | None:
+        """The rows of these cells, if all of them are small enough."""
+        rows = []
+        for index in indices:
+            rows.append(self.row(index, width, drop))
+            if rows[-1].error > self.goal:
+                return None
+        return rows
 
     # --- lines
 
@@ -287,7 +296,7 @@ class _Fit:
         return abs(at - (self.value(place) << _SCALE - _GUARD))
 
     def near_line(self, line: tuple[int, int], place: int) -> bool:
-        return self.measured(self.off_line(line, place), self.value(place)) <= self.goal
+        return self.measured(self.off_line(line, place), place) <= self.goal
 
     def last_below(self, line: tuple[int, int], width: int) -> int:
         """The last cell that `below` does for, which ends where the function is near it; or one before all."""
@@ -330,7 +339,7 @@ class _Fit:
         off, one = self.off_line(line, place), 1 << self.request.frac + _SCALE
         self.anywhere = max(self.anywhere, off / one)
         if self.low <= place <= self.high:
-            self.error = max(self.error, self.measured(off, self.value(place)))
+            self.error = max(self.error, self.measured(off, place))
 
     def fitted(self, table: Table) -> Fitted:
         if self.error > self.goal:

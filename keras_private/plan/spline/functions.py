@@ -5,7 +5,7 @@ what it looks like from afar, the lines that it tends to and where it turns. One
 from `low` to `high`, keeps outside the value at the nearer end. (A table does so but for its cells about the ends.)
 
 Errors are measured absolutely; or, of functions whose values span many powers of two, in parts of the value, or of
-`floor` where that is larger.
+`floor` where that is larger; or in parts of 1/x.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ DIAGONAL: Line = (ZERO, 1)
 
 MAX_EXPONENT = 30  # of the ends of a stretch, powers of two
 MAX_PARAMETER = 64.0
+WINDOW_PEAK = 0.697482981786336  # where (1 - psi(x)) / x is largest, of `window_reciprocal`
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +51,7 @@ class Function:
         high: the highest one.
         turning: where it turns from falling to growing or back, in order.
         floor: errors are measured in parts of max(floor, |value|); None: absolutely.
+        inverse: errors are measured in parts of 1/x.
     """
 
     exact: Exact
@@ -59,7 +61,8 @@ class Function:
     low: float | None = None
     high: float | None = None
     turning: tuple[float, ...] = ()
-    floor: int | None = None
+    floor: float | None = None
+    inverse: bool = False
 
     def __call__(self, x: Array) -> Array:
         """The plain meaning, for any x."""
@@ -236,28 +239,80 @@ def _squareplus(b: float) -> Function:
 # --- defined on a stretch
 
 
-@_takes("exp", 1)
-def _exp(high: float) -> Function:
-    """e^x up to `high`."""
+@_takes("exp", 2)
+def _exp(high: float, floor: float) -> Function:
+    """e^x up to `high`. Errors are measured in parts of the value, or of `floor`, a power of two, if that is larger."""
     if not 0 <= high <= 16:
         raise PlanError(f"exp needs a highest argument from 0 to 16, not {high}")
-    return Function(ex.exactly(ex.exp), np.exp, FLAT, None, None, high, floor=1)
+    if math.frexp(floor)[0] != 0.5 or not 2.0**-MAX_EXPONENT <= floor <= 1:
+        raise PlanError(f"exp needs a floor that is a power of two from 2^-30 to 1, not {floor}")
+    return Function(ex.exactly(ex.exp), np.exp, FLAT, None, None, high, floor=floor)
 
 
-def _stretch(name: str, exact: Exact, plain: Plain, floor: int | None) -> None:
+@_takes("window_reciprocal", 1)
+def _window_reciprocal(octaves: float) -> Function:
+    """(psi(x) - psi(2^octaves·x)) / x, where psi falls from 1 at 1/4 to 0 at 1, smoothly: 1/x in a window of so many
+    octaves below 1/4, and 0 beyond it; and the same times x sums to psi(x) - psi(2^(octaves·T)·x) over x, 2^octaves·x,
+    … 2^(octaves·(T - 1))·x. For the softmax (`ops/composite.py`). Errors are measured in parts of 1/x."""
+    if octaves != int(octaves) or not 3 <= octaves <= 24:
+        raise PlanError(f"window_reciprocal needs a whole number of octaves from 3 to 24, not {octaves}")
+    up = 1 << int(octaves)
+
+    def step(x: Decimal) -> Decimal:
+        if x >= ONE:
+            return ZERO
+        at = min(-x.ln() / ex.LN_4, ONE)
+        return at * at * (3 - 2 * at)
+
+    def plain_step(x: Array) -> Array:
+        at = np.clip(-np.log(x) / math.log(4), 0.0, 1.0)
+        return at * at * (3 - 2 * at)
+
+    return Function(
+        ex.exactly(lambda x: (step(x) - step(x * up)) / x),
+        lambda x: (plain_step(x) - plain_step(x * up)) / x,
+        low=0.125 / up,
+        high=2.0,
+        turning=(WINDOW_PEAK / up,),
+        inverse=True,
+    )
+
+
+@_takes("reciprocal", 3)
+def _reciprocal(low: float, high: float, floor: float) -> Function:
+    """1/x. Errors are measured in parts of the value, or of `floor` (0, or a power of two) if that is larger."""
+    _check_stretch("reciprocal", low, high)
+    if floor and (math.frexp(floor)[0] != 0.5 or not 2.0**-MAX_EXPONENT <= floor <= 2.0**MAX_EXPONENT):
+        raise PlanError(f"reciprocal needs a floor that is 0 or a power of two from 2^-30 to 2^30, not {floor}")
+    return Function(ex.exactly(lambda x: ONE / x), lambda x: 1.0 / x, low=low, high=high, floor=floor)
+
+
+@_takes("rsqrt", 3)
+def _rsqrt(low: float, high: float, factor: float) -> Function:
+    """factor / sqrt(x)."""
+    _check_stretch("rsqrt", low, high)
+    if not 1 <= factor <= 2.0**15:
+        raise PlanError(f"rsqrt needs a factor from 1 to 2^15, not {factor}")
+    exact = Decimal(factor)
+    return Function(ex.exactly(lambda x: exact / x.sqrt()), lambda x: factor / np.sqrt(x), low=low, high=high, floor=0)
+
+
+def _check_stretch(name: str, low: float, high: float) -> None:
+    ends = [math.frexp(end) for end in (low, high)]
+    if any(fraction != 0.5 or not -MAX_EXPONENT <= exponent - 1 <= MAX_EXPONENT for fraction, exponent in ends):
+        raise PlanError(f"{name} is taken from one power of two to another, 2^-30 to 2^30, not {low} to {high}")
+    if not low < high:
+        raise PlanError(f"{name} needs a stretch of numbers, not {low} to {high}")
+
+
+def _stretch(name: str, exact: Exact, plain: Plain, floor: float | None) -> None:
     def make(low: float, high: float) -> Function:
-        ends = [math.frexp(end) for end in (low, high)]
-        if any(fraction != 0.5 or not -MAX_EXPONENT <= exponent - 1 <= MAX_EXPONENT for fraction, exponent in ends):
-            raise PlanError(f"{name} is taken from one power of two to another, 2^-30 to 2^30, not {low} to {high}")
-        if not low < high:
-            raise PlanError(f"{name} needs a stretch of numbers, not {low} to {high}")
+        _check_stretch(name, low, high)
         return Function(ex.exactly(exact), plain, None, None, low, high, floor=floor)
 
     _takes(name, 2)(make)
 
 
-_stretch("reciprocal", lambda x: ONE / x, lambda x: 1.0 / x, floor=0)
-_stretch("rsqrt", lambda x: ONE / x.sqrt(), lambda x: 1.0 / np.sqrt(x), floor=0)
 _stretch("sqrt", lambda x: x.sqrt(), np.sqrt, floor=0)
 _stretch("log", lambda x: x.ln(), np.log, floor=None)
 

@@ -10,8 +10,15 @@ import pytest
 from keras_private.errors import PlanError
 from keras_private.plan.spline.functions import FUNCTIONS, Function, function
 
-PARAMETERS = {"elu": (1.5,), "squareplus": (4.0,), "exp": (2.0,)}
 STRETCH = (2.0**-10, 2.0**10)
+PARAMETERS = {
+    "elu": (1.5,),
+    "squareplus": (4.0,),
+    "exp": (2.0, 1.0),
+    "window_reciprocal": (5.0,),
+    "reciprocal": (*STRETCH, 0.0),
+    "rsqrt": (*STRETCH, 1.0),
+}
 
 
 def every_function() -> list[tuple[str, tuple[float, ...]]]:
@@ -65,7 +72,9 @@ def test_the_reach_holds_all_values_and_no_more(name: str, parameters: tuple[flo
     found, random = function(name, parameters), np.random.default_rng(3)
     low, high = np.sort(random.normal(size=(2, 200)) * 3, axis=0)
     least, most = found.reach(low, high)
-    values = found(np.linspace(low, high, 400))
+    values = found(
+        np.concatenate([np.linspace(low, high, 400), *(np.clip(turn, low, high)[None] for turn in found.turning)])
+    )
     assert np.all((least <= values + 1e-12) & (values <= most + 1e-12))
     np.testing.assert_allclose(values.min(0), least, atol=2e-4, rtol=2e-2)
     np.testing.assert_allclose(values.max(0), most, atol=2e-4, rtol=2e-2)
@@ -88,10 +97,15 @@ def test_a_callers_decimal_context_changes_nothing() -> None:
         ("elu", (float("nan"),)),
         ("elu", (1,)),
         ("squareplus", (-1.0,)),
-        ("exp", (17.0,)),
-        ("reciprocal", (0.0, 1.0)),
-        ("reciprocal", (1.0, 1.0)),
-        ("rsqrt", (2.0**-31, 1.0)),
+        ("exp", (17.0, 1.0)),
+        ("exp", (1.0, 0.3)),
+        ("reciprocal", (0.0, 1.0, 0.0)),
+        ("reciprocal", (1.0, 1.0, 0.0)),
+        ("reciprocal", (1.0, 2.0, 0.3)),
+        ("rsqrt", (2.0**-31, 1.0, 1.0)),
+        ("rsqrt", (1.0, 2.0, 0.5)),
+        ("window_reciprocal", (2.5,)),
+        ("window_reciprocal", (40.0,)),
         ("log", (3.0, 8.0)),
     ],
 )

@@ -79,7 +79,7 @@ def test_a_parsed_plan_is_the_same() -> None:
         {"parameters": (1.0,)},
         {"parameters": (float("inf"),)},
         {"function": "elu", "parameters": (-1.0,)},
-        {"function": "reciprocal", "parameters": (0.0, 1.0)},
+        {"function": "reciprocal", "parameters": (0.0, 1.0, 0.0)},
         {"goal": 60},
         {"frac": 41},
         {"frac": True},
