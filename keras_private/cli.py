@@ -1,4 +1,4 @@
-"""`keras-private …`: check a model, run a party, make certificates, ask how a cluster is.
+"""`keras-private …`: check a model, run a party, make certificates, ask how a cluster is doing.
 
 keras-private check model.keras --input-range 0 1
 keras-private party --config cluster.yaml --name server0
@@ -127,7 +127,7 @@ def certs(
     )
     stem = f"{folder.name}/{{name}}/"
     typer.echo(f'  tls: {{ca: "{stem}ca.crt", cert: "{stem}{{name}}.crt", key: "{stem}{{name}}.key"}}')
-    typer.echo(f"Keep {authority}/ to yourself: who has ca.key can become anyone.")
+    typer.echo(f"Keep {authority}/ to yourself: whoever has ca.key can become anyone.")
 
 
 @app.command()

@@ -180,7 +180,7 @@ class TFECluster:
             timeout: seconds to wait for the parties.
 
         Raises:
-            StartError: a party did not start, is not there, or is somebody else than it should be (that is said at
+            StartError: a party did not start, is not there, or is not the one that it should be (that is said at
                 once); names it and the cause. No party is left behind.
             ConfigError: there are no usable certificates, or the extra `party` is needed here and missing.
         """

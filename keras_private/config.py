@@ -27,7 +27,7 @@ FOLLOWERS: Final = (1, 2)
 """By number: who decides what runs, and who follows."""
 
 REQUESTS_IN_MEMORY: Final = 12
-"""The least `memory_mb`, in largest requests: a quarter is what a client may take that is alone (`party.budget`), and
+"""The least `memory_mb`, in largest requests: a quarter is what a client that is alone may take (`party.budget`), and
 a request takes three times its message's size when it is read."""
 ALL_INTERFACES: Final = "::"
 CLUSTER_FILE: Final = "cluster.yaml"
@@ -48,7 +48,7 @@ class _Section(BaseModel):
 
 
 class Limits(_Section):
-    """What a party accepts. The same numbers must stand in the files of all three parties."""
+    """What a party accepts. All three parties' files must hold the same numbers."""
 
     _numbers = field_validator("*", mode="before")(_no_bool)
 
@@ -183,7 +183,7 @@ class ClusterConfig(_Section):
         unknown = [name for name in names if name not in PARTY_NAMES]
         if unknown:
             raise ValueError(f"unknown party {unknown[0]!r}{_nearest(str(unknown[0]), PARTY_NAMES)}; use {wanted}")
-        raise ValueError(f"the parties must stand in order ({wanted}); the first is the leader")
+        raise ValueError(f"the parties must be listed in order ({wanted}); the first is the leader")
 
     @model_validator(mode="after")
     def _hosts(self) -> ClusterConfig:
@@ -335,7 +335,7 @@ class _Loader(yaml.SafeLoader):
                 raise yaml.MarkedYAMLError(problem=f"a key must be a word, not a list or mapping (line {line})")
             if key in seen:
                 line = key_node.start_mark.line + 1
-                raise yaml.MarkedYAMLError(problem=f"the key {key!r} stands twice (line {line})")
+                raise yaml.MarkedYAMLError(problem=f"the key {key!r} appears twice (line {line})")
             seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -377,6 +377,6 @@ def _explain(error: ValidationError, source: str) -> str:
         elif kind.startswith(("model", "dict")):
             what = f"{value!r} is not a mapping of fields"
         else:
-            what = f"{value!r} is not a text" if kind == "string_type" else f"{value!r} is not valid"
+            what = f"{value!r} is not text" if kind == "string_type" else f"{value!r} is not valid"
         lines.append(f"{field}: {what}" if field else what)
     return "\n".join(f"{source}: {line}" for line in lines)

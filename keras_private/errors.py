@@ -14,7 +14,7 @@ KerasPrivateError
 │   └── PartyError                 a party failed or fell silent during a run; names party, phase, cause
 ├── LinkError                      a connection: closed, refused, timed out; names both sides and the phase
 │   ├── LinkTimeoutError (TimeoutError)
-│   ├── TrustError                 one side does not accept the other: certificate, role, no TLS; a retry is no use
+│   ├── TrustError                 one side does not accept the other: certificate, role, no TLS; retrying does not help
 │   └── FrameError                 bytes that are not the frame that was due
 └── IntegrityError                 doubly held shares disagree: some party is faulty
 
@@ -111,7 +111,7 @@ class LinkTimeoutError(LinkError, TimeoutError):
 
 
 class TrustError(LinkError):
-    """One side does not accept who the other is: its certificate or role, or it speaks no TLS. A retry is no use."""
+    """One side does not accept who the other is: its certificate or role, or it speaks no TLS. Retrying is no use."""
 
 
 class FrameError(LinkError):

@@ -1,4 +1,4 @@
-"""What an operator reads: one JSON line an event, on standard error, never a share, a key or a weight.
+"""What an operator reads: one JSON line per event, on standard error, never a share, a key or a weight.
 
     {"event": "run done", "party": "server0", "requests": 1, "rows": 1, "rounds": 14, "bytes": 80392, "ms": 4.039, …}
 

@@ -1,8 +1,8 @@
 """A party that runs as a child process of the owner's, and is kept running (`auto_managed: true`).
 
-Theory of operation. The process is told its configuration on its standard input, and that pipe is also its life line:
+Theory of operation. The process is told its configuration on its standard input, and that pipe is also its lifeline:
 when this process ends, however it ends, the pipe closes and the party stops. Once it is ready, a thread waits for its
-end. If that comes uncalled for, the thread reaps it, says so in the log, and starts another one after a pause, which
+end. If that comes unasked, the thread reaps it, says so in the log, and starts another one after a pause, which
 doubles as long as they die young. The new one holds no model; whoever serves shares it again.
 """
 
@@ -26,7 +26,7 @@ from keras_private.logs import LEVEL_VARIABLE, party_log
 _START_S = 60.0
 _STOP_S = 5.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 30.0
-_GROWN_UP_S = 60.0  # who has run for so long may be started again without a longer pause
+_GROWN_UP_S = 60.0  # one that has run for so long may be started again without a longer pause
 _READY, _FAILED = "ready", "failed "
 
 

@@ -1,4 +1,4 @@
-"""How a cluster is, from what its parties say: one line each, and one verdict that an alarm can be built on."""
+"""How a cluster is doing, from what its parties say: one line each, and one verdict that an alarm can be built on."""
 
 from __future__ import annotations
 

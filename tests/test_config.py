@@ -94,7 +94,7 @@ def test_certificate_paths_are_taken_from_the_files_folder(tmp_path: Path) -> No
         ("queue: 256", "queue: many", ["limits.queue", "'many' is not a whole number"]),
         ("timeout_s: 30", "timeout_s: .nan", ["limits.timeout_s", "not a number"]),
         ("precision_fractional: 16", "precision_fractional: 60", ["precision_fractional", "60 is out of range"]),
-        ("precision_fractional: 16", "precision_fractional: 16\nprecision_fractional: 20", ["stands twice", "line 8"]),
+        ("precision_fractional: 16", "precision_fractional: 16\nprecision_fractional: 20", ["appears twice", "line 8"]),
         ("precision_fractional: 16", "tls: {ca: a, cert: b}", ["tls.key", "is missing"]),
         (
             "auto_managed: true}\n  server1",

@@ -121,7 +121,7 @@ def test_a_party_is_called_by_higher_parties_only(trio: Any, until: Any, name: s
 def test_another_cluster_and_another_version(trio: Any) -> None:
     with pytest.raises(RefusedError, match=r"belongs to cluster 'test', not 'other'"):
         call(trio.network(CLIENT), 0, Hello.plain("client", "other"), 5)
-    with pytest.raises(RefusedError, match=r"version \d+ of the protocol.*version 99"):
+    with pytest.raises(RefusedError, match=r"version \d+ of the messages.*version 99"):
         call(trio.network(CLIENT), 0, Hello("client", 99, "test", 0, None), 5)
 
 

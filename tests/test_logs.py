@@ -1,4 +1,4 @@
-"""Logs: one JSON line an event, at the level asked for; nothing that befalls their reader befalls the work."""
+"""Logs: one JSON line per event, at the level asked for; nothing that befalls their reader befalls the work."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ class Client:
             )
         shapes = (shapes_of(input_shape, "input_shape"), shapes_of(output_shape, "output_shape"))
         if owner is not None and not isinstance(owner, str):
-            raise InputError(f"owner is the name in the owner's certificate, a text, not {owner!r}")
+            raise InputError(f"owner is the name in the owner's certificate, text, not {owner!r}")
         if digest is not None and not (isinstance(digest, str) and _is_digest(digest)):
             raise InputError(f"digest is 64 hexadecimal digits, as share() prints them, not {digest!r}")
         self.close()

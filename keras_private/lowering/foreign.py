@@ -54,7 +54,7 @@ def run_lowering(lowering: Lowering, prot: Any, call: Call, given: Any) -> Any:
     """What the lowering makes of `given`, a tensor or a list of them.
 
     Raises:
-        PlanError: a foreign lowering failed, or returned something else than a tensor of its layer's output shape.
+        PlanError: a foreign lowering failed, or returned something other than a tensor of its layer's output shape.
     """
     if not is_foreign(lowering):
         return lowering.function(prot, call.layer, given)

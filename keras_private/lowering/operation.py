@@ -83,7 +83,7 @@ def read(
         translate = _TENSORFLOW.get(str(getattr(layer, "symbol", "")))
         try:
             kind, settings, given = translate(*given, **settings) if translate else ("", {}, [])
-        except TypeError:  # called with something else than is known here
+        except TypeError:  # called with something other than is known here
             return None
     else:
         kind = type(layer).__name__ if type(layer).__module__.startswith(("keras.src.ops", "keras.src.activ")) else ""

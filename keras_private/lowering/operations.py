@@ -280,7 +280,7 @@ def _check_item(op: Operation, x: Operand, key: Any) -> Iterator[Refusal]:
     del op
     parts = _slices(key, len(x.shape))
     if parts is None:
-        yield Refusal("it takes something else than numbers and slices", "use fixed numbers and slices")
+        yield Refusal("it takes something other than numbers and slices", "use fixed numbers and slices")
     elif parts[0] != slice(None):
         yield _BATCH
 
@@ -299,7 +299,7 @@ def lower_item(prot: Any, op: Operation, x: Any, key: Any) -> Any:
 def _check_pad(op: Operation, x: Any, value: Any = None) -> Iterator[Refusal]:
     del x
     if op["mode"] != "constant" or any(each is not None and np.any(each) for each in (value, op["constant_values"])):
-        yield Refusal("it pads with something else than zeros", "pad with zeros and train again")
+        yield Refusal("it pads with something other than zeros", "pad with zeros and train again")
     elif any(op["pad_width"][0]):
         yield _BATCH
 

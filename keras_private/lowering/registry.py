@@ -64,7 +64,7 @@ def lowers(*layers: str | type, check: Check = _nothing) -> Callable[[Function],
             in one UnsupportedModelError.
 
     Raises:
-        TypeError: something else than a name or a class was given.
+        TypeError: something other than a name or a class was given.
     """
 
     def register(function: Function) -> Function:

@@ -70,7 +70,7 @@ class Party:
         """Drive a protocol to its end over this party's link.
 
         Raises:
-            LinkError: a peer is gone, silent, or sent something else than what was due.
+            LinkError: a peer is gone, silent, or sent something other than what was due.
         """
         return run(self.link, protocol)
 

@@ -56,7 +56,7 @@ class Program:
 
         Raises:
             PlanError: a value has another shape than the plan says; it was not used.
-            LinkError: a peer is gone, silent, or sent something else than what was due.
+            LinkError: a peer is gone, silent, or sent something other than what was due.
         """
         return party.run(self.protocol(party, x))
 

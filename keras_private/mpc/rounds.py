@@ -51,7 +51,7 @@ def run(link: Link, protocol: Protocol[T]) -> T:
     """Drive `protocol` over `link` to its end and return its output.
 
     Raises:
-        LinkError: a peer is gone, silent, or sent something else than what was due.
+        LinkError: a peer is gone, silent, or sent something other than what was due.
     """
     try:
         step = next(protocol)

@@ -1,14 +1,14 @@
 """Certificates: a small authority for one cluster, and a leaf with a role for each participant.
 
 A role is in the certificate's common name ("party:server0") for people, and in a URI name
-("keras-private:party/server0") for programs. ECDSA P-256, PEM. Keys have mode 0600 and stand in folders of mode 0700.
+("keras-private:party/server0") for programs. ECDSA P-256, PEM. Keys have mode 0600 and lie in folders of mode 0700.
 
     <folder>/ca.crt                 goes to everyone
-    <folder>/ca.key                 stays where it is: who has it can become anyone
+    <folder>/ca.key                 stays where it is: whoever has it can become anyone
     <folder>/<name>.crt, <name>.key go to that participant alone
 
 `local_credentials` keeps an authority of its own for each user of this machine, so that a cluster on loopback needs
-no preparation. Folders of it appear complete or not at all (made aside, then renamed), so two processes may race.
+no preparation. Its folders appear complete or not at all (made aside, then renamed), so two processes may race.
 """
 
 from __future__ import annotations
@@ -207,7 +207,7 @@ def _fresh(cert: Path) -> bool:
 
 
 def _install(folder: Path, good: Callable[[], bool], fill: Callable[[Path], None]) -> None:
-    """Makes `folder` anew unless it is good. Another process may be doing the same: whoever renames first, wins."""
+    """Makes `folder` anew unless it is good. Another process may be doing the same: whoever renames first wins."""
     try:
         for _ in range(5):
             with contextlib.suppress(FileNotFoundError):

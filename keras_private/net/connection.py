@@ -47,8 +47,8 @@ from keras_private.net.tls import CHUNK_BYTES, link_error
 SLOWEST_BYTES_PER_SECOND = 100_000
 FREE_BYTES = 1 << 16
 """A message up to this size needs no room."""
-_ROOM_STEP = 1 << 20  # bytes for which room is asked at once
-_STEP = 1 << 16  # bytes taken from OpenSSL at once
+_ROOM_STEP = 1 << 20  # bytes of room asked for at a time
+_STEP = 1 << 16  # bytes taken from OpenSSL at a time
 
 
 Reserve = Callable[[int], None]
@@ -114,7 +114,7 @@ class Connection:
 
     @property
     def closed(self) -> bool:
-        """Whether this side has closed it. That the other side has is learnt by `receive`."""
+        """Whether this side has closed it. That the other side has is learnt from `receive`."""
         return bool(self._closed)
 
     def fileno(self) -> int:
@@ -147,7 +147,7 @@ class Connection:
         Raises:
             RefusedError: `room` said no. The rest of the message was thrown away; the connection stays usable.
             LinkTimeoutError: nothing came; the connection stays usable unless a part of a message did.
-            FrameError: something else than a message came, or too much; the connection is closed.
+            FrameError: something other than a message came, or too much; the connection is closed.
             LinkError: the other side is gone, or the connection was closed.
         """
         return self.receive_frame(FrameType.MESSAGE, max_bytes, self.timeout if timeout is None else timeout, room)
@@ -182,7 +182,7 @@ class Connection:
                 socket.socket.shutdown(self._sock, socket.SHUT_WR)
                 deadline = time.monotonic() + timeout
                 while self._wait(select.POLLIN, deadline) and socket.socket.recv(self._sock, CHUNK_BYTES):
-                    if time.monotonic() >= deadline:  # who never stops sending would keep us here
+                    if time.monotonic() >= deadline:  # one who never stops sending would keep us here
                         break
         except (OSError, LinkError, StateError):
             pass
@@ -278,7 +278,7 @@ class Connection:
         return payload.getvalue()
 
     def _skip(self, step: memoryview, due: int, deadline: float) -> None:
-        """Read to the end of the frame and keep nothing: who sends it will look for an answer only after that."""
+        """Read to the end of the frame and keep nothing: whoever sends it looks for an answer only after that."""
         while due:
             due -= self._attempt(self._sock.recv_into, step[:due], deadline, "←")
 
@@ -311,7 +311,7 @@ class Connection:
     def _check_process(self) -> None:
         if self._process != os.getpid():
             raise StateError(
-                self._describe("this connection is of the process that forked; connect anew in this one", "↔")
+                self._describe("this connection belongs to the process that forked; connect anew in this one", "↔")
             )
 
     def _attempt(

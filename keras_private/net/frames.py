@@ -44,7 +44,7 @@ class FrameType(enum.IntEnum):
     MESSAGE = 3
     """A request or an answer of an owner, a client or a party, outside of any protocol."""
     FAREWELL = 4
-    """The last frame of a lane that failed: why, in words."""
+    """The last frame of a lane that failed: which party is blamed, and why, in words."""
 
 
 LIMITS = (0, MAX_DATA_BYTES, MAX_CONTROL_BYTES, MAX_MESSAGE_BYTES, 1000)

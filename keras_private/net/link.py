@@ -107,7 +107,7 @@ class Link(abc.ABC):
 
         Raises:
             LinkTimeoutError: nothing came; the link stays usable if no part of a frame did.
-            FrameError: something else than a control frame came.
+            FrameError: something other than a control frame came.
             LinkError: the neighbour is gone, or this link is closed.
         """
 

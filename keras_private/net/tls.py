@@ -19,7 +19,7 @@ from keras_private.errors import ConfigError, LinkError, LinkTimeoutError, Trust
 from keras_private.net.roles import Role
 
 CHUNK_BYTES = 1 << 18
-"""Given to OpenSSL at once; it cuts them into records of 16 kB. A frame up to this size is copied into one piece."""
+"""The most that OpenSSL is given at a time; it makes records of 16 kB. Frames up to this size are copied whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +188,7 @@ def link_error(error: BaseException, sides: str, party: str = "") -> LinkError:
 
 
 def _lasts(error: BaseException) -> bool:
-    """Whether one side said no to the other, which is no use to ask again; a connection that broke may pass."""
+    """Whether one side said no to the other, so that asking again is no use; a broken connection may come back."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return True
     return isinstance(error, ssl.SSLError) and error.reason in _REASONS.keys() - _PASSING.keys()

@@ -1,9 +1,9 @@
-"""The link between processes: one duplex TLS connection a pair of parties.
+"""The link between processes: one duplex TLS connection for each pair of parties.
 
-Theory of operation. A query takes some 25 rounds, so what counts is the time from a neighbour's send to our return.
-One thread owns both connections; their sockets are non-blocking. An exchange gives its frames to OpenSSL (a small one
-is header and payload in one record, one segment), then polls for what is due and reads header and payload at once
-into a buffer of exactly their size. It never reads past the frame that is due: the next one may be in the socket
+Theory of operation. A query takes a dozen rounds or more, so what counts is the time from a neighbour's send to our
+return. One thread owns both connections; their sockets are non-blocking. An exchange gives its frames to OpenSSL (a
+small one is header and payload in one record, one segment), then polls for what is due and reads header and payload at
+once into a buffer of exactly their size. It never reads past the frame that is due: the next one may be in the socket
 already, and belongs to the next call. The header is looked at as soon as it is there, before anything waits for more.
 
 Sends never block receives: whatever does not fit into the socket is sent on while receiving. All three parties may

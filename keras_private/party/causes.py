@@ -1,4 +1,4 @@
-"""What a client is told when it gets no answer: one sentence a cause, with what to do, whoever notices it first.
+"""What a client is told when it gets no answer: one sentence per cause, with what to do, whoever notices it first.
 
 Each is a pair of an error's code and text, see `messages`. The details (who noticed it, and how) are in the parties'
 logs.

@@ -141,7 +141,7 @@ class ClientSession:
             Request(query.request, self._client, model.id, model.digest, query.rows, share, self.answer, self.refuse)
         )
 
-    # Called once a request, from whichever thread settles it
+    # Called once for each request, by whichever thread settles it
 
     def answer(self, id_: bytes, output: Share) -> None:
         """Send this party's share of a request's output."""

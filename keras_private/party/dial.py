@@ -45,7 +45,7 @@ def call(network: Network, index: int, hello: Hello, timeout: float) -> Channel:
 
     Raises:
         LinkError: the party is not there, or does not know us; names both sides.
-        RefusedError: the party does not want us, and says why.
+        RefusedError: the party refuses us, and says why.
     """
     channel = network.connect(index, timeout)
     channel.phase = hello.purpose
@@ -117,7 +117,7 @@ def wait_for(network: Network, index: int, hello: Hello, timeout: float) -> Chan
 
     Raises:
         LinkTimeoutError: it did not come up; holds the last cause.
-        TrustError, RefusedError: it is somebody else, or does not want us; at once.
+        TrustError, RefusedError: it is somebody else, or refuses us; at once.
     """
     deadline, pause = time.monotonic() + timeout, 0.05
     while True:

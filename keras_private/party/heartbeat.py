@@ -30,7 +30,7 @@ class Heartbeat:
         """The next message that is more than a sign of life.
 
         Raises:
-            LinkError: the connection broke, was silent for too long, or carried something else than messages.
+            LinkError: the connection broke, was silent for too long, or carried something other than messages.
         """
         heard = time.monotonic()
         while True:

@@ -142,7 +142,7 @@ class MemoryDoor:
 
 
 class _Wire:
-    """Two queues of messages, one a direction, and who hung up."""
+    """Two queues of messages, one for each direction, and who hung up."""
 
     def __init__(self, changed: threading.Condition) -> None:
         self.changed = changed

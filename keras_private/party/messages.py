@@ -20,7 +20,7 @@ from msgspec import Meta, Struct
 from keras_private.plan.ports import MAX_PORTS
 
 VERSION: Final = 3
-"""Of this protocol. Both sides must speak the same one."""
+"""Of these messages. Both sides must speak the same one."""
 
 ID_BYTES: Final = 16
 """Size of a request id, a model id and a lane's epoch: random, so that nobody guesses another's."""
@@ -48,7 +48,7 @@ FAILED: Final = "failed"
 BROKEN: Final = "broken"
 """A party or a connection among them went away; the text names it. Asking again may help."""
 NO_MODEL: Final = "no model"
-"""The party that says so holds no model, perhaps not any more (`NoModelError`); asking again may help."""
+"""The party that says so holds no model, perhaps no longer (`NoModelError`); asking again may help."""
 
 # What fields hold -----------------------------------------------------------------------------------------------------
 

@@ -70,7 +70,7 @@ class Network(Protocol):
         """A connection to party `index`, which has proved to be it.
 
         Raises:
-            LinkError: it is not there, or does not want us; names both sides.
+            LinkError: it is not there, or refuses us; names both sides.
         """
 
     def wait(self, channels: Sequence[Channel], seconds: float) -> list[int]:

@@ -14,7 +14,7 @@ from keras_private.party.models import Shelf
 from keras_private.party.network import Network
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
-"""Seconds between attempts to reach a party that is away: doubled from the one to the other."""
+"""Seconds between attempts to reach a party that is away: doubled from one to the next."""
 
 
 IDLE_S = 60.0

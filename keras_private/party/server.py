@@ -189,7 +189,7 @@ class PartyServer:
         name, config = self.node.name, self.node.config
         if hello.version != VERSION:
             raise RefusedError(
-                f"{name} speaks version {VERSION} of the protocol, {peer} version {hello.version}; install the same "
+                f"{name} speaks version {VERSION} of the messages, {peer} version {hello.version}; install the same "
                 "keras-private everywhere"
             )
         if hello.cluster != config.cluster:

@@ -518,4 +518,4 @@ def test_nothing_is_lost_and_nothing_said_twice() -> None:
 
 @pytest.mark.slow
 def test_nothing_is_lost_and_nothing_said_twice_at_length() -> None:
-    machine(2000, 80)
+    machine(1000, 80)

@@ -1,4 +1,4 @@
-"""The lowerings of Keras' own layers, one file a family. Importing this registers them."""
+"""The lowerings of Keras' own layers, one file per family. Importing this registers them."""
 
 from keras_private.lowering.layers import (  # noqa: F401
     activation,

@@ -53,7 +53,7 @@ class LeaderLine:
 
     def close(self) -> None:
         channel = self._channel
-        self._found.set()  # whoever waits for it need not any more
+        self._found.set()  # nobody need wait for it any longer
         if channel is not None:
             channel.close("this party was stopped")
 

@@ -1,4 +1,4 @@
-"""The op kinds, one file a family; `KINDS` has them all."""
+"""The op kinds, one file per family; `KINDS` has them all."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Theory of operation. Every axis has a label. An axis whose label is in both operands and not in the result is summed
 over; one that is in both and in the result is gone through; one that is in a single operand is kept or summed. A label
-that stands twice in an operand takes its diagonal. An axis of size one meets any size, as numpy broadcasts.
+that appears twice in an operand takes its diagonal. An axis of size one meets any size, as numpy broadcasts.
 
 The batch axis is no part of an equation: it is the first axis of every tensor and of the result and has a label of its
 own, so that no equation can let rows meet.
