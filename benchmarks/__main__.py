@@ -1,4 +1,4 @@
-"""`make bench`: the figures of the shipped model, as a table on the screen and as JSON in benchmarks/results/.
+"""`make bench`: the figures of the shipped model and of every kind of op, as tables and as JSON in benchmarks/results/.
 
 Medians of interleaved runs on this machine: three parties over mutual TLS on loopback, a client, and the plain model
 beside them. Absolute times mean little on a shared machine; ratios within one run do. CPU time is given wherever it
@@ -26,35 +26,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 import psutil
 
-from benchmarks import clients
+from benchmarks import clients, kinds
 from benchmarks.parties import ThreeProcesses
+from benchmarks.row import Row, mb
 
 ROOT = Path(__file__).resolve().parents[1]
 INPUT_RANGE = (0.0, 1.0)
-
-
-class Row:
-    """One line of the table: what, reached, target, and what the figure rests on."""
-
-    def __init__(
-        self, what: str, value: float, unit: str, target: float | None, detail: str = "", cpu_ms: float | None = None
-    ) -> None:
-        self.what, self.value, self.unit, self.target, self.detail = what, value, unit, target, detail
-        self.cpu_ms = cpu_ms  # of all processes that take part
-
-    @property
-    def reached(self) -> str:
-        if self.target is None:
-            return ""
-        return "reached" if self.value <= self.target else "MISSED"
-
-    def line(self) -> str:
-        target = "" if self.target is None else f"{self.target:g}"
-        cpu = "" if self.cpu_ms is None else f"{self.cpu_ms:.3g}"
-        return f"{self.what:<46}{self.value:>9.4g} {self.unit:<3}{target:>8}  {self.reached:<8}{cpu:>8}  {self.detail}"
-
-    def record(self) -> dict[str, Any]:
-        return {**vars(self), "reached": self.reached}
 
 
 def free_ports(count: int) -> list[int]:
@@ -172,8 +149,8 @@ def system_rows(quick: bool) -> list[Row]:
     ]
 
 
-def party_rows(quick: bool) -> list[Row]:
-    """The protocols alone: three processes joined by TLS, no client."""
+def party_rows(quick: bool) -> tuple[list[Row], list[kinds.Figure]]:
+    """The protocols alone: three processes joined by TLS, no client; and the table of kinds."""
     from keras_private.plan.builder import PlanBuilder
     from keras_private.plan.optimise import optimise
 
@@ -187,11 +164,13 @@ def party_rows(quick: bool) -> list[Row]:
         one = parties.measure(network, images[:1], 10 * runs)
         batch = parties.measure(network, images, runs)
         compared = parties.measure(relus, values, runs)
+        functions = kinds.rows(parties, runs)
+        table = kinds.table(parties, runs)
     each = max(compared.bytes_sent) / 100_000
-    return [
+    rows = [
         Row("parties only: one image, median", one.wall_ms, "ms", None, cpu_ms=one.cpu_ms),
-        Row("rounds a query, counted", one.rounds, "", 35, "parties only"),
-        Row("bytes sent, busiest party, one image", max(one.bytes_sent) / 1e6, "MB", 0.22, mb(one.bytes_sent)),
+        Row("rounds a query, counted", one.rounds, "", 14, "parties only"),
+        Row("bytes sent, busiest party, one image", max(one.bytes_sent) / 1e6, "MB", 0.14, mb(one.bytes_sent)),
         Row("parties only: batch of 32, median", batch.wall_ms, "ms", None, cpu_ms=batch.cpu_ms),
         Row(
             "100,000 ReLUs, 64-bit comparison, median",
@@ -201,8 +180,11 @@ def party_rows(quick: bool) -> list[Row]:
             f"{compared.rounds} rounds",
             compared.cpu_ms,
         ),
+        Row("100,000 ReLUs, 64-bit comparison, rounds", compared.rounds, "", 6),
         Row("bytes a ReLU, busiest party", each, "B", 64, mb(compared.bytes_sent)),
+        *functions,
     ]
+    return rows, table
 
 
 def client_rows(quick: bool) -> list[Row]:
@@ -234,10 +216,6 @@ def shipped_model() -> Any:
     return optimise(draft_of(model, INPUT_RANGE), precision=16)
 
 
-def mb(sent: tuple[int, int, int]) -> str:
-    return "server0, 1, 2: " + ", ".join(f"{count / 1e6:.3f}" for count in sent) + " MB"
-
-
 def machine() -> str:
     return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
 
@@ -249,13 +227,22 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as home:
         os.environ["KERAS_PRIVATE_HOME"] = home
-        rows = [*system_rows(options.quick), *party_rows(options.quick), *client_rows(options.quick)]
+        of_parties, table = party_rows(options.quick)
+        rows = [*system_rows(options.quick), *of_parties, *client_rows(options.quick)]
     print(f"\n{machine()}\n")
     print(f"{'':<46}{'reached':>9} {'':<3}{'at most':>8}  {'':<8}{'CPU ms':>8}")
     for row in rows:
         print(row.line())
+    print(f"\n{kinds.HEAD}")
+    for figure in table:
+        print(figure.line())
     options.json.parent.mkdir(parents=True, exist_ok=True)
-    record = {"machine": machine(), "taken": time.strftime("%Y-%m-%d"), "rows": [row.record() for row in rows]}
+    record = {
+        "machine": machine(),
+        "taken": time.strftime("%Y-%m-%d"),
+        "rows": [row.record() for row in rows],
+        "kinds": [figure._asdict() for figure in table],
+    }
     options.json.write_text(json.dumps(record, indent=1) + "\n")
     print(f"\nwritten to {options.json}")
 

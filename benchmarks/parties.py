@@ -11,13 +11,16 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection as Pipe
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_private.errors import KerasPrivateError
 from keras_private.mpc.kernels import warm_up
 from keras_private.mpc.masks import agree_masks
+from keras_private.mpc.ops import bind
 from keras_private.mpc.party import Party
 from keras_private.mpc.program import Program
 from keras_private.net.certificates import local_credentials
@@ -25,10 +28,10 @@ from keras_private.net.connection import Connection
 from keras_private.net.handshake import Listener, connect
 from keras_private.net.roles import Role
 from keras_private.net.tls_link import TLSLink
-from keras_private.plan.plan import Draft
+from keras_private.plan.plan import Draft, Plan
 from keras_private.plan.serialise import parse, serialise
 from keras_private.sharing import fixed
-from keras_private.sharing.share import Share, split
+from keras_private.sharing.share import Share, reconstruct
 
 
 class Measured(NamedTuple):
@@ -38,6 +41,7 @@ class Measured(NamedTuple):
     cpu_ms: float  # of all three parties together
     rounds: int
     bytes_sent: tuple[int, int, int]
+    result: np.ndarray  # what the last run gave, raw
 
 
 class ThreeProcesses:
@@ -75,23 +79,47 @@ class ThreeProcesses:
 
     def measure(self, draft: Draft, x: np.ndarray, runs: int) -> Measured:
         """Run an executable plan `runs` times on the batch `x`, in lockstep."""
-        plan, plan_bytes = draft.plan, serialise(draft.plan)
-        weights = {name: split(fixed.encode(draft.values[name], w.frac)) for name, w in plan.weights.items()}
-        inputs = split(fixed.encode(x.reshape(len(x), plan.input_words), plan.precision))
+        plan = draft.plan
+        weights = [fixed.encode(draft.values[name], weight.frac) for name, weight in sorted(plan.weights.items())]
+        (given,) = plan.inputs
+        raw = fixed.encode(x.reshape(len(x), -1), plan.tensors[given.tensor].frac)
+        return self._measure(serialise(plan), weights, [raw], runs)
+
+    def measure_op(self, plan: Plan, weights: Sequence[np.ndarray], xs: Sequence[np.ndarray], runs: int) -> Measured:
+        """Run the only op of a plan, which no party would have to accept: its inputs may be bits.
+
+        Args:
+            weights, xs: raw, uint64, of bits uint8; xs of (batch, …).
+        """
+        return self._measure(plan, weights, xs, runs)
+
+    def _measure(
+        self, plan: bytes | Plan, weights: Sequence[np.ndarray], xs: Sequence[np.ndarray], runs: int
+    ) -> Measured:
+        # Pickled shares over a pipe between our own processes: a benchmark's shortcut, not the product's wire.
+        dealt = [[_summands(secret) for secret in secrets] for secrets in (weights, xs)]
         for index, pipe in enumerate(self._pipes):
-            mine = {name: packages[index].expand(plan.weights[name].shape) for name, packages in weights.items()}
-            shared = inputs[index].expand((len(x), plan.input_words))
-            # Pickled shares over a pipe between our own processes: a benchmark's shortcut, not the product's wire.
-            flat = {name: (share.mine, share.next) for name, share in mine.items()}
-            pipe.send((plan_bytes, flat, (shared.mine, shared.next), runs))
+            pipe.send((plan, *([(s[index], s[(index + 1) % 3]) for s in secrets] for secrets in dealt), runs))
         results = [pipe.recv() for pipe in self._pipes]
+        if failed := next((result for result in results if isinstance(result, str)), None):
+            raise RuntimeError(failed)
         walls = [max(times) for times in zip(*(result[0] for result in results), strict=True)]
         return Measured(
             1000 * statistics.median(walls),
             1000 * sum(result[1] for result in results) / runs,
             results[0][2],
             tuple(result[3] for result in results),
+            reconstruct([Share(*result[4]) for result in results]),
         )
+
+
+def _summands(secret: np.ndarray) -> list[np.ndarray]:
+    random = np.random.default_rng()  # noise is as good as secrets here
+    if secret.dtype == np.uint8:
+        parts = [random.integers(0, 2, secret.shape, np.uint8) for _ in range(2)]
+        return [*parts, secret ^ parts[0] ^ parts[1]]
+    parts = [random.integers(0, 2**64, secret.shape, np.uint64) for _ in range(2)]
+    return [*parts, secret - parts[0] - parts[1]]
 
 
 def _party(index: int, pipe: Pipe) -> None:
@@ -99,23 +127,40 @@ def _party(index: int, pipe: Pipe) -> None:
     warm_up()
     party = Party(link, agree_masks(link, b"benchmark"))
     while (order := pipe.recv()) is not None:
-        plan, weights, x, runs = order
-        pipe.send(_timed(party, plan, {name: Share(*pair) for name, pair in weights.items()}, Share(*x), runs))
+        plan, weights, xs, runs = order
+        try:
+            ready = _ready(party, plan, *([Share(*pair) for pair in pairs] for pairs in (weights, xs)))
+            pipe.send(_timed(party, ready, runs))
+        except KerasPrivateError as error:
+            pipe.send(str(error))
+            raise
     link.close()
 
 
-def _timed(party: Party, plan: bytes, weights: dict[str, Share], x: Share, runs: int) -> tuple[Any, ...]:
-    program = Program(parse(plan), weights)
+def _ready(party: Party, plan: bytes | Plan, weights: list[Share], xs: list[Share]) -> Callable[[], Share]:
+    """What runs the plan, or its only op, once."""
+    if isinstance(plan, bytes):
+        accepted = parse(plan)
+        program = Program(accepted, dict(zip(sorted(accepted.weights), weights, strict=True)))
+        return lambda: program.run(party, xs[0])
+    (op,) = plan.ops
+    party.take_turn(0)  # server i is P_i
+    run, shape = bind(op, plan, weights), (xs[0].shape[0], *plan.tensors[op.output].shape)
+    return lambda: party.run(run(party, xs, shape))
+
+
+def _timed(party: Party, run: Callable[[], Share], runs: int) -> tuple[Any, ...]:
     for _ in range(3):
-        program.run(party, x)
+        result = run()
     walls = []
     cpu = time.process_time()
     for _ in range(runs):
         party.link.stats.reset()
         started = time.perf_counter()
-        program.run(party, x)
+        result = run()
         walls.append(time.perf_counter() - started)
-    return walls, time.process_time() - cpu, party.link.stats.rounds, party.link.stats.sent_bytes
+    stats = party.link.stats
+    return walls, time.process_time() - cpu, stats.rounds, stats.sent_bytes, (result.mine, result.next)
 
 
 def _link(index: int, pipe: Pipe) -> TLSLink:
