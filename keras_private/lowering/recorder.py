@@ -8,8 +8,8 @@ appends one op to a PlanBuilder. TF Encrypted tells private from public values b
 - secret times public constant: `scale`, which costs no communication beyond a truncation;
 - an added constant is always recorded as a weight: adding one is free either way, and this tells the parties less.
 
-Two methods go beyond TF Encrypted's ABY3: `conv2d` takes `dilations`, and there is a `depthwise_conv2d`. The padding of
-`maxpool2d` never wins, as in Keras; TF Encrypted pads with zeros that can.
+Three methods go beyond TF Encrypted's ABY3: `conv2d` takes `dilations`, and there are `depthwise_conv2d` and `clip`.
+The padding of `maxpool2d` never wins, as in Keras; TF Encrypted pads with zeros that can.
 """
 
 from __future__ import annotations
@@ -135,6 +135,9 @@ class Recorder(_Protocol):  # type: ignore[misc]  # untyped base
 
     def relu(self, x: PlanTensor) -> PlanTensor:
         return self._record("relu", x)
+
+    def clip(self, x: PlanTensor, low: float, high: float) -> PlanTensor:
+        return self._record("clip", x, low=float(low), high=float(high))
 
     def maximum(self, x: PlanTensor, y: Any) -> PlanTensor:
         return self.add(self.relu(self.sub(x, y)), y)

@@ -1,7 +1,8 @@
 """Activations: given by name or function, and as layers of their own.
 
 A comparison is dear and everything else here is free, so each function is written with as few ReLUs as it can be:
-leaky_relu(x) = a·x + (1 - a)·relu(x), one ReLU; clipping at c takes one more, relu(x - c).
+leaky_relu(x) = a·x + (1 - a)·relu(x), one ReLU. What is cut off at both ends is one `clip` of the recorder's, whose
+range is known exactly; TF Encrypted's protocols have none, and take a difference of two ReLUs.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ def relu(prot: Any, x: Any, slope: float = 0.0, ceiling: float | None = None, th
     if threshold == 0:
         if ceiling is None:
             return leaky_relu(prot, x, slope)
+        if slope == 0:
+            return clip(prot, x, 0.0, ceiling)
         positive = prot.relu(x)
         y = prot.sub(positive, prot.relu(prot.add(x, -ceiling)))  # from x, so that both ReLUs run at once
     else:
@@ -50,6 +53,8 @@ def relu(prot: Any, x: Any, slope: float = 0.0, ceiling: float | None = None, th
 
 def clip(prot: Any, x: Any, low: float, high: float) -> Any:
     """x where between low and high, else the nearer of the two."""
+    if hasattr(prot, "clip") and low <= high:
+        return prot.clip(x, low, high)
     raised = prot.add(x, -low)
     return prot.add(prot.sub(prot.relu(raised), prot.relu(prot.add(raised, low - high))), low)
 
