@@ -26,7 +26,7 @@ from itertools import starmap
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from keras_private.errors import PlanError
 from keras_private.plan import bounds
@@ -249,8 +249,7 @@ class _Writer:
             weight = self.draft.values[op.weights[0]]
             if xs[0].frac > self.kept(xs[0]) and not self.fits(op, xs):
                 xs = [self.settled(xs[0], op.layer)]
-            if xs[0].frac < self.precision and np.any(weight != rounded(weight, xs[0].frac)):
-                xs = [self.shifted(xs[0], self.target(op.output), op.layer)]  # a whole number that meets a real one
+            xs = [self.raised(xs[0], weight, op.layer)]
             return self.emit(op, xs, [self.encode(op, op.weights[0], xs[0].frac, weight)])
         xs = self.level(op, xs)
         if any(x.frac > self.kept(x) for x in xs) and not self.fits(op, xs):
@@ -309,6 +308,13 @@ class _Writer:
         if x.name not in self.settled_:
             self.settled_[x.name] = self.truncated(x, self.kept(x), layer)
         return self.settled_[x.name]
+
+    def raised(self, x: _Value, beside: ArrayLike, layer: str) -> _Value:
+        """`x` with the precision's fractional bits, if it has fewer and those cannot write the numbers beside it."""
+        numbers = np.asarray(beside, np.float64)
+        if x.frac >= self.precision or np.array_equal(numbers, rounded(numbers, x.frac)):
+            return x
+        return self.shifted(x, self.precision, layer)
 
     def truncated(self, x: _Value, frac: int, layer: str) -> _Value:
         if x.frac <= frac:

@@ -251,7 +251,7 @@ class EqualTo(Equality):
         return bits_of(xs[0] == op.attrs["value"])
 
     def write(self, op: Op, xs: Sequence[V], writer: Writer[V]) -> V:
-        return writer.emit(op, xs)
+        return writer.emit(op, [writer.raised(xs[0], op.attrs["value"], op.layer)])
 
 
 # --- bits of bits

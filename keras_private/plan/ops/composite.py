@@ -176,9 +176,10 @@ def _digits(classes: int) -> int:
 
 
 def _with_shifts(op: Op, x: V, axis: int, shifts: _Shifts, writer: Writer[V]) -> V:
-    stacked = writer.emit(_like(op, "stack"), [x] * shifts.number, axis=0)
     steps = np.arange(1 - shifts.number, 1).reshape(-1, *(1,) * len(x.tensor.shape))
     taken = np.asarray(-(shifts.last + shifts.octaves * math.log(2) * steps), np.float64)
+    x = writer.raised(x, taken, op.layer)
+    stacked = writer.emit(_like(op, "stack"), [x] * shifts.number, axis=0)
     stacked = writer.emit(_like(op, "add"), [stacked], [writer.encode(op, "shift", x.frac, taken)])
     small = shifts.octaves + _digits(x.tensor.shape[axis]) - 1  # below 2^-small a number hardly counts in any sum
     power = _power(op, stacked, 0.25, small, writer)

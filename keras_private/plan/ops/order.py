@@ -95,7 +95,8 @@ class Clip(Dealt):
         return min(max(sizes), float(max(abs(op.attrs["low"]), abs(op.attrs["high"]))))
 
     def write(self, op: Op, xs: Sequence[V], writer: Writer[V]) -> V:
-        return writer.emit(op, xs, drop=max(0, xs[0].frac - writer.target(op.output)))
+        x = writer.raised(xs[0], [op.attrs["low"], op.attrs["high"]], op.layer)
+        return writer.emit(op, [x], drop=max(0, x.frac - writer.target(op.output)))
 
     def truncate_later(self, op: Op, given: Shape) -> Later:
         return Later.BETTER

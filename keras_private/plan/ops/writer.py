@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from keras_private.plan.interval import Interval
 from keras_private.plan.plan import Op, Tensor
@@ -56,6 +56,9 @@ class Writer(Protocol[V]):
 
     def settled(self, x: V, layer: str) -> V:
         """`x` with no more fractional bits than such a value keeps."""
+
+    def raised(self, x: V, beside: ArrayLike, layer: str) -> V:
+        """`x` with the precision's fractional bits, if it has fewer and those cannot write the numbers beside it."""
 
     def target(self, tensor: str) -> int:
         """Fractional bits that a recorded tensor has when it has been truncated."""

@@ -214,8 +214,9 @@ def full_rank(value: Array, rank: int) -> Array:
 
 
 def channels_only(value: Array, shape: Shape) -> Array | None:
-    """`value`, which broadcasts to `shape`, as a vector over the last axis; None if it varies along another axis."""
+    """`value`, which broadcasts to `shape`, as a vector over the last axis; None if it varies along another axis, or if
+    there is none."""
     full = full_rank(value, len(shape))
-    if any(axis != 1 for axis in full.shape[:-1]):
+    if not shape or any(axis != 1 for axis in full.shape[:-1]):
         return None
     return np.array(np.broadcast_to(full.reshape(-1), (shape[-1],)))
