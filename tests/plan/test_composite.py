@@ -47,7 +47,7 @@ def test_no_probability_is_off_by_more_than_a_thousandth(classes: int, size: flo
 def test_rows_without_a_proof_have_a_softmax_too() -> None:
     draft = softmax(6, None)
     done = optimise(draft)
-    assert "max_pool2d" in [op.kind for op in done.plan.ops]
+    assert "reduce_max" in [op.kind for op in done.plan.ops]
     x = np.random.default_rng(3).normal(size=(50, 6)) * 300
     (found,) = simulate(done, [x])
     assert np.max(np.abs(found - evaluate(draft, x))) <= 2**-10
@@ -58,7 +58,7 @@ def test_a_softmax_of_ten_classes_takes_seven_rounds_and_one_product_before_it()
     model.dense(10)
     model.op("softmax", axis=0, layer="soft")
     plan = optimise(model.draft()).plan
-    assert "max_pool2d" not in [op.kind for op in plan.ops]
+    assert "reduce_max" not in [op.kind for op in plan.ops]
     assert schedule.total(plan, 1).rounds <= 7
 
 
@@ -76,3 +76,54 @@ def test_an_axis_in_front_of_others() -> None:
 def test_an_axis_that_is_not_there_is_refused() -> None:
     with pytest.raises(PlanError, match="no axis 1"):
         softmax(3, 1, axis=1)
+
+
+def quotients(low: float, high: float) -> Draft:
+    """x / y of an input (2, 5): of its first row and its second."""
+    builder = PlanBuilder((2, 5), (-high, high))
+    x, y = (builder.op("slice", builder.input, starts=(row, 0), stops=(row + 1, 5), strides=(1, 1)) for row in (0, 1))
+    return builder.finish(builder.op("divide", [x, y], low=low, high=high, layer="quotient"))
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.25, 32.0), (2.0**-5, 2.0**8)])
+def test_quotients_are_off_by_a_small_part(low: float, high: float) -> None:
+    draft = quotients(low, high)
+    random = np.random.default_rng(5)
+    x = random.uniform(-high, high, (4000, 2, 5))
+    x[:, 1] = np.exp2(random.uniform(np.log2(low), np.log2(high), (4000, 5)))
+    (found,), plain = simulate(optimise(draft), [x]), evaluate(draft, x)
+    part = 2**-17 / x[:, 1:]  # of what encoding takes off x and y
+    assert np.all(np.abs(found - plain) <= np.abs(plain) * (2**-11.4 + part) + part + 2 * 2**-16)
+
+
+def test_a_divisor_beyond_its_ends_counts_as_the_nearer_one() -> None:
+    draft = quotients(0.25, 32.0)
+    x = np.ones((2, 2, 5))
+    x[0, 1], x[1, 1] = -3.0, 0.01
+    (found,) = simulate(optimise(draft), [x])
+    np.testing.assert_allclose(found, 4.0, rtol=2**-4)
+
+
+@pytest.mark.parametrize("centre", [True, False])
+@pytest.mark.parametrize(
+    ("shape", "axes", "size"), [((4, 48), (1,), 8.0), ((3, 4, 5), (0, 2), 300.0), ((768,), (0,), 4.0)]
+)
+def test_rows_are_divided_by_their_size(
+    shape: tuple[int, ...], axes: tuple[int, ...], size: float, centre: bool
+) -> None:
+    builder = PlanBuilder(shape, (-size, size))
+    draft = builder.finish(builder.op("normalise", builder.input, axes=axes, epsilon=1e-3, centre=centre))
+    done, random = optimise(draft), np.random.default_rng(5)
+    for spread in (size / 3, 1.0, 0.1):
+        x = np.clip(random.normal(size=(50, *shape)) * spread + random.uniform(-1, 1), -size, size)
+        (found,), plain = simulate(done, [x]), evaluate(draft, x)
+        assert np.max(np.abs(found - plain)) <= 2**-11 * np.max(np.abs(plain)) + 2**-14 / spread
+
+
+def test_a_norm_behind_a_product_takes_few_rounds() -> None:
+    model = Model((20,), (-1.0, 1.0))
+    model.dense(32)
+    model.op("normalise", axes=(0,), epsilon=1e-3, centre=True)
+    plan = optimise(model.draft()).plan
+    assert [op.kind for op in plan.ops if op.kind == "truncate"] == []
+    assert schedule.total(plan, 1).rounds <= 2 + 2 + 2

@@ -15,6 +15,8 @@ from keras_private.plan.ops import (  # noqa: F401 - registers their kinds
     piecewise,
     product,
     public,
+    quotient,
+    softmax,
     window,
 )
 from keras_private.plan.ops.infer import infer

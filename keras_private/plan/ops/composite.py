@@ -8,26 +8,16 @@ when the executable plan is written are they taken apart, by what is proven of t
 # ruff: noqa: ARG002 - every kind has the same methods
 from __future__ import annotations
 
-import math
-import string
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
-
-import numpy as np
+from abc import abstractmethod
+from collections.abc import Sequence
 
 from keras_private.errors import PlanError
-from keras_private.plan import attributes as at
 from keras_private.plan.cost import Cost
-from keras_private.plan.interval import ROUNDING, Interval
-from keras_private.plan.ops.kind import NUMBERS, Array, Attributes, Kind, describe
+from keras_private.plan.ops.kind import NUMBERS, Array, Kind, describe
 from keras_private.plan.ops.writer import Later, V, Writer
 from keras_private.plan.plan import Op, Shape, Tensor, Weight
 
-MAX_SHIFTS = 32  # of a softmax without a maximum
-MAX_COPIES = 1000  # of numbers that are shifted: some fifteen rounds for a maximum are worth as much
-SHIFT_BITS = 15  # octaves of a window, and bits of the number of classes: fractional bits of a product bound them
 PRODUCT_FRAC = 60  # of a product of tables' values
-INVERSE_FRAC = 24
 
 
 class Composite(Kind, abstract=True):
@@ -45,6 +35,10 @@ class Composite(Kind, abstract=True):
     carries = False
     pads_zeros = False
     rectifies = False
+
+    @abstractmethod
+    def write(self, op: Op, xs: Sequence[V], writer: Writer[V]) -> V:
+        """Have the ops written down that it is made of."""
 
     def frac(self, op: Op, xs: Sequence[Tensor], ws: Sequence[Weight]) -> int:
         raise PlanError(f"{describe(op)} does not belong in an executable plan")
@@ -64,177 +58,24 @@ class Composite(Kind, abstract=True):
     def moved_factor(self, op: Op, factor: Array, given: Shape, *, back: bool, public: bool) -> Array | None:
         return None
 
-
-class Softmax(Composite):
-    """e^x over its sum along an axis of n numbers.
-
-    No maximum is looked for. Instead every number is shifted by T public ones, tau_1 < … < tau_T, so far apart that
-    their powers are by a factor of 2^m: e_t = e^(x - tau_t), which ends at some number above 1, and S_t = sum of e_t.
-    Where S_t < 1 none of its summands has ended, so that e_t = e^x·c_t and S_t = 2^m·S_(t + 1). With the window
-    kappa(S) = (psi(S) - psi(2^m·S)) / S (`window_reciprocal`), which is 0 for S >= 1,
-
-        sum over t of e_t·kappa(S_t)  =  softmax(x)·sum over t of (psi(S_t) - psi(2^m·S_t)),
-
-    and the last sum telescopes to psi(S_T) - psi(2^m·S_1) = 1 - 0, as tau_T is so high that S_T <= 1/4, and tau_1 so
-    low that 2^m·S_1 >= 1, whatever the row. Between which numbers a row's largest one lies must be proven for that.
-    Where it is not, or where shifts would cost more, the maximum is taken off first, and one e^x and 1/S will do.
-
-    Private: nothing is opened on the way, and which t a row needs shows nowhere: every row goes through the same sums,
-    splines and product, each of them private by itself, and shares go from one to the next.
-
-    Range: any numbers. Largest error of a probability: below 2^-10, as swept for 2 to 1,000 classes, in the middle of
-    windows and where two meet. The tables' errors bound it: a relative 2^-11.5 of e^x, 2^-12 of 1/S; where two windows
-    meet, psi turns what S_t and S_(t + 1) differ by in their errors into 1.1 times as much; in all, below 2^-9.2.
-    Rounds: 6 or 7 with the product before it, for any n; with a maximum, those of its tournament, and 7.
-    Bytes: of T splines a number, T a row, and 46 a number.
-
-    Source: this project; shifts instead of a maximum are found nowhere in print.
-    """
-
-    name = "softmax"
-    inputs = (1, 1)
-    attrs: ClassVar[Attributes] = {"axis": at.integer(0, at.MAX_RANK)}
-    recorded: ClassVar[Attributes | None] = {}
-
-    def shape(self, op: Op, xs: Sequence[Shape], ws: Sequence[Shape]) -> Shape:
-        if op.attrs["axis"] >= len(xs[0]):
-            raise PlanError(f"{describe(op)}: an input of shape {xs[0]} has no axis {op.attrs['axis']}")
-        return xs[0]
-
-    def plain(self, op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:
-        axis = op.attrs["axis"] + 1
-        powers = np.exp(xs[0] - np.max(xs[0], axis=axis, keepdims=True))
-        found: Array = powers / np.sum(powers, axis=axis, keepdims=True)
-        return found
-
-    def interval(self, op: Op, xs: Sequence[Interval], ws: Sequence[Array]) -> Interval:
-        """Lowest where the number itself is lowest and all others are highest."""
-        (x,), axis = xs, op.attrs["axis"] + 1
-        with np.errstate(over="ignore"):
-            return Interval(_against(x.low, x.high, axis), _against(x.high, x.low, axis)).widened(ROUNDING)
-
-    def reckoned(self, op: Op, seen: float, sizes: Sequence[float], ws: Sequence[Array]) -> float:
-        return 1.0
-
-    def transposed(self, op: Op, perm: Sequence[int]) -> Mapping[str, Any] | None:
-        return {"axis": perm[op.attrs["axis"]]}
-
     def truncate_later(self, op: Op, given: Shape) -> Later:
-        return Later.BETTER
-
-    def write(self, op: Op, xs: Sequence[V], writer: Writer[V]) -> V:
-        (x,), axis = xs, int(op.attrs["axis"])
-        lowest, highest = _largest_of_rows(x.interval, axis + 1)
-        shifts = _Shifts.of(lowest, highest, x.tensor.shape[axis])
-        if shifts is None or (shifts.number - 1) * math.prod(x.tensor.shape) > MAX_COPIES:
-            return _with_maximum(op, x, axis, writer)
-        return _with_shifts(op, x, axis, shifts, writer)
+        return Later.WORSE
 
 
-def _against(mine: Array, others: Array, axis: int) -> Array:
-    """e^mine over the sum of that and of all e^others but the one at the same place."""
-    before = np.logaddexp.accumulate(others, axis=axis)
-    behind = np.flip(np.logaddexp.accumulate(np.flip(others, axis), axis=axis), axis)
-    none = np.full_like(np.take(others, [0], axis), -np.inf)
-    count = others.shape[axis]
-    before = np.concatenate([none, np.take(before, range(count - 1), axis)], axis)
-    behind = np.concatenate([np.take(behind, range(1, count), axis), none], axis)
-    found: Array = 1.0 / (1.0 + np.exp(np.logaddexp(before, behind) - mine))
-    return found
-
-
-def _largest_of_rows(x: Interval | None, axis: int) -> tuple[float, float]:
-    """Between which numbers the largest of every row is proven to lie."""
-    if x is None:
-        return -math.inf, math.inf
-    return float(np.min(np.max(x.low, axis=axis))), float(np.max(x.high))
-
-
-class _Shifts(NamedTuple):
-    """Which numbers rows are shifted by.
-
-    number: of them. octaves: from one to the next, as a power of two. last: the highest one.
-    """
-
-    number: int
-    octaves: int
-    last: float
-
-    @classmethod
-    def of(cls, lowest: float, highest: float, classes: int) -> _Shifts | None:
-        """For rows whose largest number lies between two; None: they are too many."""
-        octaves = max(3, SHIFT_BITS - _digits(classes))
-        span = (highest - lowest + math.log(4 * classes) + 0.25) / math.log(2)  # a little more, for the tables' errors
-        count = min(math.ceil(span / octaves), MAX_SHIFTS + 1) if span < math.inf else MAX_SHIFTS + 1
-        if count > MAX_SHIFTS:
-            return None
-        return cls(count, max(3, math.ceil(span / count)), highest + math.log(4 * classes) + 0.1)
-
-
-def _digits(classes: int) -> int:
-    return math.ceil(math.log2(classes))
-
-
-def _with_shifts(op: Op, x: V, axis: int, shifts: _Shifts, writer: Writer[V]) -> V:
-    steps = np.arange(1 - shifts.number, 1).reshape(-1, *(1,) * len(x.tensor.shape))
-    taken = np.asarray(-(shifts.last + shifts.octaves * math.log(2) * steps), np.float64)
-    x = writer.raised(x, taken, op.layer)
-    stacked = writer.emit(_like(op, "stack"), [x] * shifts.number, axis=0)
-    stacked = writer.emit(_like(op, "add"), [stacked], [writer.encode(op, "shift", x.frac, taken)])
-    small = shifts.octaves + _digits(x.tensor.shape[axis]) - 1  # below 2^-small a number hardly counts in any sum
-    power = _power(op, stacked, 0.25, small, writer)
-    total = writer.emit(_like(op, "sum"), [power], axes=(axis + 1,), keepdims=False)
-    attrs: dict[str, Any] = {"function": "window_reciprocal", "parameters": (float(shifts.octaves),), "goal": 24}
-    inverse = writer.emit(_like(op, "spline"), [total], frac=INVERSE_FRAC, **attrs)
-    return _product(op, power, inverse, axis + 1, writer, shifted=True)
-
-
-def _with_maximum(op: Op, x: V, axis: int, writer: Writer[V]) -> V:
-    """The largest number of every row is taken off it: then sums are 1 at least."""
-    classes = x.tensor.shape[axis]
-    power = _power(op, _less_its_maximum(op, x, axis, writer), 0.0, max(0, _digits(classes) - 2), writer)
-    total = writer.emit(_like(op, "sum"), [power], axes=(axis,), keepdims=False)
-    frac = min(_digits(classes) + 20, PRODUCT_FRAC - power.frac)
-    stretch = (0.5, 2.0 ** (_digits(classes) + 1), min(1.0, 2.0 ** (20 - frac)))
-    attrs: dict[str, Any] = {"function": "reciprocal", "parameters": stretch, "goal": 23}
-    inverse = writer.emit(_like(op, "spline"), [total], frac=frac, **attrs)
-    return _product(op, power, inverse, axis, writer, shifted=False)
-
-
-def _power(op: Op, x: V, high: float, small: int, writer: Writer[V]) -> V:
-    """e^x up to e^high, as exact as sums of numbers need it that are 2^-small or more."""
-    small = min(small, 30)
-    attrs: dict[str, Any] = {"function": "exp", "parameters": (high, 2.0**-small), "goal": 23}
-    return writer.emit(_like(op, "spline"), [x], frac=min(small + 22, 36), **attrs)
-
-
-def _product(op: Op, power: V, inverse: V, along: int, writer: Writer[V], *, shifted: bool) -> V:
-    """Of the powers, whose axis `along` is that of the classes, and of what has one number for each row;
-    `shifted`: summed over the shifts, the first axis."""
-    rank = len(power.tensor.shape)
-    whole = string.ascii_lowercase[:rank]
-    kept = whole[:along] + whole[along + 1 :]
-    left = whole[1:] if shifted else whole
-    drop = max(0, power.frac + inverse.frac - writer.target(op.output))
-    attrs: dict[str, Any] = {"equation": f"{whole},{kept}->{left}", "drop": drop, "relu": False}
-    return writer.emit(_like(op, "einsum"), [power, inverse], within=(-0.01, 1.01), **attrs)
-
-
-def _like(op: Op, kind: str) -> Op:
+def like(op: Op, kind: str) -> Op:
     """For the writer: an op of another kind that belongs to the same layer and stands for the same tensor."""
     return Op(kind, op.inputs, (), op.output, {}, op.layer)
 
 
-def _less_its_maximum(op: Op, x: V, axis: int, writer: Writer[V]) -> V:
-    """Rows whose largest number is 0."""
-    x = writer.settled(x, op.layer)
+def ranked(op: Op, x: V, rank: int, writer: Writer[V]) -> V:
+    """`x` with axes of size one before its own."""
     shape = x.tensor.shape
-    others = [other for other in range(len(shape)) if other != axis]
+    if len(shape) == rank:
+        return x
+    return writer.emit(like(op, "reshape"), [x], shape=(1,) * (rank - len(shape)) + shape)
 
-    rows = x if axis == len(shape) - 1 else writer.emit(_like(op, "transpose"), [x], perm=(*others, axis))
-    rows = writer.emit(_like(op, "reshape"), [rows], shape=(math.prod(shape) // shape[axis], shape[axis], 1))
-    window = (1, shape[axis])
-    largest = writer.emit(_like(op, "max_pool2d"), [rows], pool=window, strides=window, pads=(0, 0, 0, 0), relu=False)
-    kept = tuple(1 if other == axis else size for other, size in enumerate(shape))
-    largest = writer.emit(_like(op, "reshape"), [largest], shape=kept)
-    return writer.emit(_like(op, "sub"), [x, largest], within=(-math.inf, 0.0))
+
+def multiplied(op: Op, x: V, y: V, writer: Writer[V], within: tuple[float, float] | None = None) -> V:
+    """x·y, of equal ranks, with the fractional bits that `op`'s result keeps; `within`: known of it."""
+    drop = max(0, x.frac + y.frac - writer.target(op.output))
+    return writer.emit(like(op, "mul"), [x, y], drop=drop, relu=False, within=within)

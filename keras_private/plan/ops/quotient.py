@@ -1,0 +1,176 @@
+"""Quotients, and rows divided by their own size: with a table of 1/y or of 1/sqrt(s), and a product."""
+
+# ruff: noqa: ARG002 - every kind has the same methods
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from keras_private.errors import PlanError
+from keras_private.plan import attributes as at
+from keras_private.plan.interval import Interval, corners
+from keras_private.plan.ops.composite import PRODUCT_FRAC, Composite, like, multiplied, ranked
+from keras_private.plan.ops.elementwise import sides
+from keras_private.plan.ops.kind import Array, Attributes, describe
+from keras_private.plan.ops.writer import V, Writer
+from keras_private.plan.plan import Op, Shape
+from keras_private.plan.spline import fit
+from keras_private.plan.spline.functions import MAX_EXPONENT, function
+
+GOAL = 23  # half bits, of tables
+COARSER = 3  # fractional bits that a table can do without, for more cells
+SQUARE_BITS = 60  # of a sum of squares
+
+
+class Divide(Composite):
+    """x / y, for y between two powers of two, `low` > 0 and `high`; a y beyond them counts as the nearer one.
+
+    Largest error: |x / y|·2^-11.5 and 2 units of the result. Rounds: 2 for 1/y, 2 for the product. Bytes: some 2 kB a
+    value of y, by the octaves between low and high (a y of size one along an axis serves all of it), and 46 a value.
+    """
+
+    name = "divide"
+    inputs = (2, 2)
+    attrs: ClassVar[Attributes] = {"low": at.real, "high": at.real}
+    recorded: ClassVar[Attributes | None] = {}
+
+    def shape(self, op: Op, xs: Sequence[Shape], ws: Sequence[Shape]) -> Shape:
+        try:
+            function("reciprocal", _stretch(op))
+            return tuple(np.broadcast_shapes(*xs))
+        except (ValueError, PlanError) as error:
+            raise PlanError(f"{describe(op)}: {error}") from error
+
+    def plain(self, op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:
+        left, right = sides(xs, [])
+        return left / np.clip(right, op.attrs["low"], op.attrs["high"])
+
+    def interval(self, op: Op, xs: Sequence[Interval], ws: Sequence[Array]) -> Interval:
+        x, y = xs
+        return corners(lambda left, right: self.plain(op, [left, right], []), x, y)
+
+    def reckoned(self, op: Op, seen: float, sizes: Sequence[float], ws: Sequence[Array]) -> float:
+        return float(sizes[0] / max(op.attrs["low"], min(sizes[1], op.attrs["high"])))
+
+    def transposed(self, op: Op, perm: Sequence[int]) -> Mapping[str, Any] | None:
+        return op.attrs
+
+    def write(self, op: Op, xs: Sequence[V], writer: Writer[V]) -> V:
+        x, y = writer.settled(xs[0], op.layer), writer.raised(xs[1], op.attrs["low"] / 64, op.layer)
+        rank = max(len(x.tensor.shape), len(y.tensor.shape))
+        largest = 1.0 if x.interval is None else x.interval.size / op.attrs["low"]
+        room = PRODUCT_FRAC - max(0, math.ceil(math.log2(largest)))
+        frac = _table_frac("reciprocal", _stretch(op), room - x.frac)
+        attrs: dict[str, Any] = {"function": "reciprocal", "parameters": _stretch(op), "goal": GOAL, "frac": frac}
+        inverse = ranked(op, writer.emit(like(op, "spline"), [y], **attrs), rank, writer)
+        return multiplied(op, ranked(op, _kept(op, x, room - frac, writer), rank, writer), inverse, writer)
+
+
+def _stretch(op: Op) -> tuple[float, float, float]:
+    return float(op.attrs["low"]), float(op.attrs["high"]), 0.0
+
+
+def _positive(value: Any) -> bool:
+    return bool(at.real(value) and 1e-9 <= value <= 1.0)
+
+
+class Normalise(Composite):
+    """x / sqrt(mean(x²) + epsilon) over `axes`, or, with `centre`, of x less its mean: RMS and layer normalisation.
+
+    With n numbers along the axes and nu = n / 2^L, L = round(log2(n)), all is a sum of squares and one table:
+    d = nu·(x - mean(x)) = (n·x - sum(x)) / 2^L is exact and local, and y = d·sqrt(n) / sqrt(sum(d²) + nu²·n·epsilon).
+
+    Range: any; where the proof of x leaves no room for a sum of squares below 2^60, raw, d keeps fewer bits, for two
+    rounds more. Sums of squares beyond 2^30 count as that.
+    Largest error: |y|·2^-11.5, and what half a unit of d is of its row's size. Rounds: 1 for the squares, in the round
+    that opens a product before it if that needs no truncation; 2 for the root (one of them the squares' own), 2 for the
+    product. Bytes: 78 a number and some 2.4 kB a row.
+    """
+
+    name = "normalise"
+    inputs = (1, 1)
+    attrs: ClassVar[Attributes] = {"axes": at.axes, "epsilon": _positive, "centre": at.boolean}
+    recorded: ClassVar[Attributes | None] = {}
+
+    def shape(self, op: Op, xs: Sequence[Shape], ws: Sequence[Shape]) -> Shape:
+        if op.attrs["axes"][-1] >= len(xs[0]):
+            raise PlanError(f"{describe(op)}: an input of shape {xs[0]} has no axis {op.attrs['axes'][-1]}")
+        return xs[0]
+
+    def plain(self, op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:
+        (x,), axes = xs, tuple(axis + 1 for axis in op.attrs["axes"])
+        if op.attrs["centre"]:
+            x = x - np.mean(x, axis=axes, keepdims=True)
+        found: Array = x / np.sqrt(np.mean(x * x, axis=axes, keepdims=True) + op.attrs["epsilon"])
+        return found
+
+    def interval(self, op: Op, xs: Sequence[Interval], ws: Sequence[Array]) -> Interval:
+        """At most sqrt(n), which one number reaches that all of the row's size is in."""
+        (x,) = xs
+        most = math.sqrt(_count(op, x.low.shape[1:])) * (1 + 1e-9)
+        if op.attrs["centre"]:
+            return Interval(np.full_like(x.low, -most), np.full_like(x.high, most))
+        return Interval(np.where(x.low < 0, -most, 0.0), np.where(x.high > 0, most, 0.0))
+
+    def reckoned(self, op: Op, seen: float, sizes: Sequence[float], ws: Sequence[Array]) -> float:
+        return 1.0
+
+    def transposed(self, op: Op, perm: Sequence[int]) -> Mapping[str, Any] | None:
+        return {**op.attrs, "axes": tuple(sorted(perm[axis] for axis in op.attrs["axes"]))}
+
+    def write(self, op: Op, xs: Sequence[V], writer: Writer[V]) -> V:
+        x, axes = writer.settled(xs[0], op.layer), op.attrs["axes"]
+        x = writer.raised(x, op.attrs["epsilon"], op.layer)
+        count, unit = _count(op, x.tensor.shape), 1.0
+        if op.attrs["centre"]:
+            up = round(math.log2(count))
+            unit = count / 2**up
+            total = writer.emit(like(op, "sum"), [x], axes=axes, keepdims=True)
+            total = writer.emit(like(op, "scale_int"), [total], multiplier=1, shift=up)
+            x = writer.emit(
+                like(op, "sub"), [writer.emit(like(op, "scale_int"), [x], multiplier=count, shift=up), total]
+            )
+        size = 1.0 if x.interval is None else max(1.0, x.interval.size)
+        x = _kept(op, x, (SQUARE_BITS - math.ceil(math.log2(count * size * size))) // 2, writer)
+        square = writer.emit(like(op, "square"), [x], drop=0)
+        total = writer.emit(like(op, "sum"), [square], axes=axes, keepdims=True)
+        more = unit * unit * count * op.attrs["epsilon"]
+        shape = (1,) * len(total.tensor.shape)
+        total = writer.emit(like(op, "add"), [total], [writer.encode(op, "epsilon", total.frac, np.full(shape, more))])
+        low = max(math.floor(math.log2(more)), 8 - total.frac, -MAX_EXPONENT)
+        high = MAX_EXPONENT if total.interval is None else math.ceil(math.log2(total.interval.size))
+        root = math.sqrt(count)
+        stretch = (2.0**low, 2.0 ** max(low + 1, min(high, MAX_EXPONENT)), root)
+        room = PRODUCT_FRAC - math.ceil(math.log2(root))
+        frac = _table_frac("rsqrt", stretch, room - x.frac)
+        attrs: dict[str, Any] = {"function": "rsqrt", "parameters": stretch, "goal": GOAL, "frac": frac}
+        inverse = writer.emit(like(op, "spline"), [total], **attrs)
+        return multiplied(op, _kept(op, x, room - frac, writer), inverse, writer, (-1.01 * root, 1.01 * root))
+
+
+def _count(op: Op, shape: Shape) -> int:
+    return math.prod(shape[axis] for axis in op.attrs["axes"])
+
+
+def _table_frac(name: str, parameters: tuple[float, ...], room: int) -> int:
+    """Fractional bits of a table's values, fewer where that helps the product behind it."""
+    frac = fit.least_frac(function(name, parameters), GOAL)
+    return max(min(frac, room), frac - COARSER)
+
+
+def _kept(op: Op, x: V, frac: int, writer: Writer[V]) -> V:
+    """`x` with so many fractional bits at most.
+
+    Raises:
+        PlanError: that would be hardly any.
+    """
+    if x.frac <= frac:
+        return x
+    if frac < 6:
+        raise PlanError(
+            f"{describe(op)}: its input may be so large that products of it have no room; narrow input_range"
+        )
+    return writer.emit(like(op, "truncate"), [x], drop=x.frac - frac)
