@@ -20,7 +20,9 @@ from msgspec import Meta, Struct
 from keras_private.plan.ports import MAX_PORTS
 
 VERSION: Final = 3
-"""Of these messages. Both sides must speak the same one."""
+"""Of these messages, and of what the parties send each other in a lane; both sides must speak the same one. If bytes
+change, it does (`tests/vectors`).
+"""
 
 ID_BYTES: Final = 16
 """Size of a request id, a model id and a lane's epoch: random, so that nobody guesses another's."""

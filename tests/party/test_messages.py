@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from keras_private.errors import FrameError
 from keras_private.party import messages, wire
 
-ID = bytes(range(16))
-INPUT = messages.InputPort("x", (28, 28, 1), "real", 16, None, 1024.0)
+from .samples import ID, INPUT, KINDS, sample
 
 
 def port(**changed: object) -> list[object]:
@@ -24,21 +23,6 @@ def port(**changed: object) -> list[object]:
     return list({**msgspec.structs.asdict(INPUT), **changed}.values())
 
 
-SAMPLES: dict[str, object] = {
-    "Natural": 7,
-    "Natural | None": None,
-    "Text": "text",
-    "bool": True,
-    "Positive | None": 0.25,
-    "Id": ID,
-    "Id | None": None,
-    "Blob": b"\x00" * 40,
-    "Naturals": (28, 28, 1),
-    "Texts": ("server1",),
-    "Ids": (ID, ID),
-    "InputPorts": (INPUT, messages.InputPort("b", (), "bit", 0, (0.0, 1.0), None)),
-    "OutputPorts": (messages.OutputPort("y", (3,), "real", 16, "softmax", "values"),),
-}
 WRONG: dict[str, list[object]] = {
     "Natural": [True, 1.0, "7", None, 1 << 62],
     "Natural | None": [True, 1.0, "7", 1 << 62],
@@ -67,13 +51,6 @@ WRONG: dict[str, list[object]] = {
     ],
     "OutputPorts": [[], None, [["y", [3], "real", 16, "softmax"]], [["y", [3], "real", 16, "", 1]]],
 }
-KINDS = {messages.kind_of(cls): cls for cls in messages.Message.__subclasses__()}
-
-
-def sample(cls: type[messages.Message]) -> messages.Message:
-    return cls(*(SAMPLES[kind] for kind in cls.__annotations__.values()))
-
-
 NO_TYPE = "does not begin with a type that is known"
 
 

@@ -1,0 +1,28 @@
+"""One of every message, from fixed values."""
+
+from __future__ import annotations
+
+from keras_private.party import messages
+
+ID = bytes(range(16))
+INPUT = messages.InputPort("x", (28, 28, 1), "real", 16, None, 1024.0)
+SAMPLES: dict[str, object] = {
+    "Natural": 7,
+    "Natural | None": None,
+    "Text": "text",
+    "bool": True,
+    "Positive | None": 0.25,
+    "Id": ID,
+    "Id | None": None,
+    "Blob": b"\x00" * 40,
+    "Naturals": (28, 28, 1),
+    "Texts": ("server1",),
+    "Ids": (ID, ID),
+    "InputPorts": (INPUT, messages.InputPort("b", (), "bit", 0, (0.0, 1.0), None)),
+    "OutputPorts": (messages.OutputPort("y", (3,), "real", 16, "softmax", "values"),),
+}
+KINDS = {messages.kind_of(cls): cls for cls in messages.Message.__subclasses__()}
+
+
+def sample(cls: type[messages.Message]) -> messages.Message:
+    return cls(*(SAMPLES[kind] for kind in cls.__annotations__.values()))
