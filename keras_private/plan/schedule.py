@@ -7,8 +7,9 @@ protocol are one stage: what is dealt travels in the round that opens the produc
 of two branches before a ReLU, or a spline behind a layer, is such a stage.
 
 All ops of a stage have the same dealer. The dealer sends most, so each stage is given to the party that has least to
-send so far, the largest stage first. Where one op is so large that its dealer would send more than a third of
-everything, its values are dealt by two or three parties, in the same rounds.
+send so far, the largest stage first. Where a stage is so large that its dealer would send more than a third of
+everything, its values are dealt by two or three parties, in the same rounds: of an op alone, or of a product and what
+follows it at once, value by value.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def stages(plan: Plan) -> tuple[Stage, ...]:
     for number in sorted(range(len(spans)), key=lambda number: -costs[number].sent[2]):
         first, last = spans[number]
         dealt, count = costs[number].sent[2], 1
-        if first == last and dealt > max(share, SPLIT_BYTES) and _part(plan.ops[first], 1) is not None:
+        if dealt > max(share, SPLIT_BYTES) and _divisible(plan, first, last):
             count = 2 if dealt < 1.5 * share else 3
         if not any(costs[number].sent):
             continue
@@ -122,15 +123,19 @@ def _split(op: Op, plan: Plan, batch: int, turns: Turns) -> Cost:
         return _turned(_whole(op, plan, batch), turns[0])
     found = Cost()
     for turn, (start, stop) in zip(turns, parts(values(op, plan, batch), len(turns)), strict=True):
-        part = _part(op, stop - start)
+        part = kind_of(op).part_cost(op, plan, stop - start)
         if part is None:
             raise PlanError(f"{describe(op)}: its values are not dealt by several parties")
         found |= _turned(part, turn)
     return found
 
 
-def _part(op: Op, count: int) -> Cost | None:
-    return kind_of(op).part_cost(op, count)
+def _divisible(plan: Plan, first: int, last: int) -> bool:
+    """Whether the values of a stage may be dealt by several parties: of one op, or of a product and of what reads the
+    very same values of it."""
+    ops = plan.ops[first : last + 1]
+    follows = len(ops) == 1 or (len(ops) == 2 and ops[1].inputs == (ops[0].output,))
+    return follows and all(kind_of(op).part_cost(op, plan, 1) is not None for op in ops)
 
 
 def _turned(cost: Cost, turn: int) -> Cost:

@@ -124,13 +124,25 @@ def classes(b: PlanBuilder) -> str:
     return b.op("softmax", [logits], axis=0, layer="softmax")
 
 
+def wide_curve(b: PlanBuilder) -> str:
+    """A layer and a function behind it, value by value, so large that both are dealt by several parties."""
+    flat = b.op("reshape", [b.input], shape=(144,))
+    kernel = b.weight(RANDOM.normal(0, 0.1, (144, 700)), "kernel")
+    out = b.op("matmul", [flat], weights=[kernel], layer="wide")
+    out = b.op("spline", [out], function="sigmoid", parameters=(), goal=26, layer="sigmoid")
+    return b.op("matmul", [out], weights=[b.weight(RANDOM.normal(0, 0.02, (700, 3)), "kernel")])
+
+
 def nothing(b: PlanBuilder) -> str:
     height, width, channels = b.shape(b.input)
     return b.op("reshape", [b.input], shape=(height, width * channels))
 
 
+MODELS = [small_cnn, branches, depthwise, gathers, joined, wide, curves, wide_curve, classes, nothing]
+
+
 @pytest.mark.parametrize("input_range", [(-1.0, 2.0), None])
-@pytest.mark.parametrize("model", [small_cnn, branches, depthwise, gathers, joined, wide, curves, classes, nothing])
+@pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("batch", [1, 3])
 def test_a_plan_computes_what_it_says(three: Three, model: Any, input_range: Any, batch: int) -> None:
     builder = PlanBuilder((9, 8, 2), input_range)

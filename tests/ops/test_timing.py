@@ -114,7 +114,8 @@ def test_an_opening_is_one_round_before_which_the_dealer_has_its_part(kind: str,
 DIVISIBLE = [
     (kind, number)
     for kind, number in EXECUTABLE
-    if KINDS[kind].interactive and KINDS[kind].part_cost(SAMPLES[kind][number].op(kind), 64) is not None
+    if KINDS[kind].interactive
+    and KINDS[kind].part_cost(SAMPLES[kind][number].op(kind), SAMPLES[kind][number].plan(kind), 64) is not None
 ]
 
 
@@ -137,7 +138,7 @@ def test_values_dealt_by_several_parties_cost_what_their_parts_do(
         party.take_turn(0)
     declared = Cost()
     for turn, (start, stop) in zip(turns, parts(values(op, plan, batch), len(turns)), strict=True):
-        part = KINDS[kind].part_cost(op, stop - start)
+        part = KINDS[kind].part_cost(op, plan, stop - start)
         assert part is not None
         declared |= Cost(part.rounds, (part.sent[turn], part.sent[(1 + turn) % 3], part.sent[(2 + turn) % 3]))
     assert memory_three.counted() == (declared.rounds, declared.sent)

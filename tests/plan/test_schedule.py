@@ -74,6 +74,26 @@ def test_a_layer_that_outweighs_all_others_is_dealt_by_several_parties() -> None
     assert max(sent) < 0.45 * sum(sent) < max(whole.sent)
 
 
+SIGMOID = {"function": "sigmoid", "parameters": (), "goal": 20, "frac": 24}
+
+
+def test_a_layer_and_the_function_behind_it_are_dealt_by_the_same_parties() -> None:
+    both = plan(mul("x", "a"), Op("spline", ("a",), (), "y", SIGMOID), shape=(1000,))
+    (stage,) = stages(both)
+    assert (stage.first, stage.last, len(stage.turns)) == (0, 1, 3)
+    alone = [kind_of(op).cost(op, both, 1) for op in both.ops]
+    sent = total(both, 1).sent
+    assert sum(sent) == sum(sum(cost.sent) for cost in alone)
+    assert max(sent) < 0.4 * sum(sent)
+
+
+def test_what_is_moved_between_a_layer_and_a_function_has_one_dealer() -> None:
+    """Of a value that has moved, another party might deal than of where it was."""
+    moved = Op("transpose", ("a",), (), "b", {"perm": (1, 0)})
+    (stage,) = stages(plan(mul("x", "a"), moved, Op("spline", ("b",), (), "y", SIGMOID), shape=(40, 25)))
+    assert (stage.first, stage.last, len(stage.turns)) == (0, 2, 1)
+
+
 def test_a_small_layer_is_not_split() -> None:
     (stage,) = stages(plan(Op("mul", ("x",), ("w",), "y", DROP)))
     assert len(stage.turns) == 1

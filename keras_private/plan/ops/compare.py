@@ -64,7 +64,7 @@ class Dealt(Kind, abstract=True):
     def deals_first(self, op: Op) -> bool:
         return True
 
-    def part_cost(self, op: Op, count: int) -> cost.Cost | None:
+    def part_cost(self, op: Op, plan: Plan, count: int) -> cost.Cost | None:
         return None
 
     def reckoned(self, op: Op, seen: float, sizes: Sequence[float], ws: Sequence[Array]) -> float:

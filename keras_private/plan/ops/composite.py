@@ -15,7 +15,7 @@ from keras_private.errors import PlanError
 from keras_private.plan.cost import Cost
 from keras_private.plan.ops.kind import NUMBERS, Array, Kind, describe
 from keras_private.plan.ops.writer import Later, V, Writer
-from keras_private.plan.plan import Op, Shape, Tensor, Weight
+from keras_private.plan.plan import Op, Plan, Shape, Tensor, Weight
 
 PRODUCT_FRAC = 60  # of a product of tables' values
 
@@ -49,7 +49,7 @@ class Composite(Kind, abstract=True):
     def deals_first(self, op: Op) -> bool:
         return False
 
-    def part_cost(self, op: Op, count: int) -> Cost | None:
+    def part_cost(self, op: Op, plan: Plan, count: int) -> Cost | None:
         return None
 
     def does_nothing(self, op: Op, given: Shape) -> bool:

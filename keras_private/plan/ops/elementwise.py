@@ -252,7 +252,7 @@ class Truncate(Elementwise):
     def deals_first(self, op: Op) -> bool:
         return True
 
-    def part_cost(self, op: Op, count: int) -> cost.Cost | None:
+    def part_cost(self, op: Op, plan: Plan, count: int) -> cost.Cost | None:
         return None
 
     def cost(self, op: Op, plan: Plan, batch: int) -> cost.Cost:
@@ -311,7 +311,7 @@ class Relu(Elementwise):
     def deals_first(self, op: Op) -> bool:
         return True
 
-    def part_cost(self, op: Op, count: int) -> cost.Cost | None:
+    def part_cost(self, op: Op, plan: Plan, count: int) -> cost.Cost | None:
         return None
 
     def cost(self, op: Op, plan: Plan, batch: int) -> cost.Cost:

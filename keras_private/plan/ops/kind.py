@@ -153,7 +153,7 @@ class Kind(ABC):
         looks at no input before that round is over."""
 
     @abstractmethod
-    def part_cost(self, op: Op, count: int) -> Cost | None:
+    def part_cost(self, op: Op, plan: Plan, count: int) -> Cost | None:
         """What `count` values of its output cost, if different parties may deal different values of it; else None."""
 
     @abstractmethod
@@ -281,7 +281,7 @@ class Local(Kind, abstract=True):
     def deals_first(self, op: Op) -> bool:
         return False
 
-    def part_cost(self, op: Op, count: int) -> Cost | None:
+    def part_cost(self, op: Op, plan: Plan, count: int) -> Cost | None:
         return None
 
     def cost(self, op: Op, plan: Plan, batch: int) -> Cost:

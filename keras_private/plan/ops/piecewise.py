@@ -91,8 +91,8 @@ class Spline(Elementwise):
     def deals_first(self, op: Op) -> bool:
         return True
 
-    def part_cost(self, op: Op, count: int) -> Cost | None:
-        return None
+    def part_cost(self, op: Op, plan: Plan, count: int) -> Cost:
+        return spline_cost.spline(count, table_for(op, plan, count))
 
     def moved_factor(self, op: Op, factor: Array, given: Shape, *, back: bool, public: bool) -> Array | None:
         return None
@@ -108,8 +108,7 @@ class Spline(Elementwise):
         return Later.BETTER
 
     def cost(self, op: Op, plan: Plan, batch: int) -> Cost:
-        count = values(op, plan, batch)
-        return spline_cost.spline(count, table_for(op, plan, count))
+        return self.part_cost(op, plan, values(op, plan, batch))
 
     def memory(self, op: Op, plan: Plan, count: int) -> int:
         return spline_cost.memory(count, table_for(op, plan, count))

@@ -61,11 +61,11 @@ class Product(Kind, abstract=True):
     def deals_first(self, op: Op) -> bool:
         return False
 
-    def part_cost(self, op: Op, count: int) -> cost.Cost:
+    def part_cost(self, op: Op, plan: Plan, count: int) -> cost.Cost:
         return cost.linear(count, self.dropped(op), _relu_bound(op))
 
     def cost(self, op: Op, plan: Plan, batch: int) -> cost.Cost:
-        return self.part_cost(op, values(op, plan, batch))
+        return self.part_cost(op, plan, values(op, plan, batch))
 
     def memory(self, op: Op, plan: Plan, count: int) -> int:
         rows = count // math.prod(plan.tensors[op.output].shape)

@@ -141,7 +141,7 @@ class MaxPool2d(Pool):
     def deals_first(self, op: Op) -> bool:
         return math.prod(op.attrs["pool"]) > 1 or bool(op.attrs["relu"])
 
-    def part_cost(self, op: Op, count: int) -> cost.Cost | None:
+    def part_cost(self, op: Op, plan: Plan, count: int) -> cost.Cost | None:
         return None
 
     def cost(self, op: Op, plan: Plan, batch: int) -> cost.Cost:
