@@ -92,7 +92,7 @@ def certs(
     owner: Annotated[list[str] | None, typer.Option(help="An owner's name; may be given several times.")] = None,
     client: Annotated[list[str] | None, typer.Option(help="A client's name; may be given several times.")] = None,
     days: Annotated[int, typer.Option(min=1, max=3650, help="How long the certificates are valid.")] = 365,
-    renew: Annotated[bool, typer.Option(help="Make those anew that are still good, too.")] = False,
+    renew: Annotated[bool, typer.Option(help="Renew those that are still good, too.")] = False,
 ) -> None:
     """Make an authority, and a folder with a certificate for every participant, ready to be copied to their hosts.
 

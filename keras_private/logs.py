@@ -2,7 +2,7 @@
 
     {"event": "run done", "party": "server0", "requests": 1, "rows": 1, "rounds": 14, "bytes": 80392, "ms": 4.039, …}
 
-`KERAS_PRIVATE_LOG` sets the least level that is written: debug, info (a party's default), warning, error.
+`KERAS_PRIVATE_LOG` sets the lowest level that is written: debug, info (a party's default), warning, error.
 
 Theory of operation. Whoever logs puts a line into a bounded queue and goes on; a thread writes. So a disk that is full,
 a closed standard error, or a pipe that nobody reads cannot fail or delay the work. What cannot be written waits in the
