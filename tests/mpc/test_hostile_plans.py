@@ -63,11 +63,12 @@ def test_no_plan_of_many_breaks_a_promise() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_no_plan_of_very_many_breaks_a_promise(tmp_path: Path) -> None:
-    """Some three milliseconds each on a core that is free."""
+    """Some five milliseconds each on a core that is free."""
     checked = {"NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path)}
     hunt(900, 100, 500, **checked)  # compiles the kernels, once for all processes
     kinds = hunt(1_000, 100_000, 1700, os.cpu_count() or 1, **checked)
-    assert min(kinds.values()) > 5_000
+    assert kinds.keys() == {name for name, kind in KINDS.items() if kind.executable is not None}
+    assert min(kinds.values()) > 300
 
 
 # That the hunt can fail: ops and kernels that are wrong in a way of their own.
