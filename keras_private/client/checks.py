@@ -12,7 +12,7 @@ from keras_private.client.parts import show, taken_apart
 from keras_private.errors import InputError, PartyError
 from keras_private.party.messages import Description, InputPort
 from keras_private.plan.plan import BIT, FINAL_ACTIVATIONS, INTEGER, REAL
-from keras_private.plan.ports import FORMS, NUMBERS, REVEALS
+from keras_private.plan.ports import FORMS, PORT_KINDS, REVEALS
 
 Reals: TypeAlias = NDArray[np.float64]
 
@@ -31,7 +31,7 @@ def check_model(model: Description) -> None:
     kinds = {port.kind for port in model.inputs} | {port.kind for port in model.outputs}
     for what, given, known in (
         ("takes or gives", {model.takes, model.gives}, FORMS),
-        ("has inputs or outputs of the kind", kinds, NUMBERS),
+        ("has inputs or outputs of the kind", kinds, PORT_KINDS),
         ("ends in", {port.final_activation for port in model.outputs}, FINAL_ACTIVATIONS),
         ("reveals", {port.reveal for port in model.outputs}, REVEALS),
     ):

@@ -10,6 +10,7 @@ A weight gets
     at least    `precision` bits, and where its largest element is small as many as give that one some 20 significant;
     and then    as many as the truncation behind it drops for the same message: 16 or 32 bits in all;
     and more    if the rounding of the weights would still show in a unit of the result;
+    or just     those of the result if the inputs are whole numbers, and these will do: then nothing is truncated;
     at most     what leaves the product, and all that is added up before its truncation, below 2^61.
 
 What the product may reach is proven where an input range was declared. Worst cases grow by a factor of ten a layer,
@@ -129,6 +130,8 @@ class Fractions:
         if not self.ranged:
             return least + min(max(small, 0), TINY_BITS)
         target = self.target(op.output)
+        if not frac and needed is not None and needed <= target:
+            return target
         wanted = least + min(max(small + GUARD_BITS, 0), EXTRA_BITS)
         reach = self.sizes[op.inputs[0]] * math.sqrt(_product(op).fan_in(op, given, weight.shape))
         wanted = max(wanted, target + math.frexp(reach)[1] - 2)

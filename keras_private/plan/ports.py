@@ -17,7 +17,7 @@ from typing import NamedTuple
 from keras_private.errors import PlanError
 from keras_private.plan.plan import BIT, FINAL_ACTIVATIONS, INTEGER, REAL, Input, Op, Output, Plan, Tensor
 
-NUMBERS = (REAL, INTEGER, BIT)
+PORT_KINDS = (REAL, INTEGER, BIT)
 FORMS = ("array", "list", "tuple", "dict")
 RECIPIENTS = ("client",)  # "client": the one that asked
 MAX_PORTS = 256  # inputs, and outputs
@@ -40,7 +40,7 @@ class Reveal(NamedTuple):
 
 REVEALS: Mapping[str, Reveal] = MappingProxyType(
     {
-        "values": Reveal(NUMBERS, lambda _op, _made: True, "all of the values"),
+        "values": Reveal(PORT_KINDS, lambda _op, _made: True, "all of the values"),
         "label": Reveal(
             (INTEGER,),
             lambda op, made: op is not None and op.kind == "argmax" and op.attrs.get("axis") == len(made.shape),
@@ -149,8 +149,8 @@ def _check_output(made: Output, tensor: Tensor, op: Op | None, precision: int) -
 
 
 def _check_kind(where: str, kind: str, tensor: Tensor, precision: int) -> None:
-    if kind not in NUMBERS:
-        raise PlanError(f"{where}: its kind must be one of {', '.join(NUMBERS)}")
+    if kind not in PORT_KINDS:
+        raise PlanError(f"{where}: its kind must be one of {', '.join(PORT_KINDS)}")
     if tensor.bit:
         raise PlanError(f"{where}: it must be numbers, not bits that are shared by exclusive or")
     if precision and kind != REAL and tensor.frac:

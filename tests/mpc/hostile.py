@@ -31,7 +31,7 @@ from keras_private.plan.attributes import MAX_TRUNCATION
 from keras_private.plan.ops import KINDS, Bilinear, Product, infer
 from keras_private.plan.ops.kind import Domain
 from keras_private.plan.plan import BIT, INTEGER, REAL, Input, Op, Output, Plan, Shape, Tensor, Weight
-from keras_private.plan.ports import BIT_RANGE, FORMS, NUMBERS
+from keras_private.plan.ports import BIT_RANGE, FORMS, PORT_KINDS
 from keras_private.plan.serialise import parse, serialise
 from keras_private.sharing.fixed import MAX_FRAC
 from keras_private.sharing.share import Share
@@ -66,7 +66,7 @@ class Author:
 
     def input(self, number: int) -> Input:
         random, tensor = self.random, f"x{number}"
-        kind, rank = random.choice(NUMBERS), random.choice([0, 1, 1, 2, 3, 3, 3, 3, 4])
+        kind, rank = random.choice(PORT_KINDS), random.choice([0, 1, 1, 2, 3, 3, 3, 3, 4])
         self.tensors[tensor] = Tensor(self.shape(rank), self.precision if kind == REAL else 0, self.bound())
         low = float(random.randint(-9, 9))
         range_ = {REAL: None, INTEGER: (low, low + random.randint(0, 9)), BIT: BIT_RANGE}[kind]

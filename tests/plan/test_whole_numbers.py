@@ -74,6 +74,26 @@ def test_a_number_alone_takes_a_weight_too() -> None:
     assert error(builder.finish(builder.op("add", x, weights=[builder.weight(0.3, "w")]))) < 1e-4
 
 
+def layer(given: str, size: float) -> Draft:
+    random, builder = np.random.default_rng(0), PlanBuilder()
+    x = builder.add_input("x", (50,), kind=given, range=None if given == "bit" else (0, 9))
+    x = builder.op("matmul", x, weights=[builder.weight(random.normal(size=(50, 20)) * size, "w")])
+    return builder.finish(builder.op("matmul", x, weights=[builder.weight(random.normal(size=(20, 4)), "v")]))
+
+
+@pytest.mark.parametrize(
+    ("given", "size", "drop"), [("integer", 1.0, 0), ("integer", 1e-3, 16), ("bit", 1.0, 0), ("bit", 1e-3, 0)]
+)
+def test_the_first_product_of_whole_numbers_needs_no_truncation(given: str, size: float, drop: int) -> None:
+    """Unless weights so small meet inputs so large that more fractional bits are needed than the result has."""
+    draft = layer(given, size)
+    done = optimise(draft)
+    assert done.plan.ops[0].attrs["drop"] == drop
+    assert done.accuracy is not None
+    assert done.accuracy.relative < 1e-3
+    assert error(draft) < done.accuracy.error
+
+
 @pytest.mark.parametrize(("high", "frac"), [(2.0, 0), (2.25, 16)])
 def test_the_ends_of_a_clip_are_not_rounded_to_whole_numbers(high: float, frac: int) -> None:
     builder = PlanBuilder()
