@@ -23,20 +23,20 @@ def _hints(why: str, instead: str, *kinds: str) -> dict[str, Refusal]:
 _HINTS: dict[str, Refusal] = {
     **_hints("softmax inside a model is not supported", hint_for("softmax"), "Softmax"),
     **_hints(
-        "recurrent layers need sigmoid, tanh or products of two hidden values, and there is no protocol for those",
+        "recurrent layers need sigmoid or tanh of hidden values, which is not supported inside a model yet",
         "use Conv1D with padding='causal' over the steps and train again",
         *("LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional", "LSTMCell", "GRUCell", "SimpleRNNCell"),
         *("StackedRNNCells", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"),
     ),
     **_hints(
-        "attention multiplies values that both depend on the input, and there is no protocol for that",
+        "attention needs a softmax of values inside a model, which is not supported yet",
         "use Conv1D or Dense over the steps and train again",
         *("Attention", "AdditiveAttention", "MultiHeadAttention", "GroupQueryAttention"),
     ),
     **_hints(
-        "it multiplies values that both depend on the input, and there is no protocol for that",
-        "use Add or Concatenate and train again; a fixed factor is Rescaling, a trained one BatchNormalization",
-        *("Multiply", "Dot"),
+        "no lowering is known for this kind of layer",
+        "use keras.ops.einsum or keras.ops.matmul",
+        "Dot",
     ),
     **_hints(
         "it divides by statistics of each input, and there is no protocol for that",

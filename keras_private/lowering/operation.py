@@ -181,6 +181,7 @@ _TENSORFLOW: Mapping[str, Callable[..., _Translated]] = {
     "math.multiply": _plain("Multiply"),
     **dict.fromkeys(("math.truediv", "math.divide"), _plain("TrueDivide")),
     "math.negative": _plain("Negative"),
+    "math.square": _plain("Square"),
     "math.maximum": _plain("Maximum"),
     "math.minimum": _plain("Minimum"),
     "math.abs": _plain("Absolute"),

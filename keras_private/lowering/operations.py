@@ -1,4 +1,4 @@
-"""What operations between layers compute: arithmetic with constants, ReLUs, and whatever moves values about.
+"""What operations between layers compute: arithmetic, ReLUs, and whatever moves values about.
 
 A constant is public if it is a single number in the model's code, as in `x * 0.5`, and secret if it is an array or a
 variable. Axis 0 is the batch: what moves, joins or mixes it is refused.
@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from keras_private.errors import PlanError
 from keras_private.lowering.layers import activation as act
 from keras_private.lowering.layers import merge
 from keras_private.lowering.layout import keep, sizes
 from keras_private.lowering.operation import Operand, Operation, operates
 from keras_private.lowering.registry import Refusal, array, secret
+from keras_private.plan.ops.equation import without_batch
 
 _BATCH = Refusal("it moves or mixes the batch axis", "leave axis 0 as it is")
 
@@ -52,12 +54,7 @@ def _check_pair(op: Operation, x: Any, y: Any) -> Iterator[Refusal]:
 
 
 def _check_product(op: Operation, x: Any, y: Any) -> Iterator[Refusal]:
-    if isinstance(x, Operand) and isinstance(y, Operand):
-        yield Refusal(
-            "it multiplies or divides values that both depend on the input, and there is no protocol for that",
-            "use Add or Concatenate and train again",
-        )
-    elif op.kind in ("Divide", "TrueDivide") and isinstance(y, Operand):
+    if op.kind in ("Divide", "TrueDivide") and isinstance(y, Operand):
         yield Refusal("it divides by a value that depends on the input", "use a constant divisor and train again")
     elif op.kind in ("Divide", "TrueDivide") and not np.all(array(y)):
         yield Refusal("it divides by zero", "use another divisor")
@@ -89,7 +86,7 @@ def lower_subtract(prot: Any, op: Operation, x: Any, y: Any) -> Any:
 def lower_multiply(prot: Any, op: Operation, x: Any, y: Any) -> Any:
     del op
     x, y = (x, y) if _is_tensor(x) else (y, x)
-    return prot.mul(x, _constant(prot, y))
+    return prot.mul(x, y if _is_tensor(y) else _constant(prot, y))
 
 
 @operates("Divide", "TrueDivide", check=_check_product)
@@ -114,14 +111,42 @@ def lower_extreme(prot: Any, op: Operation, x: Any, y: Any) -> Any:
 
 def _check_matmul(op: Operation, x: Any, y: Any) -> Iterator[Refusal]:
     del op
-    if not isinstance(x, Operand) or isinstance(y, Operand) or np.ndim(array(y)) != 2:
-        yield Refusal("only a tensor times a fixed matrix is possible", "use Dense")
+    if isinstance(x, Operand) and isinstance(y, Operand):
+        if len(x.shape) != len(y.shape) or len(x.shape) < 3:
+            yield Refusal("it would multiply the rows of a batch with each other", "give both tensors the same axes")
+    elif not isinstance(x, Operand) or np.ndim(array(y)) != 2:
+        yield Refusal("only a tensor times a tensor or a fixed matrix is possible", "use Dense or einsum")
 
 
 @operates("Matmul", check=_check_matmul)
 def lower_matmul(prot: Any, op: Operation, x: Any, y: Any) -> Any:
     del op
-    return prot.matmul(x, secret(prot, y, "matrix"))
+    return prot.matmul(x, y if _is_tensor(y) else secret(prot, y, "matrix"))
+
+
+def _check_einsum(op: Operation, *operands: Any) -> Iterator[Refusal]:
+    tensors = [isinstance(each, Operand) for each in operands]
+    if len(operands) != 2 or not any(tensors):
+        yield Refusal("only two factors are possible, one of which is a tensor", "take two at a time")
+        return
+    ranks = [len(each.shape) if isinstance(each, Operand) else np.ndim(array(each)) for each in operands]
+    try:
+        without_batch(op["subscripts"], ranks, tensors)
+    except PlanError as error:
+        yield Refusal(str(error), "keep the batch where it is")
+
+
+@operates("Einsum", check=_check_einsum)
+def lower_einsum(prot: Any, op: Operation, x: Any, y: Any) -> Any:
+    return prot.einsum(
+        op["subscripts"], *(each if _is_tensor(each) else secret(prot, each, "factor") for each in (x, y))
+    )
+
+
+@operates("Square", check=_nothing)
+def lower_square(prot: Any, op: Operation, x: Any) -> Any:
+    del op
+    return prot.mul(x, x)
 
 
 # --- activations

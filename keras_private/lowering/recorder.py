@@ -28,6 +28,7 @@ from keras_private.lowering.geometry import Pads, same_pads
 from keras_private.lowering.tensors import PlanConstant, PlanTensor, PlanWeight
 from keras_private.plan.attributes import matrix
 from keras_private.plan.builder import PlanBuilder
+from keras_private.plan.ops.equation import canonical, without_batch
 from keras_private.plan.plan import REAL, Draft, Output
 
 _NO_CALLS = frozenset({"add_input", "finish", "input", "layer"})
@@ -114,11 +115,11 @@ class Recorder(_Protocol):  # type: ignore[misc]  # untyped base
         return self._sum("sub", x, y)
 
     def mul(self, x: Any, y: Any) -> PlanTensor:
-        """Elementwise by a secret weight or a public constant; a product of two tensors is not among a plan's ops."""
+        """Elementwise by another tensor, a secret weight or a public constant."""
         if not isinstance(x, PlanTensor):
             x, y = y, x
         if isinstance(y, PlanTensor):
-            raise PlanError("two values that both depend on the input cannot be multiplied: no such op in a plan")
+            return self._record("mul", x, y)
         if isinstance(y, PlanWeight):
             return self._record("mul", x, weights=self._weight(y, len(x.shape) - 1))
         factor = np.asarray(y.value if isinstance(y, PlanConstant) else y, dtype=np.float64)
@@ -144,11 +145,25 @@ class Recorder(_Protocol):  # type: ignore[misc]  # untyped base
 
     # --- linear
 
-    def matmul(self, x: PlanTensor, y: PlanWeight | PlanConstant) -> PlanTensor:
-        """(…, K) by a weight of (K, N), or by a public matrix."""
+    def matmul(self, x: PlanTensor, y: PlanTensor | PlanWeight | PlanConstant) -> PlanTensor:
+        """(…, K) by a weight of (K, N), or by a public matrix; or sample by sample by a tensor, as numpy's matmul."""
+        if isinstance(y, PlanTensor):
+            return self._record("matmul", x, y)
         if isinstance(y, PlanConstant):
             return self._record("public_matmul", x, matrix=matrix(y.value))
         return self._record("matmul", x, weights=self._weight(y))
+
+    def einsum(self, equation: str, x: Any, y: Any) -> PlanTensor:
+        """numpy's einsum of two tensors, or of a tensor and a weight, that keeps to the rows of the batch."""
+        tensors, ranks = [isinstance(each, PlanTensor) for each in (x, y)], [len(x.shape), len(y.shape)]
+        sample = without_batch(equation, ranks, tensors)
+        rule = canonical(sample, [rank - tensor for rank, tensor in zip(ranks, tensors, strict=True)])
+        if all(tensors):
+            return self._record("einsum", x, y, equation=rule)
+        if not tensors[0]:  # a plan names the tensor first
+            (left, right), result = rule.partition("->")[0].split(","), rule.partition("->")[2]
+            x, y, rule = y, x, f"{right},{left}->{result}"
+        return self._record("einsum", x, weights=self._weight(y), equation=rule)
 
     def conv2d(
         self,

@@ -39,6 +39,8 @@ SAMPLE = [
     "Rescaling by channel",
     "Add",
     "Subtract",
+    "Multiply",
+    "x: x * x",
     "Average three",
     "Concatenate",
     "residual block",

@@ -108,9 +108,22 @@ def test_the_batch_stays_where_it_is(prot: Recorder) -> None:
             call()
 
 
-def test_a_product_of_two_unknowns_is_refused(prot: Recorder) -> None:
-    with pytest.raises(PlanError, match="cannot be multiplied"):
-        prot.mul(prot.input, prot.relu(prot.input))
+def test_products_of_two_unknowns() -> None:
+    prot = Recorder((3, 4))
+    x = prot.input
+    weight = prot.define_private_variable(np.ones((4, 2)))
+    prot.mul(x, x)
+    prot.matmul(x, prot.transpose(x, [0, 2, 1]))
+    prot.einsum("bij,bkj->bik", x, x)
+    prot.einsum("...j,jk->...k", x, weight)
+    y = prot.einsum("jk,bij->bik", weight, x)
+    assert y.shape == (None, 3, 2)
+    ops = prot.finish(y).plan.ops
+    assert [(op.kind, len(op.inputs), len(op.weights)) for op in ops] == [
+        ("mul", 2, 0), ("transpose", 1, 0), ("matmul", 2, 0), ("einsum", 2, 0), ("einsum", 1, 1), ("einsum", 1, 1)
+    ]  # fmt: skip
+    with pytest.raises(PlanError, match="would mix the rows"):
+        prot.einsum("bij,ckj->bic", x, x)
 
 
 def test_padding_must_be_known(prot: Recorder) -> None:

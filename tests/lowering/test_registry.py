@@ -174,8 +174,8 @@ def lower_with_a_bug(prot: Any, layer: Any, x: Any) -> Any:
     return prot.add(x, layer.offset)
 
 
-def lower_by_a_product(prot: Any, layer: Any, x: Any) -> Any:
-    return prot.mul(x, x)
+def lower_across_rows(prot: Any, layer: Any, x: Any) -> Any:
+    return prot.einsum("b...,b...->...", x, x)
 
 
 @pytest.mark.parametrize("package", ["keras", "tf_keras"])
@@ -187,7 +187,7 @@ def lower_by_a_product(prot: Any, layer: Any, x: Any) -> Any:
         (lower_to_another_shape, r"shape \('batch', 2, 2\), but the layer's output has shape \('batch', 4\)"),
         (lower_with_an_unknown_call, "no 'softmax' to call; what can be recorded is add, .*, matmul, .*, relu"),
         (lower_with_a_bug, "failed: AttributeError: .*offset"),
-        (lower_by_a_product, "cannot be multiplied"),
+        (lower_across_rows, "would mix the rows of a batch"),
     ],
 )
 def test_mistakes_are_told_with_the_names_of_lowering_and_layer(package: str, lowering: Any, expected: str) -> None:

@@ -1,4 +1,4 @@
-"""Layers with several inputs: Add, Subtract, Average, Maximum, Minimum, Concatenate."""
+"""Layers with several inputs: Add, Subtract, Multiply, Average, Maximum, Minimum, Concatenate."""
 
 from __future__ import annotations
 
@@ -19,6 +19,12 @@ def lower_add(prot: Any, layer: Any, xs: Any) -> Any:
 def lower_subtract(prot: Any, layer: Any, xs: Any) -> Any:
     del layer
     return prot.sub(xs[0], xs[1])
+
+
+@lowers("Multiply")
+def lower_multiply(prot: Any, layer: Any, xs: Any) -> Any:
+    del layer
+    return reduce(prot.mul, xs)
 
 
 @lowers("Average")
