@@ -18,10 +18,8 @@ import numpy as np
 from keras_private.mpc.dpf import Frontier, Path, chunks, spans
 from keras_private.mpc.party import Party
 from keras_private.mpc.rounds import Protocol, Words, as_words
-from keras_private.plan.cost import one_hot_levels
+from keras_private.plan.cost import ONE_HOT_NODES, one_hot_levels
 from keras_private.sharing.share import Share
-
-NODES_AT_ONCE = 1 << 17  # so many nodes of trees are held at a time, or those of one tree
 
 
 def one_hot(party: Party, x: Share, size: int, *, wait: int = 0) -> Protocol[Words]:
@@ -37,7 +35,7 @@ def one_hot(party: Party, x: Share, size: int, *, wait: int = 0) -> Protocol[Wor
         (0, size).
     """
     count, levels = x.mine.size, one_hot_levels(size)
-    step = max(1, NODES_AT_ONCE // size)
+    step = max(1, ONE_HOT_NODES // size)
     if party.is_dealer:
         seeds = party.masks.next.words(2 * count), party.masks.mine.words(2 * count)
         v = (x.mine + x.next).reshape(-1)

@@ -177,6 +177,9 @@ def select(count: int) -> Cost:
     return choose(count)
 
 
+ONE_HOT_NODES = 1 << 17  # of trees over an index that a party holds at a time, or those of one tree
+
+
 def one_hot_levels(size: int) -> int:
     """Levels of the trees that deal an index below `size`: one bit more than it has, three at least."""
     return max(3, (size - 1).bit_length() + 1)

@@ -6,7 +6,7 @@ planes of bits, of which a comparison needs a few for every bit of its window.
 
 from __future__ import annotations
 
-from keras_private.plan.cost import Window, window
+from keras_private.plan.cost import ONE_HOT_NODES, Window, one_hot_levels, window
 from keras_private.plan.gates import conjunction
 from keras_private.plan.tournament import tournament, winner
 
@@ -85,3 +85,9 @@ def top(rows: int, candidates: int, k: int, bound: int) -> int:
         + (SELECT + SHARE + NUMBER) * candidates * k * rows
         + equal(candidates * rows, (candidates - 1).bit_length(), k)
     )
+
+
+def one_hot(count: int, size: int) -> int:
+    """The numbers, what is dealt and its roots, and the nodes of as many trees as are walked together."""
+    nodes = min(count, max(1, ONE_HOT_NODES // size)) * (size + 4)
+    return 8 * count * size + count * (16 * one_hot_levels(size) + 64) + 128 * nodes

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,7 +14,7 @@ from keras_private.mpc.one_hot import one_hot
 from keras_private.mpc.party import Party
 from keras_private.mpc.reshare import empty_share, reshare
 from keras_private.mpc.rounds import Protocol, together
-from keras_private.plan import cost
+from keras_private.plan import cost, working
 from keras_private.sharing.share import Share
 
 from .test_joint_view import SHARINGS, deficits, fixed
@@ -41,8 +43,21 @@ def test_one_number_is_one(three: Three, data: st.DataObject, size: int, turn: i
 
 @pytest.mark.parametrize("size", [127, 128, 129])
 def test_every_index(memory_three: Three, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "NODES_AT_ONCE", 10 * size)  # several chunks
+    monkeypatch.setattr(module, "ONE_HOT_NODES", 10 * size)  # several chunks
     assert np.array_equal(opened(memory_three, 0, np.arange(size), size), np.eye(size, dtype=np.uint64))
+
+
+@pytest.mark.parametrize(("count", "size"), [(5000, 10), (300, 1000), (2, 70_000)])
+def test_no_more_memory_than_declared(memory_three: Three, count: int, size: int) -> None:
+    shares = shares_of(np.zeros(count, np.uint64))
+    memory_three.run(one_hot, shares, 3)  # what kernels take to be loaded does not count
+    tracemalloc.start()
+    try:
+        memory_three.run(one_hot, shares, size)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak <= 2 * working.one_hot(count, size) + 3 * (1 << 16)  # the two of the pair at once
 
 
 def test_a_row_is_looked_up(memory_three: Three) -> None:

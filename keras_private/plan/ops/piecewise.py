@@ -111,7 +111,8 @@ class Spline(Elementwise):
         return self.part_cost(op, plan, values(op, plan, batch))
 
     def memory(self, op: Op, plan: Plan, count: int) -> int:
-        return spline_cost.memory(count, table_for(op, plan, count))
+        """With either form of its table: which is read depends on the batch."""
+        return max(spline_cost.memory(count, fitted.table) for fitted in _tables(op, plan.tensors))
 
     def error(self, op: Op, plan: Plan) -> float:
         """Of either form of its table: which is read depends on the batch."""

@@ -17,6 +17,7 @@ PLAIN_BITS: Final = 10  # up to so many bits a place is dealt as one bit of 2^bi
 CHUNK: Final = 2048  # values whose trees are walked together: their blocks stay in a core's cache
 _WORD_BITS: Final = 6
 _BLOCK: Final = 16  # bytes
+_NODE: Final = 96  # bytes: its block, what is hashed of it and made of that, its control bit; and half of its parent
 
 
 class Tail(NamedTuple):
@@ -83,13 +84,13 @@ def cheapest(count: int, tables: Sequence[Table]) -> Table:
 
 
 def memory(count: int, table: Table) -> int:
-    """Bytes that a party needs beside its operand and the output: keys, and the blocks of a chunk's largest level."""
+    """Bytes that a party needs beside its operand and the output: keys, what is dealt and opened, and of a chunk the
+    nodes of the largest level and their children."""
     if isinstance(table, Refined):
         (low, high), nodes = (0, 1), 0
         for level in table.levels:
             nodes, (low, high) = max(nodes, 2 * (high - low)), level.refined
-        return count * 8 * (key_words(table) + 8) + min(count, CHUNK) * nodes * 6 * _BLOCK
+        return count * 8 * (key_words(table) + 8) + min(count, CHUNK) * nodes * _NODE
     blocks = (table.cells >> LEAF_BITS) + 3 if tree_levels(table) else 0
-    bits = 16 * blocks + 8 * key_words(table)
-    each = blocks * 10 * _BLOCK + 3 * bits + 8 * table.cells
-    return count * 8 * (2 * key_words(table) + 3 * dealt_words(table) + 16) + min(count, CHUNK) * each
+    chunk = 2 * blocks * (_NODE + 2 * _BLOCK) + 2 * 8 * key_words(table)
+    return count * 8 * (2 * key_words(table) + 3 * dealt_words(table) + 16) + min(count, CHUNK) * chunk
