@@ -85,7 +85,7 @@ def _exchanges(window: Window) -> tuple[tuple[int, int], ...]:
 
 
 # The parties choose windows by these numbers, each for itself: a change of them needs a new party.messages.VERSION.
-GROUP_SIZES = (2, 3, 4, 5, 6, 7, 8)
+GROUP_SIZES = (2, 3, 4, 5, 6, 7, 8, 9, 10)
 RADICES = (2, 3, 4, 5, 6)
 ROUND_BYTES = 24_000  # sent by all parties, worth as much as a round: 20 µs at 10 Gbit/s
 

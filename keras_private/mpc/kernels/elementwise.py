@@ -93,15 +93,16 @@ def select_deal(mine, next_, chosen, masks, dealt):  # type: ignore[no-untyped-d
     dealt (1 + channels, terms, n) = (r, r·v of every channel) - masks, for P1.
     """
     channels, terms, n = mine.shape
-    if next_.shape != mine.shape or chosen.shape != (terms, n):
+    if not channels or next_.shape != mine.shape or chosen.shape != (terms, n):
         raise ValueError("select_deal: the arrays' sizes do not fit together")
     if masks.shape != (1 + channels, terms, n) or dealt.shape != masks.shape:
         raise ValueError("select_deal: the arrays' sizes do not fit together")
     one = np.uint64(1)
     for t in range(terms):
-        for i in range(n):
+        for i in range(n):  # with the first channel in one pass: mostly there is no other
             dealt[0, t, i] = (chosen[t, i] & one) - masks[0, t, i]
-        for c in range(channels):
+            dealt[1, t, i] = ((mine[0, t, i] + next_[0, t, i]) & chosen[t, i]) - masks[1, t, i]
+        for c in range(1, channels):
             for i in range(n):
                 dealt[1 + c, t, i] = ((mine[c, t, i] + next_[c, t, i]) & chosen[t, i]) - masks[1 + c, t, i]
 
@@ -115,14 +116,15 @@ def select_part(u, own, chosen, dealt, mask, part):  # type: ignore[no-untyped-d
     no branch on a secret.
     """
     channels, terms, n = u.shape
-    if own.shape != u.shape or chosen.shape != (terms, n) or dealt.shape != (1 + channels, terms, n):
+    if not terms or own.shape != u.shape or chosen.shape != (terms, n) or dealt.shape != (1 + channels, terms, n):
         raise ValueError("select_part: the arrays' sizes do not fit together")
     if mask.shape != (channels, n) or part.shape != mask.shape:
         raise ValueError("select_part: the arrays' sizes do not fit together")
     for c in range(channels):
         for i in range(n):
-            part[c, i] = np.uint64(0) - mask[c, i]
-        for t in range(terms):
+            turned = (dealt[0, 0, i] * u[c, 0, i] + dealt[1 + c, 0, i]) ^ chosen[0, i]
+            part[c, i] = (own[c, 0, i] & chosen[0, i]) + (turned - chosen[0, i]) - mask[c, i]
+        for t in range(1, terms):
             for i in range(n):
                 turned = (dealt[0, t, i] * u[c, t, i] + dealt[1 + c, t, i]) ^ chosen[t, i]
                 part[c, i] += (own[c, t, i] & chosen[t, i]) + (turned - chosen[t, i])
