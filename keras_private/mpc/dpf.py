@@ -212,7 +212,7 @@ def spans(first: int, stop: int, bits: int, levels: int) -> tuple[list[Span], in
     the last level.
 
     Args:
-        bits: of the places, which lie between -2^(bits - 2) - 1 and 2^(bits - 2), or between 0 and 2^(bits - 1).
+        bits: of the places, which lie from -2^(bits - 2) - 1 on and below 2^(bits - 1).
         levels: up to `bits`.
     """
     found, a = [], 0

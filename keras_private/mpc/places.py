@@ -90,7 +90,9 @@ class Places:
         return moved, below, above
 
     def _by_tree(self, place: Words, key: Words, part: slice) -> tuple[Words, Words, Words]:
-        first, stop = self._cells.start, self._cells.stop
+        # All indices are moved up until the first cell's begins a leaf: then the cells lie below fewer nodes.
+        more = -self._cells.start % (1 << LEAF_BITS)
+        place, first, stop = place + np.uint64(more), self._cells.start + more, self._cells.stop + more
         levels, bits = tree_levels(self._table), place_bits(self._table)
         words = key.reshape(levels + 1, len(self._own) // 2, 2)[:, part]
         below, above = np.zeros(place.size, np.uint64), np.zeros(place.size, np.uint64)

@@ -95,8 +95,8 @@ def test_spans_hold_all_places_and_are_never_more_than_the_parents_have(
     bits: int, levels: int, first: float, size: int
 ) -> None:
     levels, edge = min(levels, bits), 1 << (bits - 2)
-    begin = -edge - 1 + round(first * 2 * edge)
-    stop = min(begin + size, edge)
+    begin = -edge - 1 + round(first * 3 * edge)
+    stop = min(begin + size, 2 * edge)
     found, start = spans(begin, stop, bits, levels)
     count = 1
     for span in found:
