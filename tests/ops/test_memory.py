@@ -19,7 +19,7 @@ from tests.mpc.three import Three, shares_of
 from .bound import every_executable_sample, protocol, raw_words, runs_of
 from .samples import SAMPLES
 
-VALUES = 20_000
+VALUES = 8_000
 OVERHEAD = 1 << 16  # of a party, whatever the number of values: generators, threads, lists
 
 

@@ -19,11 +19,16 @@ from .samples import SAMPLES
 
 # Those with one value of output a row; of the others a joint view would have too many bits to look at.
 ALONE = [(kind, number) for kind, number in INTERACTIVE if SAMPLES[kind][number].outputs(kind) == 1]
+
+
+def last(kind: str) -> int:
+    return max(number for name, number in ALONE if name == kind)
+
+
 # The last one of a kind in all turns, others in one.
-TURNS = [
-    (kind, number, turn)
-    for kind, number in ALONE
-    for turn in ((0, 1, 2) if number == max(other for name, other in ALONE if name == kind) else (number % 3,))
+TURNS = [(kind, last(kind), turn) for kind in dict(ALONE) for turn in (0, 1, 2)]
+OTHERS = [
+    pytest.param(kind, number, number % 3, marks=pytest.mark.slow) for kind, number in ALONE if number != last(kind)
 ]
 
 
@@ -54,7 +59,7 @@ def test_what_is_received_is_uniform(memory_three: Three, kind: str, number: int
     assert all(chi_square(data) < LIMIT for data in received)
 
 
-@pytest.mark.parametrize(("kind", "number", "turn"), TURNS)
+@pytest.mark.parametrize(("kind", "number", "turn"), [*TURNS, *OTHERS])
 def test_masks_and_messages_together_add_up_to_no_constant(
     memory_three: Three, kind: str, number: int, turn: int
 ) -> None:
