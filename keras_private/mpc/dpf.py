@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from functools import lru_cache
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -119,6 +120,9 @@ class Leaves(NamedTuple):
     masks: Words
     """(c, n), all ones or zero"""
 
+    def __repr__(self) -> str:
+        return f"Leaves({self.masks.shape})"
+
     def weigh(self, word: Words, rows: Words, turns: Words, sums: Words) -> None:
         """Adds this party's summands (e, g) of a payload, times rows (T0, T1): T0·e + T1·g and T1·e to sums (2, n).
 
@@ -207,7 +211,8 @@ class Span(NamedTuple):
     size: int
 
 
-def spans(first: int, stop: int, bits: int, levels: int) -> tuple[list[Span], int]:
+@lru_cache(maxsize=1024)
+def spans(first: int, stop: int, bits: int, levels: int) -> tuple[tuple[Span, ...], int]:
     """Which nodes may have places of index [first, stop) below them, level by level, and the first one's index in
     the last level.
 
@@ -215,7 +220,8 @@ def spans(first: int, stop: int, bits: int, levels: int) -> tuple[list[Span], in
         bits: of the places, which lie from -2^(bits - 2) - 1 on and below 2^(bits - 1).
         levels: up to `bits`.
     """
-    found, a = [], 0
+    found: list[Span] = []
+    a = 0
     for level in range(1, levels + 1):
         below = 1 << (bits - level)  # places of a node, before u's lower bits widen it
         low, high = -(-(first + 2) // below) - 2, (stop - 1) // below + 1
@@ -225,7 +231,7 @@ def spans(first: int, stop: int, bits: int, levels: int) -> tuple[list[Span], in
         else:
             found.append(Span(low - 2 * a, high - low))
         a = low
-    return found, a
+    return tuple(found), a
 
 
 def bit_masks(values: Words, bits: int, count: int) -> Words:

@@ -165,6 +165,12 @@ def made(place: int, bits: int, seed: str) -> dict[str, object]:
     }
 
 
+def test_nodes_show_no_blocks() -> None:
+    seeds = random_seeds(1, 2)
+    dealt = Dealt(seeds, np.array([1, 2], np.uint64), 9, 2)
+    assert repr(dealt.nodes(seeds[0], np.zeros(2, np.uint64), first=True)) == "Leaves((4, 2))"
+
+
 # --- how they are spread
 
 COUNT = 16_384
