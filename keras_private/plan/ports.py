@@ -1,10 +1,10 @@
 """What a plan's inputs and outputs may be: names, kinds, ranges, and what is told of an output and to whom.
 
-Both who writes a plan (`builder.py`) and who reads one from strangers (`serialise.py`) asks here. Tables say what
+The builder of a plan and the parser of a stranger's (`builder.py`, `serialise.py`) both ask here. Tables say what
 exists, and what is not in them is refused: a policy that this release does not know must never pass for whole values.
 
-What an output's `reveal` promises its last op has to make. "label" stands in the plan, and so in its hash, only if
-the parties compute the label: it is no name that can be put on whole values.
+What an output's `reveal` promises, the op that makes it has to keep. "label" stands in the plan, and so in its hash,
+only if the parties compute the label: it is no name that can be put on whole values.
 """
 
 from __future__ import annotations
