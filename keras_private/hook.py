@@ -100,7 +100,8 @@ def share(
             None promises nothing; inputs of whole numbers need a range, but for those of 8 and 16 bits.
         final_activation: "client": if the model ends in a softmax or sigmoid, the parties compute what goes into it,
             and the client library applies it to what it decoded. Clients then see the logits, from which they could
-            work out no less and a little more than from probabilities. None: such a model is refused.
+            work out no less and a little more than from probabilities. None: the parties compute a last sigmoid, and
+            a last softmax is refused.
         tolerance: largest error to accept of an answer, as a part of the outputs' range (before a final activation).
             The error is measured on random inputs before anything is sent. None: 0.01, and more than that is a warning.
         verbose: 1 prints the plan's digest, for clients to pin (`connect_to_model(…, owner=…, digest=…)`), and

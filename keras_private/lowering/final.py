@@ -2,7 +2,7 @@
 
 Little is lost by that: a client who gets the probabilities could work the logits out from them, a softmax's up to one
 number that is the same for all classes. The plan names the function (`Output.final_activation`), the parties pass the
-name on, and the client library applies it. Anywhere else in a model both are refused: there is no protocol for them.
+name on, and the client library applies it. Anywhere else in a model a sigmoid is lowered, and a softmax refused.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def check_choice(final_activation: str | None) -> None:
     if final_activation not in (AT_THE_CLIENT, None):
         raise ConfigError(
             f'final_activation must be "client" (a last softmax or sigmoid is applied by the client library) or None '
-            f"(it is refused), not {final_activation!r}"
+            f"(the parties compute a sigmoid, and a softmax is refused), not {final_activation!r}"
         )
 
 

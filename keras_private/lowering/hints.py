@@ -23,7 +23,7 @@ def _hints(why: str, instead: str, *kinds: str) -> dict[str, Refusal]:
 _HINTS: dict[str, Refusal] = {
     **_hints("softmax inside a model is not supported", hint_for("softmax"), "Softmax"),
     **_hints(
-        "recurrent layers need sigmoid or tanh of hidden values, which is not supported inside a model yet",
+        "recurrent layers run step by step, and there is no lowering for that",
         "use Conv1D with padding='causal' over the steps and train again",
         *("LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional", "LSTMCell", "GRUCell", "SimpleRNNCell"),
         *("StackedRNNCells", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"),

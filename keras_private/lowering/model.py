@@ -51,7 +51,7 @@ def draft_of(
             input, or a dict by name. None: nothing is promised.
         precision: fractional bits that the plan will run with.
         final_activation: "client": a last softmax or sigmoid is not lowered but named in the plan, for the client to
-            apply. None: it is refused.
+            apply. None: a sigmoid is lowered like any other, a softmax refused.
 
     Raises:
         ConfigError: final_activation is something else.

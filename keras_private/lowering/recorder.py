@@ -140,6 +140,11 @@ class Recorder(_Protocol):  # type: ignore[misc]  # untyped base
     def clip(self, x: PlanTensor, low: float, high: float) -> PlanTensor:
         return self._record("clip", x, low=float(low), high=float(high))
 
+    def spline(self, x: PlanTensor, function: str, *parameters: float, goal: int = 21) -> PlanTensor:
+        """A function of one number that parties read from a table (`plan/spline/functions.py`): by name, with public
+        parameters. goal: half bits: its largest error is 2^(-goal/2)."""
+        return self._record("spline", x, function=function, parameters=tuple(map(float, parameters)), goal=goal)
+
     def maximum(self, x: PlanTensor, y: Any) -> PlanTensor:
         return self.add(self.relu(self.sub(x, y)), y)
 

@@ -24,7 +24,7 @@ def validate(model: Any, final_activation: str | None = None) -> Graph:
     """The model's graph, if all of it can be lowered.
 
     Args:
-        final_activation: "client" takes a last softmax or sigmoid of each output off the graph; None refuses it.
+        final_activation: "client" takes a last softmax or sigmoid of each output off the graph; None leaves it there.
 
     Raises:
         ConfigError: final_activation is something else.

@@ -382,6 +382,10 @@ CASES: tuple[Case, ...] = (
     _layer("Activation", (40,), "relu6", only="keras"),
     _layer("Activation", (40,), "hard_sigmoid"),
     _layer("Activation", (40,), "hard_tanh", only="keras"),
+    *(_layer("Activation", (40,), name) for name in ("gelu", "selu", "tanh")),
+    Case("sigmoid inside", (5,), lambda keras, x: keras.layers.Dense(2)(keras.layers.Dense(4, "sigmoid")(x))),
+    *(_layer("Activation", (40,), name, only="keras") for name in ("silu", "log_sigmoid", "tanh_shrink")),
+    _layer("Dense", (5,), 3, activation="elu"),
     Case("activation given as a function", (4,), lambda keras, x: keras.layers.Dense(3, keras.activations.relu)(x)),
     Case(
         "activation given as a layer",

@@ -2,7 +2,8 @@
 
 A comparison is dear and everything else here is free, so each function is written with as few ReLUs as it can be:
 leaky_relu(x) = a·x + (1 - a)·relu(x), one ReLU. What is cut off at both ends is one `clip` of the recorder's, whose
-range is known exactly; TF Encrypted's protocols have none, and take a difference of two ReLUs.
+range is known exactly; TF Encrypted's protocols have none, and take a difference of two ReLUs. Curves are read from
+tables (`spline` of the recorder's), which no protocol of TF Encrypted's has.
 """
 
 from __future__ import annotations
@@ -17,10 +18,8 @@ _LAST = 'as the last step of the model, along the last axis, it can be left to t
 _HINTS = {
     "softmax": f"{_LAST}; inside, use relu and train again",
     "log_softmax": f"{_AT_THE_CLIENT}; inside, use relu and train again",
-    "sigmoid": f"{_LAST}; inside, use relu or hard_sigmoid and train again",
-    "tanh": f"{_AT_THE_CLIENT}; inside, use hard_tanh or relu and train again",
 }
-_OTHERS = f"use relu, relu6, leaky_relu, hard_sigmoid or hard_tanh and train again; {_AT_THE_CLIENT}"
+_OTHERS = f"use relu, sigmoid, tanh, gelu, silu or another of the README's list and train again; {_AT_THE_CLIENT}"
 
 
 def leaky_relu(prot: Any, x: Any, slope: float) -> Any:
@@ -73,6 +72,12 @@ def _jump(prot: Any, x: Any, height: float) -> tuple[Any, Any]:
     return positive, prot.add(positive, prot.mul(prot.sub(positive, shifted), height / smallest))
 
 
+def _curve(name: str, *parameters: float) -> Callable[[Any, Any], Any]:
+    return lambda prot, x: prot.spline(x, name, *parameters)
+
+
+_SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805  # of Klambauer et al., 2017, as Keras has them
+
 _FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {
     "linear": lambda _, x: x,
     "relu": lambda prot, x: prot.relu(x),
@@ -81,6 +86,21 @@ _FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {
     "hard_sigmoid": lambda prot, x: clip(prot, prot.add(prot.mul(x, 1 / 6), 0.5), 0.0, 1.0),
     "tf_keras.hard_sigmoid": lambda prot, x: clip(prot, prot.add(prot.mul(x, 0.2), 0.5), 0.0, 1.0),
     "hard_tanh": lambda prot, x: clip(prot, x, -1.0, 1.0),
+    "sigmoid": _curve("sigmoid"),
+    "tanh": _curve("tanh"),
+    "gelu": _curve("gelu"),
+    "silu": _curve("silu"),
+    "swish": _curve("silu"),
+    "mish": _curve("mish"),
+    "softplus": _curve("softplus"),
+    "softsign": _curve("softsign"),
+    "elu": _curve("elu", 1.0),
+    "celu": _curve("elu", 1.0),
+    "selu": lambda prot, x: prot.mul(prot.spline(x, "elu", _SELU_ALPHA), _SELU_SCALE),
+    "squareplus": _curve("squareplus", 4.0),
+    "sparse_plus": _curve("sparse_plus"),
+    "log_sigmoid": lambda prot, x: prot.negative(prot.spline(prot.negative(x), "softplus")),
+    "tanh_shrink": lambda prot, x: prot.sub(x, prot.spline(x, "tanh")),
 }
 
 

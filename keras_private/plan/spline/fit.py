@@ -327,13 +327,12 @@ class _Fit:
     # --- what is taken
 
     def taken(self, rows: Sequence[_Row]) -> Integers:
-        """As an array; their errors count from now on."""
+        """As an array, modulo 2^64: where nothing is proven of x, values at the far ends are larger than any that can
+        come. Their errors count from now on."""
         for row in rows:
             self.error, self.anywhere = max(self.error, row.error), max(self.anywhere, row.anywhere)
-        numbers = [[row.offset for row in rows], [row.slope for row in rows]]
-        if any(abs(number) >= 1 << 63 for line in numbers for number in line):
-            raise self.refusal()
-        return np.array(numbers, np.int64).reshape(2, len(rows))
+        numbers = [[row.offset % (1 << 64) for row in rows], [row.slope % (1 << 64) for row in rows]]
+        return np.array(numbers, np.uint64).reshape(2, len(rows)).view(np.int64)
 
     def take_line(self, line: tuple[int, int], place: int) -> None:
         off, one = self.off_line(line, place), 1 << self.request.frac + _SCALE

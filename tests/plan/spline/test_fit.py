@@ -95,6 +95,14 @@ def test_sizes_and_fractional_bits_of_every_kind(bound: int, x_frac: int, frac: 
                 assert swept(fitted, asked)[0] <= fitted.error <= 2**-9
 
 
+def test_values_that_no_word_holds_are_where_no_number_comes() -> None:
+    asked = Request("elu", (1.7,), 62, 16, 26, GOAL)
+    fitted, random = refined(asked), np.random.default_rng(3)
+    x = (random.normal(size=5000) * 2.0 ** random.uniform(14, 50, 5000)).astype(np.int64)
+    value = fitted.table.value(x, random.integers(0, 1 << 64, len(x), dtype=np.uint64)) * 2.0**-26
+    assert np.max(np.abs(value - function("elu", (1.7,))(x * 2.0**-16))) <= fitted.error * (1 + 1e-6)
+
+
 def test_lines_that_the_fractional_bits_cannot_tell_have_no_uniform_table() -> None:
     assert uniform(Request("silu", (), 40, 32, 31, GOAL)) is None
     assert uniform(Request("silu", (), 40, 32, 32, GOAL)) is not None
