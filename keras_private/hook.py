@@ -24,7 +24,7 @@ from keras_private.extras import require
 from keras_private.lowering import AT_THE_CLIENT, draft_of
 from keras_private.net.frames import as_bytes
 from keras_private.owner import OwnedModel
-from keras_private.party.messages import NUMBERS
+from keras_private.party.fields import NUMBERS
 from keras_private.plan import summary as table
 from keras_private.plan.memory import room, said
 from keras_private.plan.optimise import optimise

@@ -27,7 +27,14 @@ from keras_private.errors import (
 )
 from keras_private.net.roles import Role
 from keras_private.party.dial import ask, call, expect
-from keras_private.party.messages import NUMBERS, AskStatus, Hello, Progress, Serve, Status
+from keras_private.party.fields import NUMBERS
+from keras_private.party.messages import (
+    AskStatus,
+    Hello,
+    Progress,
+    Serve,
+    Status,
+)
 from keras_private.party.network import Network
 from keras_private.party.wire import encode
 from keras_private.plan.plan import Plan

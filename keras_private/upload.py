@@ -19,7 +19,17 @@ from keras_private.config import PARTY_NAMES, ClusterConfig
 from keras_private.errors import ClusterError, InputError, LinkError, PartyError, PlanError, StateError
 from keras_private.net.frames import as_bytes
 from keras_private.party.dial import ask, call, expect
-from keras_private.party.messages import ID_BYTES, PIECE_BYTES, Accepted, Hello, Load, Loaded, Stop, Stopped, Weight
+from keras_private.party.fields import ID_BYTES
+from keras_private.party.messages import (
+    PIECE_BYTES,
+    Accepted,
+    Hello,
+    Load,
+    Loaded,
+    Stop,
+    Stopped,
+    Weight,
+)
 from keras_private.party.network import Channel, Network
 from keras_private.party.wire import encode
 from keras_private.plan.plan import Plan

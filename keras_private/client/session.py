@@ -32,9 +32,9 @@ from keras_private.errors import FrameError, KerasPrivateError, LinkError, LinkT
 from keras_private.net.frames import as_bytes
 from keras_private.party.causes import gone
 from keras_private.party.dial import ask, call, error_of
+from keras_private.party.fields import ID_BYTES
 from keras_private.party.messages import (
     CONTROL_BYTES,
-    ID_BYTES,
     REPLACED,
     Answer,
     Cancel,

@@ -12,7 +12,15 @@ from keras_private.net.frames import as_bytes
 from keras_private.party import causes
 from keras_private.party.description import describe
 from keras_private.party.dial import code_of
-from keras_private.party.messages import REFUSED, Answer, Cancel, Describe, Error, Message, Query
+from keras_private.party.fields import Message
+from keras_private.party.messages import (
+    REFUSED,
+    Answer,
+    Cancel,
+    Describe,
+    Error,
+    Query,
+)
 from keras_private.party.models import HeldModel
 from keras_private.party.network import Channel
 from keras_private.party.node import IDLE_S, Node

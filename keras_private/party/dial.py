@@ -17,6 +17,7 @@ from keras_private.errors import (
     RefusedError,
     TrustError,
 )
+from keras_private.party.fields import Message, kind_of
 from keras_private.party.messages import (
     BROKEN,
     BUSY,
@@ -28,9 +29,7 @@ from keras_private.party.messages import (
     STOPPED,
     Error,
     Hello,
-    Message,
     Welcome,
-    kind_of,
 )
 from keras_private.party.network import Channel, Network
 from keras_private.party.wire import decode, encode

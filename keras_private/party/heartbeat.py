@@ -9,7 +9,11 @@ from __future__ import annotations
 import time
 
 from keras_private.errors import LinkTimeoutError
-from keras_private.party.messages import CONTROL_BYTES, Message, Ping
+from keras_private.party.fields import Message
+from keras_private.party.messages import (
+    CONTROL_BYTES,
+    Ping,
+)
 from keras_private.party.network import Channel
 from keras_private.party.wire import decode, encode
 

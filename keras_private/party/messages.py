@@ -12,11 +12,24 @@ No field has a default: what is left out of a message is a mistake.
 from __future__ import annotations
 
 import math
-import sys
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
+from keras_private.party.fields import (
+    Blob,
+    Id,
+    Ids,
+    Message,
+    Name,
+    Natural,
+    Naturals,
+    Positive,
+    Real,
+    Shape,
+    Text,
+    Texts,
+)
 from keras_private.plan.ports import MAX_PORTS
 
 VERSION: Final = 3
@@ -24,17 +37,11 @@ VERSION: Final = 3
 change, it does (`tests/vectors`).
 """
 
-ID_BYTES: Final = 16
-"""Size of a request id, a model id and a lane's epoch: random, so that nobody guesses another's."""
-
 CONTROL_BYTES: Final = 1 << 20
 """Largest message that carries no shares."""
 
 PIECE_BYTES: Final = 4 << 20
 """Weights travel in pieces of at most this size."""
-
-NUMBERS: Final = 1 << 62
-"""Whole numbers in messages are below this one."""
 
 # Codes of an error. Those who are told REFUSED, BUSY, STOPPED or REPLACED raise a `RefusedError`, else a `PartyError`.
 REFUSED: Final = "refused"
@@ -51,51 +58,6 @@ BROKEN: Final = "broken"
 """A party or a connection among them went away; the text names it. Asking again may help."""
 NO_MODEL: Final = "no model"
 """The party that says so holds no model, perhaps no longer (`NoModelError`); asking again may help."""
-
-# What fields hold -----------------------------------------------------------------------------------------------------
-
-_MOST = 1 << 16
-
-Natural = Annotated[int, Meta(ge=0, lt=NUMBERS)]
-Real = Annotated[float, Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
-"""Finite."""
-Positive = Annotated[float, Meta(gt=0, le=sys.float_info.max)]
-Text = Annotated[str, Meta(max_length=_MOST)]
-Id = Annotated[bytes, Meta(min_length=ID_BYTES, max_length=ID_BYTES)]
-"""Random bytes."""
-Naturals = Annotated[tuple[Natural, ...], Meta(max_length=_MOST)]
-Texts = Annotated[tuple[Text, ...], Meta(max_length=_MOST)]
-Ids = Annotated[tuple[Id, ...], Meta(max_length=_MOST)]
-
-# Bytes of any size. A sender may pass a view of an array; what arrives is bytes, and that is what msgspec is told.
-if TYPE_CHECKING:
-    Blob = bytes | memoryview
-else:
-    Blob = bytes
-
-
-class Message(Struct, frozen=True, forbid_unknown_fields=True, tag_field="type"):
-    """Base of every message; a subclass' tag is its type on the wire. Bytes do not show."""
-
-    @property
-    def kind(self) -> str:
-        return kind_of(type(self))
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
-
-    def __rich_repr__(self) -> list[tuple[str, Any]]:  # Struct's own, which tracebacks of `rich` print, shows all
-        return [(name, _shown(getattr(self, name))) for name in self.__struct_fields__]
-
-
-def _shown(value: object) -> object:
-    return f"{len(value)} bytes" if isinstance(value, (bytes, memoryview)) else value
-
-
-def kind_of(message: type[Message]) -> str:
-    """The name of a type of message, as in the field `type`."""
-    return str(message.__struct_config__.tag)
-
 
 # Everyone ------------------------------------------------------------------------------------------------------------
 
@@ -139,8 +101,8 @@ class Describe(Message, tag="describe", frozen=True):
 class InputPort(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """An input of a model, see `plan.Input`; its shape per sample, and the fractional bits that it is encoded with."""
 
-    name: Text
-    shape: Naturals
+    name: Name
+    shape: Shape
     kind: Text
     frac: Natural
     range: tuple[Real, Real] | None
@@ -150,8 +112,8 @@ class InputPort(Struct, frozen=True, array_like=True, forbid_unknown_fields=True
 class OutputPort(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """An output of a model, see `plan.Output`; its shape per sample, and the fractional bits that it has."""
 
-    name: Text
-    shape: Naturals
+    name: Name
+    shape: Shape
     kind: Text
     frac: Natural
     final_activation: Text

@@ -15,6 +15,7 @@ from keras_private.errors import (
     RefusedError,
 )
 from keras_private.party.dial import code_of
+from keras_private.party.fields import Message
 from keras_private.party.messages import (
     CONTROL_BYTES,
     PIECE_BYTES,
@@ -23,7 +24,6 @@ from keras_private.party.messages import (
     Error,
     Load,
     Loaded,
-    Message,
     Serve,
     Status,
     Stop,

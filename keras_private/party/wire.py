@@ -20,7 +20,14 @@ from typing import Final
 from msgspec import DecodeError, ValidationError, msgpack
 
 from keras_private.errors import FrameError
-from keras_private.party.messages import CONTROL_BYTES, Answer, Load, Message, Query, Weight, kind_of
+from keras_private.party.fields import Message, kind_of
+from keras_private.party.messages import (
+    CONTROL_BYTES,
+    Answer,
+    Load,
+    Query,
+    Weight,
+)
 
 _LARGE: Final = (Query, Answer, Load, Weight)
 """All messages that may have more than CONTROL_BYTES."""

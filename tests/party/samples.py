@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from keras_private.party import messages
+from keras_private.party.fields import Message, kind_of
 
 ID = bytes(range(16))
 INPUT = messages.InputPort("x", (28, 28, 1), "real", 16, None, 1024.0)
@@ -21,8 +22,8 @@ SAMPLES: dict[str, object] = {
     "InputPorts": (INPUT, messages.InputPort("b", (), "bit", 0, (0.0, 1.0), None)),
     "OutputPorts": (messages.OutputPort("y", (3,), "real", 16, "softmax", "values"),),
 }
-KINDS = {messages.kind_of(cls): cls for cls in messages.Message.__subclasses__()}
+KINDS = {kind_of(cls): cls for cls in Message.__subclasses__()}
 
 
-def sample(cls: type[messages.Message]) -> messages.Message:
+def sample(cls: type[Message]) -> Message:
     return cls(*(SAMPLES[kind] for kind in cls.__annotations__.values()))

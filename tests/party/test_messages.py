@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from keras_private.errors import FrameError
 from keras_private.party import messages, wire
+from keras_private.party.fields import Message
 
 from .samples import ID, INPUT, KINDS, sample
 
@@ -43,8 +44,8 @@ WRONG: dict[str, list[object]] = {
         [{"name": "x"}],
         [port()[:-1]],
         [[*port(), 1]],
-        *([port(name=name)] for name in (b"x", None, 1, "x" * 65537)),
-        *([port(shape=shape)] for shape in ([-1], [True], 2, None, [0] * 65537)),
+        *([port(name=name)] for name in (b"x", None, 1, "x" * 129)),
+        *([port(shape=shape)] for shape in ([-1], [0], [1 << 29], [True], 2, None, [1] * 9)),
         *([port(frac=frac)] for frac in (-1, 1.0, None)),
         *([port(limit=limit)] for limit in (1, 1 << 63, 0.0, -0.25, float("nan"), float("inf"), True, "1")),
         *([port(range=[*ends])] for ends in ((0.0,), (0.0, 1.0, 2.0), (0.0, True), (0.0, "1"), (0.0, float("nan")))),
@@ -114,7 +115,7 @@ def test_hostile_bytes(data: bytes, words: str) -> None:
 @given(st.binary(max_size=200))
 def test_random_bytes_are_refused_or_a_message(data: bytes) -> None:
     with contextlib.suppress(FrameError):
-        assert isinstance(wire.decode(data), messages.Message)
+        assert isinstance(wire.decode(data), Message)
 
 
 @settings(derandomize=True, deadline=None, max_examples=200)

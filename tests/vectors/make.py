@@ -30,6 +30,7 @@ from keras_private.mpc.party import Party
 from keras_private.mpc.reshare import empty_share, reshare
 from keras_private.mpc.rounds import Protocol, Step
 from keras_private.party import messages, wire
+from keras_private.party.fields import Message, kind_of
 from keras_private.plan import serialise
 from keras_private.plan.ops import KINDS, infer
 from keras_private.plan.plan import INTEGER, REAL, Input, Op, Output, Plan, Tensor
@@ -48,7 +49,7 @@ View = list[list[int | str]]
 
 
 def messages_as_bytes() -> Vectors:
-    return {messages.kind_of(cls): wire.encode(sample(cls)).hex() for cls in messages.Message.__subclasses__()}
+    return {kind_of(cls): wire.encode(sample(cls)).hex() for cls in Message.__subclasses__()}
 
 
 def plans_as_bytes() -> Vectors:

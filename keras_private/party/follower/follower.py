@@ -8,10 +8,18 @@ from keras_private.config import LEADER, PARTY_NAMES
 from keras_private.errors import FrameError, LinkError, PartyError, RefusedError
 from keras_private.party.causes import gone
 from keras_private.party.duty import Duty
+from keras_private.party.fields import Message
 from keras_private.party.follower.lane import FollowerLane
 from keras_private.party.follower.line import LeaderLine
 from keras_private.party.lane import LANES
-from keras_private.party.messages import Discard, Drop, Hold, Message, Model, OpenLane, Status
+from keras_private.party.messages import (
+    Discard,
+    Drop,
+    Hold,
+    Model,
+    OpenLane,
+    Status,
+)
 from keras_private.party.models import HeldModel
 from keras_private.party.network import Channel
 from keras_private.party.node import Node

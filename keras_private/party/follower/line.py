@@ -10,8 +10,8 @@ from keras_private.config import LEADER, PARTY_NAMES
 from keras_private.errors import LinkError
 from keras_private.party.dial import call
 from keras_private.party.failure import cause_of
+from keras_private.party.fields import Message
 from keras_private.party.heartbeat import Heartbeat
-from keras_private.party.messages import Message
 from keras_private.party.network import Channel
 from keras_private.party.node import Backoff, Node
 from keras_private.party.wire import encode

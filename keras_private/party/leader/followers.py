@@ -15,8 +15,12 @@ from collections.abc import Callable
 
 from keras_private.config import FOLLOWERS, PARTY_NAMES
 from keras_private.errors import LinkError, NoModelError, RefusedError
+from keras_private.party.fields import Message
 from keras_private.party.heartbeat import Heartbeat
-from keras_private.party.messages import Discard, Message, Model
+from keras_private.party.messages import (
+    Discard,
+    Model,
+)
 from keras_private.party.network import Channel
 from keras_private.party.node import Node
 from keras_private.party.wire import encode

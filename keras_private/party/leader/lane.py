@@ -10,10 +10,15 @@ from keras_private.config import FOLLOWERS, PARTY_NAMES
 from keras_private.party.batch import run_batch
 from keras_private.party.causes import SHARED_AGAIN, STOPPED, Cause, broken, gone
 from keras_private.party.failure import cause_of, suspect_of
+from keras_private.party.fields import ID_BYTES
 from keras_private.party.lane import CalledOffError, Lane
 from keras_private.party.leader.followers import Followers
 from keras_private.party.leader.queue import LeaderQueue
-from keras_private.party.messages import ID_BYTES, LaneFailed, OpenLane, Run
+from keras_private.party.messages import (
+    LaneFailed,
+    OpenLane,
+    Run,
+)
 from keras_private.party.node import Backoff, Node
 from keras_private.party.queue import Piece
 from keras_private.party.wire import encode

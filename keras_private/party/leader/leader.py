@@ -10,12 +10,19 @@ from keras_private.errors import FrameError
 from keras_private.party.causes import SHARED_AGAIN, STOPPED
 from keras_private.party.dial import code_of
 from keras_private.party.duty import Duty
+from keras_private.party.fields import Message
 from keras_private.party.lane import LANES
 from keras_private.party.leader.followers import Followers
 from keras_private.party.leader.lane import LeaderLane
 from keras_private.party.leader.queue import LeaderQueue
 from keras_private.party.leader.serving import ServingSession
-from keras_private.party.messages import Drop, Hold, LaneFailed, Message, Model, Status
+from keras_private.party.messages import (
+    Drop,
+    Hold,
+    LaneFailed,
+    Model,
+    Status,
+)
 from keras_private.party.models import HeldModel
 from keras_private.party.network import Channel
 from keras_private.party.node import Node

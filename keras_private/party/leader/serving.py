@@ -7,9 +7,17 @@ import time
 from collections.abc import Callable
 
 from keras_private.errors import LinkError, NoModelError, RefusedError
+from keras_private.party.fields import NUMBERS
 from keras_private.party.leader.followers import Followers
 from keras_private.party.leader.queue import LeaderQueue, Serving
-from keras_private.party.messages import NUMBERS, Error, Progress, Serve, Status, Stop, Stopped
+from keras_private.party.messages import (
+    Error,
+    Progress,
+    Serve,
+    Status,
+    Stop,
+    Stopped,
+)
 from keras_private.party.network import Channel
 from keras_private.party.node import IDLE_S, Node
 from keras_private.party.owner_session import OwnerSession
