@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from keras_private.mpc.ops import (  # noqa: F401 - registers their protocols
+    bits,
     compare,
     elementwise,
     linear,

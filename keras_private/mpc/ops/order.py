@@ -18,7 +18,7 @@ from keras_private.mpc.ranks import top
 from keras_private.mpc.reshare import empty_share
 from keras_private.mpc.rounds import Protocol, together
 from keras_private.plan.cost import further
-from keras_private.plan.ops.compare import largest_bound
+from keras_private.plan.ops.dealt import largest_bound
 from keras_private.plan.ops.order import Clip
 from keras_private.plan.plan import Op, Plan, Shape
 from keras_private.sharing.share import Share

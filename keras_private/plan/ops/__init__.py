@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from keras_private.plan.ops import (  # noqa: F401 - registers their kinds
+    bits,
     compare,
     composite,
     elementwise,

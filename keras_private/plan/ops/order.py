@@ -14,7 +14,7 @@ from keras_private.errors import PlanError
 from keras_private.plan import attributes as at
 from keras_private.plan import cost, tournament, working
 from keras_private.plan.interval import Interval, combined, monotone
-from keras_private.plan.ops.compare import Dealt, largest_bound
+from keras_private.plan.ops.dealt import Dealt, largest_bound
 from keras_private.plan.ops.elementwise import DROP
 from keras_private.plan.ops.kind import NUMBERS, Array, Attributes, describe, equal_frac, truncation_error, values
 from keras_private.plan.ops.writer import Later, V, Writer

@@ -8,11 +8,6 @@ PAIRS = [
     Sample(((3,), (3,)), bound=1),
     Sample(((), ())),
 ]
-BITS = [
-    Sample(((3, 1, 5), (1, 2, 5)), bits=(0, 1)),
-    Sample(((70,), (70,)), bits=(0, 1)),
-    Sample(((), ()), bits=(0, 1)),
-]
 THRESHOLDS = [
     Sample(((3, 23),), {"threshold": 1.0 / 3.0}),
     Sample(((3, 23),), {"threshold": 0.0}, bound=2),
@@ -30,13 +25,4 @@ SAMPLES = {
         Sample(((3, 23),), {"value": -4096.0}),
         Sample(((),), {"value": 0.0}),
     ],
-    "not": [Sample(((3, 25),), bits=(0,)), Sample(((),), bits=(0,))],
-    "xor": BITS,
-    "and": BITS,
-    "select": [
-        Sample(((3, 1, 5), (3, 2, 5), (1, 2, 5)), bits=(0,)),
-        Sample(((70,), (70,), (1,)), bits=(0,), bound=61),
-        Sample(((), (), ()), bits=(0,)),
-    ],
-    "to_number": [Sample(((3, 25),), bits=(0,)), Sample(((),), bits=(0,))],
 }
