@@ -34,9 +34,7 @@ def rows(classes: int, size: float, count: int) -> Iterator[np.ndarray]:
     yield alone
 
 
-@pytest.mark.parametrize(
-    ("classes", "size", "count"), [(10, 8, 2000), (10, 40, 500), (30, 8, 400), (1000, 8, 20), (3, 200, 2000)]
-)
+@pytest.mark.parametrize(("classes", "size", "count"), [(10, 8, 1000), (10, 40, 200), (30, 8, 200), (1000, 8, 10)])
 def test_no_probability_is_off_by_more_than_a_thousandth(classes: int, size: float, count: int) -> None:
     draft = softmax(classes, size)
     done = optimise(draft)
@@ -65,8 +63,6 @@ def test_a_softmax_of_ten_classes_takes_seven_rounds_and_one_product_before_it()
 
 
 def test_an_axis_in_front_of_others() -> None:
-    builder = PlanBuilder((4, 2, 3), (-5, 5))
-    draft = builder.finish(builder.op("softmax", builder.input, axis=0))
     for size in (5.0, 500.0):
         builder = PlanBuilder((4, 2, 3), (-size, size))
         draft = builder.finish(builder.op("softmax", builder.input, axis=0))

@@ -38,7 +38,7 @@ def request(name: str, parameters: tuple[float, ...], frac: int = 32) -> Request
     return Request(name, parameters, 31, 16, frac, GOAL)
 
 
-def swept(fitted: Fitted, asked: Request, count: int = 40_000) -> tuple[float, float]:
+def swept(fitted: Fitted, asked: Request, count: int = 10_000) -> tuple[float, float]:
     """The largest errors found: where the function is defined, in its own measure, and anywhere."""
     found, random, top = function(asked.name, asked.parameters), np.random.default_rng(1), (1 << asked.bound) - 1
     near = random.normal(size=count) * 2.0 ** min(asked.bound, asked.x_frac + 2)
