@@ -35,12 +35,13 @@ def clip(party: Party, x: Share, low: int, high: int, bound: int | None, drop: i
         drop: bits to truncate by, 0 for none.
     """
     count, words = x.mine.size, plane_words(x.mine.size)
-    limit = 1 << (CONTRACT_BITS if bound is None else bound)  # no x is beyond
-    ends = [max(-limit, min(limit, end << drop)) for end in (low, high)]
     rows = (2, 64 * words)  # each comparison begins at a new word of the planes
     beyond = Share(np.zeros(rows, np.uint64), np.zeros(rows, np.uint64))
     outside, to_ends = empty_bits(beyond.mine.size), empty_share((1, 2, count))
     seen = window(further(bound), drop, beyond.mine.size)
+    # No x is beyond 2^bound: an end may stand no further off than it takes for none of them to look as if it were.
+    limit = (1 << (CONTRACT_BITS if bound is None else bound)) + (1 << seen.low) - 1
+    ends = [max(-limit, min(limit, end << drop)) for end in (low, high)]
     y = empty_share(x.shape) if drop else x
 
     def compare() -> None:

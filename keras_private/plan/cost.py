@@ -96,12 +96,15 @@ def window(bound: int | None, drop: int, count: int) -> Window:
     bits.
 
     Bits below the window take with them a carry, so that a value may look one unit of the window smaller than it is:
-    the window is one bit wider than the bound, lest the smallest value wrap around. Whole groups only: rounding goes
-    downwards, which makes the comparison finer, and upwards at the bottom of the word. Large groups and nodes
-    save levels of the carry tree, but 2^size products are dealt for each: right for few values, wrong for many.
+    the window is one bit wider than the bound, lest the smallest value wrap around; where there is no such bit, none
+    is ignored. Whole groups only: rounding goes downwards, which makes the comparison finer, and upwards at the bottom
+    of the word. Large groups and nodes save levels of the carry tree, but 2^size products are dealt for each: right
+    for few values, wrong for many.
     """
     top = CONTRACT_BITS if bound is None else min(bound, 63)
-    top += drop > 0 and top < 63
+    if top == 63:
+        drop = 0
+    top += drop > 0
     candidates = []
     for size in GROUP_SIZES:
         groups = max(1, -(-(top - drop) // size))

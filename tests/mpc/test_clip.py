@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,3 +39,25 @@ def test_clips(three: Three, data: st.DataObject, bits: int | None, drop: int) -
         np.testing.assert_array_equal(y, np.clip(x, low, high))
     declared = cost.clip(x.size, bits, drop)
     assert three.counted() == (declared.rounds, declared.sent)
+
+
+@pytest.mark.parametrize(
+    ("bits", "drop", "low", "high"),
+    [
+        (10, 4, -1, 1000),
+        (10, 4, -1000, 5),
+        (10, 4, 64, 1000),
+        (10, 4, -1000, -64),
+        (30, 16, -(1 << 20), 1 << 20),
+        (5, 9, -3, 3),
+        (62, 16, 1 << 50, 1 << 51),
+        (None, 16, -(1 << 51), -(1 << 50)),
+        (None, 16, -(1 << 50), 1 << 50),
+    ],
+)
+def test_ends_beyond_the_largest_values(three: Three, bits: int | None, drop: int, low: int, high: int) -> None:
+    """Where comparisons ignore low bits, no value looks as if it were beyond an end that lies further off than all."""
+    largest = (1 << (bits or 62)) - 1
+    x = np.repeat(np.array([largest, largest - 1, -largest, 1 - largest, 0]), 200)
+    y = three.value(clip, shares_of(x.view(np.uint64)), low, high, bits, drop).view(np.int64)
+    assert np.all(np.abs(y - np.clip(x / 2.0**drop, low, high)) <= 1)

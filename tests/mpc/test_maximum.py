@@ -76,6 +76,16 @@ def test_a_coarse_maximum_is_one_of_the_candidates_and_little_too_small(
     assert np.all(found > x.max(axis=0) - 2 * levels * 2**11)
 
 
+@pytest.mark.parametrize("candidates", [2, 4])
+def test_a_coarse_maximum_of_the_most_distant_numbers(three: Three, candidates: int) -> None:
+    """Their differences leave no bit above them into which a comparison could be off."""
+    x = np.full((candidates, 200), 1 - 2**62)
+    x[-1] = 2**62 - 1
+    found, place = largest(three, x, 63, coarse=20)
+    assert np.all(found == 2**62 - 1)
+    assert np.all(place == candidates - 1)
+
+
 @pytest.mark.parametrize("candidates", [1, 2, 5])
 def test_a_relu_of_the_largest(three: Three, candidates: int) -> None:
     x = np.random.default_rng(candidates).integers(-99, 30, (1, candidates, 70))

@@ -102,7 +102,7 @@ def test_every_window_holds_its_bound(bits: int | None, drop: int, count: int) -
     seen = window(bits, drop, count)
     needed = 62 if bits is None else bits
     assert 0 <= seen.low <= drop
-    assert min(63, needed + (seen.low > 0)) <= max(seen.top, drop + 1) <= 63 or needed <= drop
+    assert needed + (seen.low > 0) <= max(seen.top, drop + 1) <= 63 or needed <= drop
 
 
 def test_shared_bits_show_no_bits() -> None:
