@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from keras_private.mpc.masks import Masks
-from keras_private.mpc.rounds import Array, Bytes, Protocol, Received, Step, T, Words, run
+from keras_private.mpc.rounds import IDLE, Array, Bytes, Protocol, Received, Step, T, Words, run
 from keras_private.net.link import Link
 from keras_private.sharing.random import Stream
 from keras_private.sharing.share import Share
@@ -84,6 +84,8 @@ class Party:
 
     def pair_step(self, to_peer: Sequence[Array] = (), from_peer: int = 0, from_dealer: int = 0) -> Step:
         """A round at one of the pair; sizes in bytes."""
+        if not to_peer and not from_peer and not from_dealer:
+            return IDLE
         if self.role == 0:
             return Step(to_peer, (), from_peer, from_dealer)
         return Step((), to_peer, from_dealer, from_peer)
@@ -94,7 +96,7 @@ class Party:
 
     def dealer_step(self, to_p0: Sequence[Array] = (), to_p1: Sequence[Array] = ()) -> Step:
         """A round at the dealer, which receives nothing in it."""
-        return Step(to_p0, to_p1, 0, 0)
+        return Step(to_p0, to_p1, 0, 0) if to_p0 or to_p1 else IDLE
 
     def __repr__(self) -> str:
         return f"Party(server{self.index})"

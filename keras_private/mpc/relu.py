@@ -7,6 +7,8 @@ in the first round.
 
 from __future__ import annotations
 
+from typing import Any
+
 from keras_private.mpc.bits import empty_bits
 from keras_private.mpc.party import Party
 from keras_private.mpc.reshare import empty_share
@@ -30,13 +32,18 @@ def relu(
         wait: rounds between the dealer's messages and the first exchange.
         out: where to put the result; the dealer's part of it is there before the first round.
     """
+    *_, result = yield from together(*relu_steps(party, x, bound, drop, wait=wait, out=out))
+    return result  # type: ignore[no-any-return]
+
+
+def relu_steps(
+    party: Party, x: Share, bound: int | None, drop: int = 0, *, wait: int = 0, out: Share | None = None
+) -> list[Protocol[Any]]:
+    """What `relu` runs together, for who has more to run in the same rounds; the last one returns the result."""
     seen, negative = window(bound, drop, x.mine.size), empty_bits(x.mine.size)
     compared = sign(party, x, seen, wait=wait, out=negative)
     later = wait + seen.levels
-    if drop:
-        y = empty_share(x.shape)
-        chosen = select(party, y, negative, negated=True, wait=later, out=out)
-        *_, result = yield from together(truncation(party, x, drop, y), compared, chosen)
-    else:
-        *_, result = yield from together(compared, select(party, x, negative, negated=True, wait=later, out=out))
-    return result  # type: ignore[no-any-return]
+    if not drop:
+        return [compared, select(party, x, negative, negated=True, wait=later, out=out)]
+    y = empty_share(x.shape)
+    return [truncation(party, x, drop, y), compared, select(party, y, negative, negated=True, wait=later, out=out)]

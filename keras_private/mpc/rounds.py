@@ -44,6 +44,12 @@ class Received(NamedTuple):
     prev: Bytes
 
 
+IDLE = Step()
+"""A round in which a protocol only waits for others that run beside it."""
+
+_NOTHING = Received(np.empty(0, np.uint8), np.empty(0, np.uint8))
+
+
 Protocol: TypeAlias = Generator[Step, Received, T]
 
 
@@ -76,31 +82,36 @@ def together(*protocols: Protocol[Any]) -> Protocol[list[Any]]:
             live.append((position, protocol, next(protocol)))
         except StopIteration as stop:
             outputs[position] = stop.value
-    while live:
-        if len(live) == 1:
-            merged = live[0][2]
-        else:
-            steps = [step for _, _, step in live]
-            merged = Step(
-                [buffer for step in steps for buffer in step.to_next],
-                [buffer for step in steps for buffer in step.to_prev],
-                sum(step.from_next for step in steps),
-                sum(step.from_prev for step in steps),
-            )
-        received = yield merged
+    while len(live) > 1:
+        to_next: list[Array] = []
+        to_prev: list[Array] = []
+        from_next = from_prev = 0
+        for _, _, step in live:
+            if step is not IDLE:
+                to_next += step.to_next
+                to_prev += step.to_prev
+                from_next += step.from_next
+                from_prev += step.from_prev
+        received = yield Step(to_next, to_prev, from_next, from_prev)
         advanced: list[tuple[int, Protocol[Any], Step]] = []
         at_next = at_prev = 0
         for position, protocol, step in live:
-            part = Received(
-                received.next[at_next : at_next + step.from_next], received.prev[at_prev : at_prev + step.from_prev]
-            )
-            at_next += step.from_next
-            at_prev += step.from_prev
+            part = _NOTHING
+            if step.from_next or step.from_prev:
+                start_next, at_next = at_next, at_next + step.from_next
+                start_prev, at_prev = at_prev, at_prev + step.from_prev
+                part = Received(received.next[start_next:at_next], received.prev[start_prev:at_prev])
             try:
                 advanced.append((position, protocol, protocol.send(part)))
             except StopIteration as stop:
                 outputs[position] = stop.value
         live = advanced
+    for position, protocol, step in live:  # the last one needs nothing merged
+        try:
+            while True:
+                step = protocol.send((yield step))
+        except StopIteration as stop:
+            outputs[position] = stop.value
     return outputs
 
 

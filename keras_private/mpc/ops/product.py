@@ -15,7 +15,7 @@ import numpy as np
 from keras_private.mpc.contraction import Contraction
 from keras_private.mpc.ops.registry import Opening, Run, runs
 from keras_private.mpc.party import Party
-from keras_private.mpc.relu import relu
+from keras_private.mpc.relu import relu_steps
 from keras_private.mpc.reshare import empty_share, reshare
 from keras_private.mpc.rounds import Protocol, Words, together
 from keras_private.mpc.truncation import truncation
@@ -68,10 +68,8 @@ class SecretProduct(Opening):
             return [reshare(party, z, out)]
         opened = empty_share(out.shape)
         if relu_follows:
-            follow = relu(party, opened, product_bound(self._op), drop, out=out)
-        else:
-            follow = truncation(party, opened, drop, out)
-        return [reshare(party, z, opened), follow]
+            return [reshare(party, z, opened), *relu_steps(party, opened, product_bound(self._op), drop, out=out)]
+        return [reshare(party, z, opened), truncation(party, opened, drop, out)]
 
     def product(self, xs: Sequence[Share], shape: Shape) -> Words:
         """This party's additive summand of the product, bias included. Local."""
