@@ -8,7 +8,8 @@ on a processor, a compiler or a mathematical library. Binary floating point does
 from __future__ import annotations
 
 from collections.abc import Callable
-from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
+from contextlib import AbstractContextManager
+from decimal import ROUND_HALF_EVEN, Context, Decimal, DivisionByZero, InvalidOperation, Overflow, localcontext
 from functools import wraps
 from typing import TypeAlias
 
@@ -20,9 +21,22 @@ SQRT_2 = Decimal("1.4142135623730950488016887242096980785696718753769")
 LN_4 = Decimal("1.3862943611198906188344642429163531361510002687205")
 SQRT_2_OVER_PI = Decimal("0.79788456080286535587989211986876373695171726232986")
 
-_CONTEXT = Context(prec=36, rounding=ROUND_HALF_EVEN, Emin=-999_999, Emax=999_999)
+_CONTEXT = Context(
+    prec=36,
+    rounding=ROUND_HALF_EVEN,
+    Emin=-999_999,
+    Emax=999_999,
+    clamp=0,
+    flags=[],
+    traps=[InvalidOperation, DivisionByZero, Overflow],
+)
 _NOTHING = Decimal(-1000)  # e to this is below every unit
 _ERF_IS_ONE = Decimal(9)
+
+
+def exact_context() -> AbstractContextManager[Context]:
+    """Decimal arithmetic as it is here, whatever a user of this process has set for theirs."""
+    return localcontext(_CONTEXT)
 
 
 def exactly(function: Exact) -> Exact:
@@ -30,7 +44,7 @@ def exactly(function: Exact) -> Exact:
 
     @wraps(function)
     def inside(x: Decimal) -> Decimal:
-        with localcontext(_CONTEXT):
+        with exact_context():
             return function(x)
 
     return inside

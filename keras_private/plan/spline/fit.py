@@ -26,6 +26,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -33,6 +34,7 @@ import numpy as np
 
 from keras_private.errors import PlanError
 from keras_private.plan.plan import CONTRACT_BITS
+from keras_private.plan.spline.exact import exact_context
 from keras_private.plan.spline.functions import Function, Line, function
 from keras_private.plan.spline.table import SPARE_BITS, Integers, Level, Refined, Table, Uniform
 
@@ -98,24 +100,59 @@ class Fitted:
         return found.hexdigest()
 
 
-@lru_cache(maxsize=MAX_TABLES)
+class _NoTableError(Exception):
+    """What is asked for cannot be had. Does not leave this module."""
+
+
 def refined(request: Request) -> Fitted:
     """The refined table.
 
     Raises:
         PlanError: it cannot be had: the numbers are malformed, or it would need too many cells.
     """
-    fit = _Fit(request)
+    found = _refined(request)
+    if found is None:
+        name, _, bound, x_frac, frac, goal = request
+        raise PlanError(
+            f"there is no table of {name!r} as exact as 2^-{goal / 2:g} for inputs below 2^{bound - x_frac} with "
+            f"{x_frac} fractional bits, values with {frac}; declare a narrower range, or ask for less"
+        )
+    return found
+
+
+@lru_cache(maxsize=MAX_TABLES)
+def _refined(request: Request) -> Fitted | None:
+    """That there is none is kept too: parties ask in every run."""
+    try:
+        return _fit_refined(_Fit(request))
+    except _NoTableError:
+        return None
+
+
+@lru_cache(maxsize=MAX_TABLES)
+def uniform(request: Request) -> Fitted | None:
+    """The uniform table; None if it would have too many cells, or numbers or lines that it cannot have.
+
+    Raises:
+        PlanError: the numbers are malformed.
+    """
+    try:
+        return _fit_uniform(_Fit(request))
+    except _NoTableError:
+        return None
+
+
+def _fit_refined(fit: _Fit) -> Fitted:
     for beside in (0, 1):
         levels = [_everywhere(fit.bits, count) for count in range(1, SPARE_BITS + 1)]
         fit.error = fit.anywhere = 0.0
         while levels[-1].refined[0] < levels[-1].refined[1]:
             levels.append(_next(fit, levels[-1], beside))
             if sum(level.rows.shape[1] for level in levels) > MAX_CELLS:
-                raise fit.refusal()
+                raise _NoTableError
         if fit.error <= fit.goal:
             break
-    return fit.fitted(Refined(request.bound, request.frac, tuple(levels)))
+    return fit.fitted(Refined(fit.request.bound, fit.request.frac, tuple(levels)))
 
 
 def _next(fit: _Fit, parent: Level, beside: int) -> Level:
@@ -123,7 +160,7 @@ def _next(fit: _Fit, parent: Level, beside: int) -> Level:
     width, first = parent.width - 1, 2 * parent.refined[0]
     count = 2 * (parent.refined[1] - parent.refined[0]) + 1
     if width < 0:
-        raise fit.refusal()
+        raise _NoTableError
     trials = [(drop, [fit.row(first + k, width, drop) for k in range(count)]) for drop in fit.drops(width)]
     drop, rows = min(trials, key=lambda trial: [row.error > fit.goal for row in trial[1]].count(True))
     bad = [k for k, row in enumerate(rows) if row.error > fit.goal]
@@ -140,14 +177,8 @@ def _everywhere(bits: int, count: int) -> Level:
     return Level(bits - count, 0, (-half, half), -half, np.zeros((2, 0), np.int64))
 
 
-@lru_cache(maxsize=MAX_TABLES)
-def uniform(request: Request) -> Fitted | None:
-    """The uniform table; None if it would have too many cells, or lines that its fractional bits cannot tell.
-
-    Raises:
-        PlanError: the numbers are malformed.
-    """
-    fit = _Fit(request)
+def _fit_uniform(fit: _Fit) -> Fitted | None:
+    request = fit.request
     below, above = fit.line(fit.function.below, fit.low), fit.line(fit.function.above, fit.high)
     if below is None or above is None:
         return None
@@ -204,12 +235,12 @@ class _Fit:
             if type(value) is not int or not low <= value <= high:
                 raise PlanError(f"the {what} of a table must be from {low} to {high}, not {str(value)[:20]}")
         self.bits = request.bound + SPARE_BITS
-        self.goal: float = _MARGIN * 2.0 ** (-request.goal / 2)
+        self.goal: float = math.ldexp(_MARGIN * math.sqrt(2.0 ** (request.goal % 2)), -((request.goal + 1) // 2))
         self.one = 1 << request.x_frac + 2
         self.edge = (1 << request.bound + 2) - 4
         start, stop = self.function.low, self.function.high
-        self.low = -self.edge if start is None else max(-self.edge, int(Decimal(start) * self.one))
-        self.high = self.edge if stop is None else min(self.edge, int(Decimal(stop) * self.one))
+        self.low = -self.edge if start is None else max(-self.edge, self.place(start))
+        self.high = self.edge if stop is None else min(self.edge, self.place(stop))
         if self.low >= self.high or (start is not None and start > 0 and self.low < 4):
             raise PlanError(f"function {request.name!r} is not defined for numbers of this bound and fractional bits")
         self.bends = [k * self.one // 4 for k in range(-4 * _BENDS, 4 * _BENDS + 1)]
@@ -218,13 +249,18 @@ class _Fit:
 
     # --- the function
 
+    def place(self, x: float) -> int:
+        """Where a real number is, or the next place towards zero."""
+        return int(Fraction(x) * self.one)
+
     def value(self, place: int) -> int:
         """At the nearest place where it is defined and x may be."""
         place = min(max(place, self.low), self.high)
         found = self.values.get(place)
         if found is None:
-            exact = self.function.exact(Decimal(place) / self.one)
-            found = self.values[place] = int((exact * (1 << self.request.frac + _GUARD)).to_integral_value())
+            with exact_context():
+                exact = self.function.exact(Decimal(place) / self.one) * (1 << self.request.frac + _GUARD)
+                found = self.values[place] = int(exact.to_integral_value())
         return found
 
     def measured(self, error: int, place: int) -> float:
@@ -289,7 +325,9 @@ class _Fit:
         down = self.request.x_frac - self.request.frac
         if slope and down > 0:
             return None
-        return int((offset * (1 << self.request.frac)).to_integral_value()), slope << -down if slope else 0
+        with exact_context():
+            level = (offset * (1 << self.request.frac)).to_integral_value()
+        return int(level), slope << -down if slope else 0
 
     def off_line(self, line: tuple[int, int], place: int) -> int:
         at = (line[0] << _SCALE) + (line[1] * place << _SCALE - 2)
@@ -342,15 +380,8 @@ class _Fit:
 
     def fitted(self, table: Table) -> Fitted:
         if self.error > self.goal:
-            raise self.refusal()
+            raise _NoTableError
         return Fitted(table, self.error / _MARGIN, self.anywhere / _MARGIN)
-
-    def refusal(self) -> PlanError:
-        name, _, bound, x_frac, frac, goal = self.request
-        return PlanError(
-            f"there is no table of {name!r} as exact as 2^-{goal / 2:g} for inputs below 2^{bound - x_frac} with "
-            f"{x_frac} fractional bits, values with {frac}; declare a narrower range, or ask for less"
-        )
 
 
 def _rounded(number: int, bits: int) -> int:

@@ -217,7 +217,7 @@ def _elu(alpha: float) -> Function:
     return Function(
         ex.exactly(lambda x: x if x >= 0 else factor * (ex.exp(x) - ONE)),
         lambda x: np.where(x >= 0, x, alpha * np.expm1(np.minimum(x, 0.0))),
-        (-factor, 0),
+        (factor.copy_negate(), 0),
         DIAGONAL,
     )
 
