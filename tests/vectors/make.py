@@ -53,7 +53,9 @@ def messages_as_bytes() -> Vectors:
 
 
 def plans_as_bytes() -> Vectors:
-    return {kind: serialise.serialise(plan_of_sample(kind)).hex() for kind in SAMPLES if KINDS[kind].executable}
+    return {
+        kind: serialise.serialise(plan_of_sample(kind)).hex() for kind in SAMPLES if KINDS[kind].executable is not None
+    }
 
 
 def plan_of_sample(kind: str) -> Plan:
