@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_private.client.parts import show, taken_apart
-from keras_private.errors import InputError, PartyError
+from keras_private.errors import InputError, PartyError, PlanError
 from keras_private.party.messages import Description, InputPort
-from keras_private.plan.plan import BIT, FINAL_ACTIVATIONS, INTEGER, REAL
-from keras_private.plan.ports import FORMS, PORT_KINDS, REVEALS
+from keras_private.plan.plan import BIT, FINAL_ACTIVATIONS, INTEGER, REAL, Input, Output, Plan, Tensor
+from keras_private.plan.ports import FORMS, PORT_KINDS, REVEALS, check_described
 
 Reals: TypeAlias = NDArray[np.float64]
 
@@ -26,7 +26,7 @@ def check_model(model: Description) -> None:
     """Refuse what this client could not encode or decode: it would be wrong, and nobody would notice.
 
     Raises:
-        PartyError: the parties' release knows more than this one.
+        PartyError: the parties' release knows more than this one; or what they say describes no model.
     """
     kinds = {port.kind for port in model.inputs} | {port.kind for port in model.outputs}
     for what, given, known in (
@@ -39,6 +39,31 @@ def check_model(model: Description) -> None:
             raise PartyError(
                 f"the model {what} {unknown[0]!r}, which this client does not know; install the parties' release"
             )
+    try:
+        check_described(_as_plan(model))
+    except PlanError as error:
+        raise PartyError(f"the parties describe what is no model ({error}); is their software the same?") from None
+
+
+def _as_plan(model: Description) -> Plan:
+    """All that is known of the model's plan."""
+    takes, gives = (dict(enumerate(ports)) for ports in (model.inputs, model.outputs))
+    tensors = {f"input{at}": Tensor(port.shape, port.frac) for at, port in takes.items()}
+    tensors |= {f"output{at}": Tensor(port.shape, port.frac) for at, port in gives.items()}
+    precision = max((port.frac for port in model.outputs if port.kind == REAL), default=1)
+    return Plan(
+        precision,
+        tuple(Input(port.name, f"input{at}", port.kind, port.range, port.limit) for at, port in takes.items()),
+        tuple(
+            Output(port.name, f"output{at}", port.kind, port.final_activation, port.reveal)
+            for at, port in gives.items()
+        ),
+        tensors,
+        {},
+        (),
+        model.takes,
+        model.gives,
+    )
 
 
 def check_data(data: Any, model: Description) -> list[Reals]:

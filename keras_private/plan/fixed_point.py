@@ -31,7 +31,7 @@ from numpy.typing import ArrayLike, NDArray
 from keras_private.errors import PlanError
 from keras_private.plan import bounds
 from keras_private.plan.builder import Names, input_tensor
-from keras_private.plan.fractions import EXTRA_BITS, FREE_DROPS, SAFE_BITS, Fractions
+from keras_private.plan.fractions import EXTRA_BITS, FREE_DROPS, MARGIN_BITS, SAFE_BITS, Fractions
 from keras_private.plan.interval import Interval
 from keras_private.plan.ops import CONTRACT_BITS, Later, Product, describe, dropped, infer, kind_of
 from keras_private.plan.plan import BIT, REAL, Draft, Input, Op, Plan, Tensor, Weight
@@ -288,6 +288,10 @@ class _Writer:
     def target(self, tensor: str) -> int:
         """Fractional bits that a recorded tensor has when it has been truncated."""
         return self.fractions.target(tensor)
+
+    def reckoned(self, tensor: str) -> float:
+        """The largest magnitude to reckon with in a recorded tensor of which nothing is proven: seen, with a margin."""
+        return math.ldexp(self.fractions.sizes[tensor], MARGIN_BITS)
 
     def kept(self, x: _Value) -> int:
         """Fractional bits that `x` keeps when it is truncated."""

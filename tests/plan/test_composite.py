@@ -15,6 +15,7 @@ from keras_private.plan.optimise import optimise
 from keras_private.plan.plan import Draft
 from keras_private.plan.simulate import simulate
 from tests.plan.models import Model
+from tests.plans import the_input, the_output
 
 
 def softmax(classes: int, size: float | None, axis: int = 0) -> Draft:
@@ -116,6 +117,38 @@ def test_rows_are_divided_by_their_size(
         x = np.clip(random.normal(size=(50, *shape)) * spread + random.uniform(-1, 1), -size, size)
         (found,), plain = simulate(done, [x]), evaluate(draft, x)
         assert np.max(np.abs(found - plain)) <= 2**-11 * np.max(np.abs(plain)) + 2**-14 / spread
+
+
+@pytest.mark.parametrize("centre", [True, False])
+@pytest.mark.parametrize(("count", "size"), [(64, 2.0**17), (62, 2.0**19)])
+def test_rows_beyond_the_table_stay_below_the_bound(count: int, size: float, centre: bool) -> None:
+    """They come out too large; a comparison behind them must not take that for a negative number."""
+    builder = PlanBuilder((count,), (-size, size))
+    done = optimise(builder.finish(builder.op("normalise", builder.input, axes=(0,), epsilon=1e-3, centre=centre)))
+    made = done.plan.tensors[the_output(done.plan).tensor]
+    x = np.random.default_rng(5).choice([-size, size], (50, count))
+    x[:, 1:] *= np.array([1.0, 0.999, 2.0**-6, 0.0, -1.0]).repeat(10)[:, None]
+    (found,) = simulate(done, [x])
+    assert made.bound is not None
+    assert 1.01 * np.sqrt(count) < np.max(np.abs(found)) < 2.0 ** (made.bound - made.frac)
+
+
+@pytest.mark.parametrize("centre", [True, False])
+@pytest.mark.parametrize(("count", "scale"), [(16, 1.0), (16, 30.0), (64, 30.0), (768, 8.0)])
+def test_rows_without_a_proof_have_room_for_a_norm(count: int, scale: float, centre: bool) -> None:
+    random = np.random.default_rng(5)
+    builder = PlanBuilder((10,), None)
+    weight = builder.weight(random.normal(size=(10, count)) * scale, "w")
+    rows = builder.op("matmul", builder.input, weights=[weight])
+    draft = builder.finish(builder.op("normalise", rows, axes=(0,), epsilon=1e-3, centre=centre))
+    done = optimise(draft)
+    limit = the_input(done.plan).limit
+    assert limit is not None
+    assert limit >= 2  # of inputs of an ordinary size
+    assert done.plan.tensors[the_output(done.plan).tensor].bound is None  # nothing says that rows are not larger
+    x = random.normal(size=(50, 10)).clip(-limit, limit)
+    (found,), plain = simulate(done, [x]), evaluate(draft, x)
+    assert np.max(np.abs(found - plain)) <= 2**-10 * np.max(np.abs(plain))
 
 
 def test_a_norm_behind_a_product_takes_few_rounds() -> None:

@@ -23,6 +23,8 @@ from keras_private.plan.spline.functions import MAX_EXPONENT, function
 GOAL = 23  # half bits, of tables
 COARSER = 3  # fractional bits that a table can do without, for more cells
 SQUARE_BITS = 60  # of a sum of squares
+LEAST_FRAC = 6  # fractional bits of a factor
+END = 1.06  # by how much a table may be off about its ends
 
 
 class Divide(Composite):
@@ -84,7 +86,8 @@ class Normalise(Composite):
     d = nu·(x - mean(x)) = (n·x - sum(x)) / 2^L is exact and local, and y = d·sqrt(n) / sqrt(sum(d²) + nu²·n·epsilon).
 
     Range: any; where the proof of x leaves no room for a sum of squares below 2^60, raw, d keeps fewer bits, for two
-    rounds more. Sums of squares beyond 2^30 count as that.
+    rounds more; without a proof, what is reckoned with counts for it. Sums of squares beyond 2^30 count as that: such
+    rows come out larger than they should, and intervals take that into account.
     Largest error: |y|·2^-11.5, and what half a unit of d is of its row's size. Rounds: 1 for the squares, in the round
     that opens a product before it if that needs no truncation; 2 for the root (one of them the squares' own), 2 for the
     product. Bytes: 78 a number and some 2.4 kB a row.
@@ -133,8 +136,9 @@ class Normalise(Composite):
             x = writer.emit(
                 like(op, "sub"), [writer.emit(like(op, "scale_int"), [x], multiplier=count, shift=up), total]
             )
-        size = 1.0 if x.interval is None else max(1.0, x.interval.size)
-        x = _kept(op, x, (SQUARE_BITS - math.ceil(math.log2(count * size * size))) // 2, writer)
+        size = 2 * unit * writer.reckoned(op.inputs[0]) if x.interval is None else x.interval.size
+        room = (SQUARE_BITS - math.ceil(math.log2(count * max(1.0, size) ** 2))) // 2
+        x = _kept(op, x, max(room, LEAST_FRAC) if x.interval is None else room, writer)
         square = writer.emit(like(op, "square"), [x], drop=0)
         total = writer.emit(like(op, "sum"), [square], axes=axes, keepdims=True)
         more = unit * unit * count * op.attrs["epsilon"]
@@ -148,7 +152,11 @@ class Normalise(Composite):
         frac = _table_frac("rsqrt", stretch, room - x.frac)
         attrs: dict[str, Any] = {"function": "rsqrt", "parameters": stretch, "goal": GOAL, "frac": frac}
         inverse = writer.emit(like(op, "spline"), [total], **attrs)
-        return multiplied(op, _kept(op, x, room - frac, writer), inverse, writer, (-1.01 * root, 1.01 * root))
+        x = _kept(op, x, room - frac, writer)
+        if x.interval is None:
+            return multiplied(op, x, inverse, writer)
+        most = END * root * max(1.0, x.interval.size / math.sqrt(stretch[1]))  # beyond the table's end y grows with d
+        return multiplied(op, x, inverse, writer, (-most, most))
 
 
 def _count(op: Op, shape: Shape) -> int:
@@ -169,7 +177,7 @@ def _kept(op: Op, x: V, frac: int, writer: Writer[V]) -> V:
     """
     if x.frac <= frac:
         return x
-    if frac < 6:
+    if frac < LEAST_FRAC:
         raise PlanError(
             f"{describe(op)}: its input may be so large that products of it have no room; narrow input_range"
         )

@@ -63,6 +63,9 @@ class Writer(Protocol[V]):
     def target(self, tensor: str) -> int:
         """Fractional bits that a recorded tensor has when it has been truncated."""
 
+    def reckoned(self, tensor: str) -> float:
+        """The largest magnitude to reckon with in a recorded tensor of which nothing is proven."""
+
     def encode(self, op: Op, name: str, frac: int, value: NDArray[np.float64]) -> str:
         """A weight of the executable plan."""
 
