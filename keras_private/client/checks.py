@@ -46,24 +46,17 @@ def check_model(model: Description) -> None:
 
 
 def _as_plan(model: Description) -> Plan:
-    """All that is known of the model's plan."""
-    takes, gives = (dict(enumerate(ports)) for ports in (model.inputs, model.outputs))
-    tensors = {f"input{at}": Tensor(port.shape, port.frac) for at, port in takes.items()}
-    tensors |= {f"output{at}": Tensor(port.shape, port.frac) for at, port in gives.items()}
-    precision = max((port.frac for port in model.outputs if port.kind == REAL), default=1)
-    return Plan(
-        precision,
-        tuple(Input(port.name, f"input{at}", port.kind, port.range, port.limit) for at, port in takes.items()),
-        tuple(
-            Output(port.name, f"output{at}", port.kind, port.final_activation, port.reveal)
-            for at, port in gives.items()
-        ),
-        tensors,
-        {},
-        (),
-        model.takes,
-        model.gives,
-    )
+    """All that is known of the model's plan. Its tensors are numbered, outputs behind inputs."""
+    tensors = [Tensor(port.shape, port.frac) for port in model.inputs]
+    tensors += [Tensor(port.shape, port.frac) for port in model.outputs]
+    inputs = [Input(port.name, str(at), port.kind, port.range, port.limit) for at, port in enumerate(model.inputs)]
+    outputs = [
+        Output(port.name, str(at), port.kind, port.final_activation, port.reveal)
+        for at, port in enumerate(model.outputs, len(inputs))
+    ]
+    precision = max([1, *(port.frac for port in model.outputs if port.kind == REAL)])
+    numbered = {str(at): tensor for at, tensor in enumerate(tensors)}
+    return Plan(precision, tuple(inputs), tuple(outputs), numbered, {}, (), model.takes, model.gives)
 
 
 def check_data(data: Any, model: Description) -> list[Reals]:

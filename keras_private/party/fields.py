@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 
 from keras_private.plan.attributes import MAX_EXTENT, MAX_RANK
 from keras_private.plan.ports import MAX_NAME
+from keras_private.sharing.fixed import MAX_FRAC
 
 ID_BYTES: Final = 16
 """Size of a request id, a model id and a lane's epoch: random, so that nobody guesses another's."""
@@ -30,6 +31,7 @@ Texts = Annotated[tuple[Text, ...], Meta(max_length=_MOST)]
 Name = Annotated[str, Meta(max_length=MAX_NAME)]
 """Of an input or output."""
 Shape = Annotated[tuple[Annotated[int, Meta(ge=1, le=MAX_EXTENT)], ...], Meta(max_length=MAX_RANK)]
+FractionalBits = Annotated[int, Meta(ge=0, le=MAX_FRAC)]
 Ids = Annotated[tuple[Id, ...], Meta(max_length=_MOST)]
 
 # Bytes of any size. A sender may pass a view of an array; what arrives is bytes, and that is what msgspec is told.

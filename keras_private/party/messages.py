@@ -18,6 +18,7 @@ from msgspec import Meta, Struct
 
 from keras_private.party.fields import (
     Blob,
+    FractionalBits,
     Id,
     Ids,
     Message,
@@ -104,7 +105,7 @@ class InputPort(Struct, frozen=True, array_like=True, forbid_unknown_fields=True
     name: Name
     shape: Shape
     kind: Text
-    frac: Natural
+    frac: FractionalBits
     range: tuple[Real, Real] | None
     limit: Positive | None
 
@@ -115,7 +116,7 @@ class OutputPort(Struct, frozen=True, array_like=True, forbid_unknown_fields=Tru
     name: Name
     shape: Shape
     kind: Text
-    frac: Natural
+    frac: FractionalBits
     final_activation: Text
     reveal: Text
 

@@ -154,6 +154,35 @@ def test_what_this_release_does_not_know_is_not_guessed(model: Any, words: str) 
 
 
 @pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (described([INPUT, INPUT]), "two inputs have the name 'x'"),
+        (described(outputs=[OUTPUT, OUTPUT], gives="dict"), "two outputs have the name 'y'"),
+        (described([INPUT, X], takes="array"), "an array is one alone"),
+        (described(outputs=[OUTPUT, LABEL], gives="array"), "an array is one alone"),
+        (described(name="\x1b[2J"), "cannot have the name"),
+        (described(shape=(1 << 20, 1 << 20)), "more than"),
+        (described(outputs=[replace(OUTPUT, shape=(1 << 28, 2))]), "more than"),
+        (described(range=(1.0, -1.0)), "in order"),
+        (described(range=(-1.0, 1.0), limit=2.0), "its limit must be"),
+        (described(limit=3.0), "its limit must be"),
+        (described([replace(N, range=None)]), "input_range must say"),
+        (described([replace(N, frac=3)]), "no fractional bits"),
+        (described([replace(B, range=(0.0, 9.0))]), r"of a bit is \(0, 1\)"),
+        (described(outputs=[replace(MASK, frac=3)]), "no fractional bits"),
+        (described(outputs=[replace(OUTPUT, reveal="label")]), "'label' reveals"),
+        (described(outputs=[replace(LABEL, final_activation="sigmoid")]), "is for real numbers"),
+        (described(outputs=[replace(OUTPUT, shape=(), final_activation="softmax")]), "needs an axis"),
+        (described(outputs=[OUTPUT, replace(OUTPUT, name="z", frac=17)]), "must have 17 fractional bits"),
+    ],
+)
+def test_what_no_owner_could_have_shared_is_refused(model: Any, words: str) -> None:
+    """Three parties that lie together, or software of another kind: nothing is encoded by what they say."""
+    with pytest.raises(PartyError, match=f"describe what is no model .*{words}"):
+        check_model(model)
+
+
+@pytest.mark.parametrize(
     "shapes",
     [
         None,

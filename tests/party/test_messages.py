@@ -46,7 +46,7 @@ WRONG: dict[str, list[object]] = {
         [[*port(), 1]],
         *([port(name=name)] for name in (b"x", None, 1, "x" * 129)),
         *([port(shape=shape)] for shape in ([-1], [0], [1 << 29], [True], 2, None, [1] * 9)),
-        *([port(frac=frac)] for frac in (-1, 1.0, None)),
+        *([port(frac=frac)] for frac in (-1, 1.0, None, 63)),
         *([port(limit=limit)] for limit in (1, 1 << 63, 0.0, -0.25, float("nan"), float("inf"), True, "1")),
         *([port(range=[*ends])] for ends in ((0.0,), (0.0, 1.0, 2.0), (0.0, True), (0.0, "1"), (0.0, float("nan")))),
     ],
