@@ -146,7 +146,6 @@ def frame(payload: bytes, sequence: int = 0, kind: FrameType = FrameType.MESSAGE
     return pack_header(len(payload), kind, 0, sequence) + payload
 
 
-HELLO = frame(encode(Hello.plain("client", "test")))
 HOSTILE = {
     "random bytes": os.urandom(4096),
     "zeros": bytes(4096),
@@ -447,7 +446,7 @@ def test_an_upload_that_fails_leaves_nothing(trio: Any, tiny: Any, monkeypatch: 
 
 
 @contextlib.contextmanager
-def different_plans(trio: Any, tiny: Any, other_tiny: Any, same_id: bool = False) -> Iterator[tuple[Any, Any]]:
+def different_plans(trio: Any, tiny: Any, other_tiny: Any) -> Iterator[tuple[Any, Any]]:
     """server2 holds another plan than server0 and server1."""
     ours = tiny.upload(trio)
     shelves = [server.node.shelf for server in trio.servers]

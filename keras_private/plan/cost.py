@@ -198,8 +198,7 @@ def relu(count: int, bound: int | None, drop: int) -> Cost:
     compared = sign(count, window(bound, drop, count))
     if drop:
         compared |= truncation(count, drop)
-    chosen = select(count)
-    return Cost(compared.rounds + 1, _sum(compared.sent, chosen.sent))
+    return dealt_ahead(compared, select(count))
 
 
 def clip(count: int, bound: int | None, drop: int) -> Cost:

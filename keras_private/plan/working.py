@@ -6,7 +6,7 @@ planes of bits, of which a comparison needs a few for every bit of its window.
 
 from __future__ import annotations
 
-from keras_private.plan.cost import ONE_HOT_NODES, Window, one_hot_levels, window
+from keras_private.plan.cost import ONE_HOT_NODES, Window, one_hot_levels, plane_words, window
 from keras_private.plan.gates import conjunction
 from keras_private.plan.tournament import tournament, winner
 
@@ -35,7 +35,7 @@ def relu(count: int, bound: int | None, drop: int) -> int:
 def comparison(count: int, seen: Window) -> int:
     """Planes: the window's bits, what is dealt and its masks, and the exchanged pairs of bits: sent, got, two masks."""
     planes = seen.size * seen.groups + 1 + 2 * seen.dealt + 4 * (2 * seen.groups)
-    return planes * -(-count // 64) * 8
+    return 8 * planes * plane_words(count)
 
 
 def linear(count: int, drop: int, relu_bound: int | None) -> int:
@@ -52,9 +52,8 @@ def maximum(
     needed = SHARE * channels * candidates * count
     for level in tournament(count, candidates, bound, coarse, channels):
         games = count * level.groups
-        pairs = 1 if level.ways == 2 else 6 * 64 * -(-games // 64) / games
-        compared = int(pairs * games)
-        needed += SHARE * compared + comparison(compared, window(bound, coarse, compared))
+        pairs = games if level.ways == 2 else 6 * 64 * plane_words(games)
+        needed += SHARE * pairs + comparison(pairs, window(bound, coarse, pairs))
         needed += (SHARE * (level.ways + 2) * channels + SELECT * (1 + channels) // 2 * (level.ways - 1)) * games
         if level.wide:  # what is dealt, its masks, what they are made of
             needed += 3 * winner(games, channels).sent[2]
@@ -71,7 +70,7 @@ def equal(count: int, width: int, variants: int = 1) -> int:
     planes = 4 * width * variants
     for level in conjunction(width, count, variants):
         planes += 4 * len(level.dealt) + 6 * len(level.outputs) * variants
-    return planes * -(-count // 64) * 8 + SHARE * count
+    return 8 * planes * plane_words(count) + SHARE * count
 
 
 def top(rows: int, candidates: int, k: int, bound: int) -> int:

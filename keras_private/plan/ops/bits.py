@@ -13,8 +13,8 @@ import numpy as np
 
 from keras_private.plan import cost, gates, working
 from keras_private.plan.interval import Interval
-from keras_private.plan.ops.dealt import Dealt, broadcast, unit
-from keras_private.plan.ops.kind import Array, Attributes, Domain, Local, equal_frac, values
+from keras_private.plan.ops.dealt import Dealt, unit
+from keras_private.plan.ops.kind import Array, Attributes, Domain, Local, broadcast, equal_frac, values
 from keras_private.plan.ops.writer import Later, V, Writer
 from keras_private.plan.plan import Op, Plan, Shape, Tensor, Weight
 

@@ -8,10 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from keras_private.errors import PlanError
 from keras_private.plan import cost
 from keras_private.plan.interval import Interval
-from keras_private.plan.ops.kind import Array, Attributes, Kind, describe, equal_frac
+from keras_private.plan.ops.kind import Array, Attributes, Kind, broadcast, equal_frac
 from keras_private.plan.ops.writer import Later, V, Writer
 from keras_private.plan.plan import CONTRACT_BITS, Op, Plan, Shape, Tensor, Weight
 
@@ -68,18 +67,6 @@ class Dealt(Kind, abstract=True):
 
     def error(self, op: Op, plan: Plan) -> float:
         return 0.0
-
-
-def broadcast(op: Op, xs: Sequence[Shape]) -> Shape:
-    """The shape that these have together.
-
-    Raises:
-        PlanError: they do not broadcast.
-    """
-    try:
-        return tuple(np.broadcast_shapes(*xs))
-    except ValueError as error:
-        raise PlanError(f"{describe(op)}: shapes {list(xs)} do not broadcast") from error
 
 
 def unit(result: Array) -> Interval:

@@ -19,7 +19,9 @@ from keras_private.plan.ops.kind import (
     Attributes,
     Kind,
     Local,
+    broadcast,
     describe,
+    dropped,
     equal_frac,
     truncation_error,
     values,
@@ -46,7 +48,7 @@ class Elementwise(Kind, abstract=True):
 # --- sums
 
 
-class Sum(Elementwise, Local, abstract=True):
+class Additive(Elementwise, Local, abstract=True):
     """Of two tensors (of equal rank in an executable plan, see `infer`), or of a tensor and a weight that does not
     enlarge it."""
 
@@ -61,10 +63,7 @@ class Sum(Elementwise, Local, abstract=True):
     def shape(self, op: Op, xs: Sequence[Shape], ws: Sequence[Shape]) -> Shape:
         if len(xs) + len(ws) != 2:
             raise PlanError(f"{describe(op)} takes two inputs, or one input and one weight")
-        try:
-            shape = tuple(np.broadcast_shapes(xs[0], (*xs[1:], *ws)[0]))
-        except ValueError as error:
-            raise PlanError(f"{describe(op)}: shapes {xs[0]} and {(*xs[1:], *ws)[0]} do not broadcast") from error
+        shape = broadcast(op, (*xs, *ws))
         if ws and shape != xs[0]:
             raise PlanError(f"{describe(op)}: a weight of shape {ws[0]} does not fit an input of shape {xs[0]}")
         return shape
@@ -82,7 +81,7 @@ class Sum(Elementwise, Local, abstract=True):
         return Later.AS_GOOD
 
 
-class Add(Sum):
+class Add(Additive):
     name = "add"
 
     def plain(self, op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:
@@ -93,7 +92,7 @@ class Add(Sum):
         return monotone(self.plain, op, xs, ws)
 
 
-class Sub(Sum):
+class Sub(Additive):
     name = "sub"
 
     def plain(self, op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:
@@ -232,7 +231,7 @@ class Truncate(Elementwise):
         return xs[0]
 
     def frac(self, op: Op, xs: Sequence[Tensor], ws: Sequence[Weight]) -> int:
-        return equal_frac(op, xs, ws) - self.dropped(op)
+        return equal_frac(op, xs, ws) - dropped(op)
 
     def plain(self, op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:
         return xs[0]
@@ -256,7 +255,7 @@ class Truncate(Elementwise):
         return None
 
     def cost(self, op: Op, plan: Plan, batch: int) -> cost.Cost:
-        return cost.truncation(values(op, plan, batch), self.dropped(op))
+        return cost.truncation(values(op, plan, batch), dropped(op))
 
     def memory(self, op: Op, plan: Plan, count: int) -> int:
         return working.truncation(count)
@@ -285,7 +284,7 @@ class Relu(Elementwise):
         return xs[0]
 
     def frac(self, op: Op, xs: Sequence[Tensor], ws: Sequence[Weight]) -> int:
-        return equal_frac(op, xs, ws) - self.dropped(op)
+        return equal_frac(op, xs, ws) - dropped(op)
 
     def plain(self, op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:
         return np.maximum(xs[0], 0.0)
@@ -315,10 +314,10 @@ class Relu(Elementwise):
         return None
 
     def cost(self, op: Op, plan: Plan, batch: int) -> cost.Cost:
-        return cost.relu(values(op, plan, batch), plan.tensors[op.inputs[0]].bound, self.dropped(op))
+        return cost.relu(values(op, plan, batch), plan.tensors[op.inputs[0]].bound, dropped(op))
 
     def memory(self, op: Op, plan: Plan, count: int) -> int:
-        return working.relu(count, plan.tensors[op.inputs[0]].bound, self.dropped(op))
+        return working.relu(count, plan.tensors[op.inputs[0]].bound, dropped(op))
 
     def error(self, op: Op, plan: Plan) -> float:
         return truncation_error(op)

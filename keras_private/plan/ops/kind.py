@@ -215,12 +215,6 @@ class Kind(ABC):
         last place of the output. 0: it never is. `plan` has the tensors and weights up to this op's output."""
         raise PlanError(f"{describe(op)} does not belong in an executable plan")
 
-    # --- the two attributes that are the same everywhere
-
-    def dropped(self, op: Op) -> int:
-        """Low bits of the result that are dropped."""
-        return int(op.attrs.get("drop", 0))
-
 
 _DECLARATIONS = tuple(Kind.__annotations__)
 _RECORDED = ("write", "truncate_later")
@@ -244,7 +238,7 @@ def kind_of(op: Op) -> Kind:
 
 def dropped(op: Op) -> int:
     """Low bits of the result that `op` drops."""
-    return kind_of(op).dropped(op)
+    return int(op.attrs.get("drop", 0))
 
 
 def rectified(op: Op) -> bool:
@@ -306,6 +300,18 @@ def equal_frac(op: Op, xs: Sequence[Tensor], ws: Sequence[Weight]) -> int:
     if any(weight.frac != frac for weight in ws):
         raise PlanError(f"{describe(op)}: the weight needs {frac} fractional bits, not {ws[0].frac}")
     return frac
+
+
+def broadcast(op: Op, shapes: Sequence[Shape]) -> Shape:
+    """The shape that these have together.
+
+    Raises:
+        PlanError: they do not broadcast.
+    """
+    try:
+        return tuple(np.broadcast_shapes(*shapes))
+    except ValueError as error:
+        raise PlanError(f"{describe(op)}: shapes {list(shapes)} do not broadcast") from error
 
 
 def truncation_error(op: Op) -> float:

@@ -18,7 +18,7 @@ import numpy as np
 from keras_private.errors import PlanError
 from keras_private.plan import attributes as at
 from keras_private.plan.ops.equation import Equation
-from keras_private.plan.ops.kind import Array, Attributes, describe, kind_of
+from keras_private.plan.ops.kind import Array, Attributes, describe, dropped, kind_of
 from keras_private.plan.ops.product import Bilinear, shape_by
 from keras_private.plan.ops.windows import PADS, PAIR, as_recorded, image, shape_of_windows, windows_of
 from keras_private.plan.plan import Op, Shape, Tensor, Weight
@@ -44,10 +44,8 @@ class Linear(Bilinear, abstract=True):
 
     def frac(self, op: Op, xs: Sequence[Tensor], ws: Sequence[Weight]) -> int:
         frac = super().frac(op, xs, ws)
-        if len(ws) == 2 and ws[1].frac != frac + self.dropped(op):
-            raise PlanError(
-                f"{describe(op)}: the bias needs {frac + self.dropped(op)} fractional bits, not {ws[1].frac}"
-            )
+        if len(ws) == 2 and ws[1].frac != frac + dropped(op):
+            raise PlanError(f"{describe(op)}: the bias needs {frac + dropped(op)} fractional bits, not {ws[1].frac}")
         return frac
 
     def plain(self, op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:

@@ -16,7 +16,16 @@ from keras_private.plan import cost, tournament, working
 from keras_private.plan.interval import Interval, combined, monotone
 from keras_private.plan.ops.dealt import Dealt, largest_bound
 from keras_private.plan.ops.elementwise import DROP
-from keras_private.plan.ops.kind import NUMBERS, Array, Attributes, describe, equal_frac, truncation_error, values
+from keras_private.plan.ops.kind import (
+    NUMBERS,
+    Array,
+    Attributes,
+    describe,
+    dropped,
+    equal_frac,
+    truncation_error,
+    values,
+)
 from keras_private.plan.ops.writer import Later, V, Writer
 from keras_private.plan.plan import CONTRACT_BITS, Op, Plan, Shape, Tensor, Weight
 
@@ -68,7 +77,7 @@ class Clip(Dealt):
         return xs[0]
 
     def frac(self, op: Op, xs: Sequence[Tensor], ws: Sequence[Weight]) -> int:
-        found = xs[0].frac - self.dropped(op)
+        found = xs[0].frac - dropped(op)
         if found >= 0:
             self.ends(op, found)
         return found
@@ -102,10 +111,10 @@ class Clip(Dealt):
         return Later.BETTER
 
     def cost(self, op: Op, plan: Plan, batch: int) -> cost.Cost:
-        return cost.clip(values(op, plan, batch), plan.tensors[op.inputs[0]].bound, self.dropped(op))
+        return cost.clip(values(op, plan, batch), plan.tensors[op.inputs[0]].bound, dropped(op))
 
     def memory(self, op: Op, plan: Plan, count: int) -> int:
-        bound, drop = plan.tensors[op.inputs[0]].bound, self.dropped(op)
+        bound, drop = plan.tensors[op.inputs[0]].bound, dropped(op)
         return 2 * working.relu(count + 64, None if bound is None else cost.further(bound), drop)
 
     def error(self, op: Op, plan: Plan) -> float:

@@ -28,7 +28,17 @@ from keras_private.plan import cost, working
 from keras_private.plan.interval import Interval, bilinear, corners, signed, signed_sum, squared
 from keras_private.plan.ops.elementwise import DROP, check_factor, sides
 from keras_private.plan.ops.equation import Equation, letters
-from keras_private.plan.ops.kind import NUMBERS, Array, Attributes, Kind, describe, truncation_error, values
+from keras_private.plan.ops.kind import (
+    NUMBERS,
+    Array,
+    Attributes,
+    Kind,
+    broadcast,
+    describe,
+    dropped,
+    truncation_error,
+    values,
+)
 from keras_private.plan.ops.writer import Later, V, Writer
 from keras_private.plan.plan import Op, Plan, Shape, Tensor, Weight
 
@@ -56,20 +66,20 @@ class Product(Kind, abstract=True):
         return Later.WORSE
 
     def opens(self, op: Op) -> bool:
-        return not self.dropped(op) and not op.attrs.get("relu")
+        return not dropped(op) and not op.attrs.get("relu")
 
     def deals_first(self, op: Op) -> bool:
         return False
 
     def part_cost(self, op: Op, plan: Plan, count: int) -> cost.Cost:
-        return cost.linear(count, self.dropped(op), _relu_bound(op))
+        return cost.linear(count, dropped(op), _relu_bound(op))
 
     def cost(self, op: Op, plan: Plan, batch: int) -> cost.Cost:
         return self.part_cost(op, plan, values(op, plan, batch))
 
     def memory(self, op: Op, plan: Plan, count: int) -> int:
         rows = count // math.prod(plan.tensors[op.output].shape)
-        return working.linear(count, self.dropped(op), _relu_bound(op)) + self.laid_out(op, plan, rows)
+        return working.linear(count, dropped(op), _relu_bound(op)) + self.laid_out(op, plan, rows)
 
     @abstractmethod
     def laid_out(self, op: Op, plan: Plan, rows: int) -> int:
@@ -106,7 +116,7 @@ class Bilinear(Product, abstract=True):
 
     def frac(self, op: Op, xs: Sequence[Tensor], ws: Sequence[Weight]) -> int:
         second = xs[1].frac if len(xs) == 2 else ws[0].frac
-        return xs[0].frac + second - self.dropped(op)
+        return xs[0].frac + second - dropped(op)
 
     def plain(self, op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:
         return self.multiply(op, xs[0], (*xs[1:], *ws)[0], of_batch=len(xs) == 2)
@@ -162,10 +172,7 @@ class Mul(Bilinear):
     def shape_of(self, op: Op, left: Shape, right: Shape, *, of_batch: bool) -> Shape:
         if not of_batch:
             return check_factor(op, left, right)
-        try:
-            return tuple(np.broadcast_shapes(left, right))
-        except ValueError as error:
-            raise PlanError(f"{describe(op)}: shapes {left} and {right} do not broadcast") from error
+        return broadcast(op, (left, right))
 
     def multiply(self, op: Op, x: Array, y: Array, *, of_batch: bool) -> Array:
         left, right = sides([x, y], []) if of_batch else (x, y)
@@ -216,7 +223,7 @@ class Square(Product):
         return xs[0]
 
     def frac(self, op: Op, xs: Sequence[Tensor], ws: Sequence[Weight]) -> int:
-        return 2 * xs[0].frac - self.dropped(op)
+        return 2 * xs[0].frac - dropped(op)
 
     def plain(self, op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:
         return np.square(xs[0])

@@ -14,7 +14,7 @@ from keras_private.plan import attributes as at
 from keras_private.plan.interval import Interval, corners
 from keras_private.plan.ops.composite import PRODUCT_FRAC, Composite, like, multiplied, ranked
 from keras_private.plan.ops.elementwise import sides
-from keras_private.plan.ops.kind import Array, Attributes, describe
+from keras_private.plan.ops.kind import Array, Attributes, broadcast, describe
 from keras_private.plan.ops.writer import V, Writer
 from keras_private.plan.plan import Op, Shape
 from keras_private.plan.spline import fit
@@ -42,9 +42,9 @@ class Divide(Composite):
     def shape(self, op: Op, xs: Sequence[Shape], ws: Sequence[Shape]) -> Shape:
         try:
             function("reciprocal", _stretch(op))
-            return tuple(np.broadcast_shapes(*xs))
-        except (ValueError, PlanError) as error:
+        except PlanError as error:
             raise PlanError(f"{describe(op)}: {error}") from error
+        return broadcast(op, xs)
 
     def plain(self, op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:
         left, right = sides(xs, [])

@@ -253,7 +253,7 @@ def _exp(high: float, floor: float) -> Function:
 def _window_reciprocal(octaves: float) -> Function:
     """(psi(x) - psi(2^octaves·x)) / x, where psi falls from 1 at 1/4 to 0 at 1, smoothly: 1/x in a window of so many
     octaves below 1/4, and 0 beyond it; and the same times x sums to psi(x) - psi(2^(octaves·T)·x) over x, 2^octaves·x,
-    … 2^(octaves·(T - 1))·x. For the softmax (`ops/composite.py`). Errors are measured in parts of 1/x."""
+    … 2^(octaves·(T - 1))·x. For the softmax (`ops/softmax.py`). Errors are measured in parts of 1/x."""
     if octaves != int(octaves) or not 3 <= octaves <= 24:
         raise PlanError(f"window_reciprocal needs a whole number of octaves from 3 to 24, not {octaves}")
     up = 1 << int(octaves)
