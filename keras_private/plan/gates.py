@@ -3,10 +3,9 @@ what they cost."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import combinations
+from itertools import accumulate, combinations
 from typing import TypeAlias
 
 from keras_private.plan.cost import Cost, plane_words, price
@@ -92,10 +91,14 @@ WINNING_PARTS = tuple(parts(terms) for terms in WINNING)  # by candidate
 WINNING_BITS = parts(tuple(term for terms in WINNING for term in terms))  # of all of them
 
 
-def products(sizes: Sequence[int]) -> tuple[tuple[Product, ...], ...]:
-    """The products of neighbouring bits, so many together."""
-    ends = [sum(sizes[: at + 1]) for at in range(len(sizes))]
-    return tuple((tuple(range(end - size, end)),) for size, end in zip(sizes, ends, strict=True))
+@lru_cache(maxsize=1024)
+def products(inputs: int, groups: int, *, fresh: bool) -> Gates:
+    """The products of neighbouring bits, in groups of nearly one size. There is one of it for all numbers of values:
+    what it deals may be thousands of products."""
+    sizes = [inputs // groups + (at < inputs % groups) for at in range(groups)]
+    ends = accumulate(sizes)
+    outputs = tuple((tuple(range(end - size, end)),) for size, end in zip(sizes, ends, strict=True))
+    return Gates(inputs, outputs, fresh)
 
 
 def cost(formulas: Gates, words: int, variants: int = 1) -> Cost:
@@ -114,27 +117,33 @@ def conjunction(width: int, count: int, variants: int = 1) -> tuple[Gates, ...]:
     Args:
         variants: of the first exchange, see `mpc.gates`.
     """
+    plane = 8 * plane_words(count)
+    splits = _splits(width, variants)
+    _, cheapest = min((price(Cost(len(groups), (0, 0, plane * planes))), groups) for planes, groups in splits)
     found, inputs = [], width
-    for number, groups in enumerate(_groups(width, plane_words(count), variants, fresh=True)[1]):
-        sizes = tuple(inputs // groups + (at < inputs % groups) for at in range(groups))
-        found.append(Gates(inputs, products(sizes), fresh=number == 0))
+    for number, groups in enumerate(cheapest):
+        found.append(products(inputs, groups, fresh=number == 0))
         inputs = groups
     return tuple(found)
 
 
 @lru_cache(maxsize=4096)
-def _groups(width: int, words: int, variants: int, *, fresh: bool) -> tuple[int, tuple[int, ...]]:
-    """Into how many groups of nearly one size bits are best multiplied in each exchange, and at which price."""
+def _splits(width: int, variants: int = 1, *, fresh: bool = True) -> tuple[tuple[int, tuple[int, ...]], ...]:
+    """Into how many groups of nearly one size bits may be multiplied in each exchange, and the planes that are sent.
+
+    For each number of exchanges the fewest planes, if they are fewer than with fewer exchanges.
+    """
     if width == 1 and not fresh:
-        return 0, ()
-    found = []
+        return ((0, ()),)
+    found: dict[int, tuple[int, tuple[int, ...]]] = {}
     for groups in range(-(-width // MAX_GROUP), max(2, width)):
         size, larger = divmod(width, groups)
-        sizes = [size + 1] * larger + [size] * (groups - larger)
-        dealt = sum((1 << bits) - 1 - (0 if fresh else bits) for bits in sizes)
-        more, rest = _groups(groups, variants * words, 1, fresh=False)
-        found.append((price(Cost(1, (0, 0, 8 * words * (dealt + 2 * variants * groups)))) + more, (groups, *rest)))
-    return min(found)
+        dealt = (groups + larger << size) - groups - (0 if fresh else width)  # 2^bits - 1 for every group
+        for more, rest in _splits(groups, fresh=False):
+            option = dealt + variants * (2 * groups + more), (groups, *rest)
+            found[len(option[1])] = min(found.get(len(option[1]), option), option)
+    ordered = [found[exchanges] for exchanges in sorted(found)]
+    return tuple(one for at, one in enumerate(ordered) if all(one[0] < fewer[0] for fewer in ordered[:at]))
 
 
 def _ahead(levels: tuple[Gates, ...], words: int) -> Cost:

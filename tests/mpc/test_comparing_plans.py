@@ -7,15 +7,16 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from keras_private.mpc.ops import bind
 from keras_private.plan import cost, schedule
 from keras_private.plan.builder import PlanBuilder
 from keras_private.plan.evaluate import evaluate
 from keras_private.plan.optimise import optimise
-from keras_private.plan.plan import Draft
+from keras_private.plan.plan import Draft, Op, Tensor
 from keras_private.plan.serialise import validate
 from keras_private.sharing import fixed
 from keras_private.sharing.share import reconstruct
-from tests.plans import output_shape
+from tests.plans import output_shape, plan_of
 
 from .test_program import programs_of
 from .three import Three, rows_of, shares_of
@@ -118,3 +119,17 @@ def test_what_is_clipped_is_proven_to_be_small() -> None:
         made = plan.tensors[op.output]
         assert made.bound is not None
         assert op.kind != "clip" or made.bound <= made.frac + 3  # below 8
+
+
+@pytest.mark.parametrize("kind", ["below", "above"])
+def test_thresholds_are_kept_to_the_last_unit(memory_three: Three, kind: str) -> None:
+    """Between two numbers, on one, at the largest ones, and beyond."""
+    x = np.array([-31, -30, -9, -8, -7, -1, 0, 1, 7, 8, 9, 30, 31])
+    compared = np.less if kind == "below" else np.greater
+    for raw in (-1e9, -32, -31.5, -31, -30.5, -8.25, -8, -0.5, 0, 0.5, 8, 8.75, 30.5, 31, 31.5, 32, 1e9):
+        op = Op(kind, ("x",), (), "y", {"threshold": raw / 16})
+        plan = plan_of(4, ["x"], ["y"], {"x": Tensor(x.shape, 4, 5), "y": Tensor(x.shape, bit=True)}, [op])
+        run, words = bind(op, plan, []), x.reshape(1, -1).view(np.uint64)
+        outputs = memory_three.run(lambda party, x, run: run(party, [x], x.shape), shares_of(words), run)
+        found = outputs[0].mine ^ outputs[1].mine ^ outputs[2].mine
+        np.testing.assert_array_equal(found.reshape(-1), compared(x, raw), err_msg=str(raw))

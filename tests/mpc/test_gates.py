@@ -43,7 +43,7 @@ def meaning(formulas: Gates, planes: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("wait", [0, 2])
-@pytest.mark.parametrize("formulas", [AND, WINNER, ODD, Gates(7, products((3, 1, 3)))])
+@pytest.mark.parametrize("formulas", [AND, WINNER, ODD, products(7, 4, fresh=False)])
 def test_formulas(three: Three, formulas: Gates, wait: int) -> None:
     noise = np.random.default_rng(formulas.inputs)
     planes = noise.integers(0, 2**64, (formulas.inputs, 1, 5), np.uint64)
@@ -93,3 +93,9 @@ def test_a_conjunction_ends_in_one_bit(width: int, count: int) -> None:
     assert [level.inputs for level in levels] == [width, *(len(level.outputs) for level in levels[:-1])]
     assert len(levels[-1].outputs) == 1
     assert not any(level.fresh for level in levels[1:])
+
+
+def test_formulas_of_many_numbers_of_values_are_kept_once() -> None:
+    """They may be thousands of products; a party meets as many numbers of values as there are sizes of batches."""
+    found = {id(level) for count in range(1, 40_000, 64) for level in conjunction(63, count)}
+    assert len(found) < 10

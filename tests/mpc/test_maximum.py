@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from keras_private.mpc.maximum import maximum
 from keras_private.mpc.party import Party
 from keras_private.mpc.rounds import Protocol
+from keras_private.plan.cost import plane_words, window
+from keras_private.plan.ops.order import decisions
 from keras_private.plan.tournament import maximum as cost_of_maximum
 from keras_private.plan.tournament import tournament
 from keras_private.sharing.share import Share
@@ -74,6 +76,21 @@ def test_a_coarse_maximum_is_one_of_the_candidates_and_little_too_small(
     np.testing.assert_array_equal(np.take_along_axis(x, place[None], 0)[0], found)
     levels = len(tournament(count, candidates, 15, 11, 2))
     assert np.all(found > x.max(axis=0) - 2 * levels * 2**11)
+
+
+@pytest.mark.parametrize(("candidates", "lost"), [(1, 0), (2, 1), (3, 2), (4, 2), (5, 3), (10, 4), (64, 6)])
+def test_how_often_the_largest_of_a_coarse_maximum_may_lose(candidates: int, lost: int) -> None:
+    assert decisions(candidates) == lost
+
+
+def test_the_largest_of_four_may_lose_twice(memory_three: Three) -> None:
+    """Three quarters of what is ignored each time."""
+    (level,) = tournament(SOME, 4, 15, 11, 2)
+    assert (level.ways, window(15, 11, 6 * 64 * plane_words(SOME)).low) == (4, 11)
+    x = np.repeat(np.array([[3 * 2**10], [3 * 2**9], [0], [-(2**14)]]), SOME, axis=1)
+    found, _ = largest(memory_three, x, 15, coarse=11)
+    assert np.any(found == 0)
+    assert np.all(found > 3 * 2**10 - decisions(4) * 2**11)
 
 
 @pytest.mark.parametrize("candidates", [2, 4])

@@ -22,7 +22,7 @@ SAMPLES = {
     "equal": PAIRS,
     "equal_to": [
         Sample(((3, 23),), {"value": 2.0**-8}, bound=2),
-        Sample(((3, 23),), {"value": -4096.0}),
+        Sample(((3, 23),), {"value": -4096.0}, bound=2),  # beyond the bound, and 0 in all bits that x has
         Sample(((),), {"value": 0.0}),
     ],
 }
