@@ -21,17 +21,17 @@ The order of the pair. They want to look at places i of x = u + v, not of v. Wit
 width. So the indices of consecutive nodes are consecutive, and which of them are needed does not depend on u: only
 whether the order begins one earlier or later does, which `expand` arranges without a branch.
 
-Assumption. H(s) = AES_K(linear(s)) ^ linear(s) with a fixed public key K, one for the tree, others for the pads. That
-this is circular correlation robust (from the ideal-cipher heuristic: Guo et al., *Efficient and Secure Multiparty
-Computation from Fixed-Key Block Ciphers*, S&P 2020, section 7) is what privacy rests on here.
+Assumption. H(s) = AES_K(linear(s)) ^ linear(s) with a key K that all three know, one for the tree, another for the
+pads. That this is circular correlation robust (from the ideal-cipher heuristic: Guo et al., *Efficient and Secure
+Multiparty Computation from Fixed-Key Block Ciphers*, S&P 2020, section 7) is what privacy rests on here. Both keys are
+drawn anew for every run of a protocol: what somebody computes of AES can be held against the nodes of that run only,
+and not before it.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from functools import lru_cache
-from hashlib import sha256
 from typing import NamedTuple
 
 import numpy as np
@@ -40,6 +40,7 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import ECB
 
 from keras_private.mpc.kernels import dpf
+from keras_private.mpc.masks import Masks
 from keras_private.mpc.rounds import Words
 from keras_private.plan.spline.cost import CHUNK
 
@@ -51,14 +52,13 @@ def chunks(count: int, step: int = CHUNK) -> Iterator[slice]:
 
 
 class Hash:
-    """H(s) = AES_K(linear(s)) ^ linear(s), but for the last step, which the kernels take; K is public and fixed."""
+    """H(s) = AES_K(linear(s)) ^ linear(s), but for the last step, which the kernels take; K are two words."""
 
     __slots__ = ("_aes",)
 
-    def __init__(self, purpose: str) -> None:
-        # ECB is AES on each block by itself, which is what a fixed permutation is.
-        key = sha256(f"keras_private distributed point function: {purpose}".encode()).digest()[:16]
-        self._aes = Cipher(AES(key), ECB()).encryptor()  # noqa: S305
+    def __init__(self, key: Words) -> None:
+        # ECB is AES on each block by itself, which is what a permutation of blocks is.
+        self._aes = Cipher(AES(key.tobytes()), ECB()).encryptor()  # noqa: S305
 
     def __call__(self, inputs: Words) -> Words:
         """AES of n blocks (…, 2), as (n + 1, 2): one block more, of no meaning."""
@@ -67,26 +67,32 @@ class Hash:
         return ciphers
 
 
-class _Hashes(threading.local):
-    """One for the tree, one for pads, and both for every thread."""
+class Hashes:
+    """Those of one run of a protocol, of four random words that all three know: one for the tree, one for pads."""
 
-    def __init__(self) -> None:
-        self.tree, self.pad = Hash("tree"), Hash("pad")
+    __slots__ = ("pad", "tree")
 
+    def __init__(self, keys: Words) -> None:
+        self.tree, self.pad = Hash(keys[:2]), Hash(keys[2:])
 
-_HASHES = _Hashes()
+    @classmethod
+    def fresh(cls, masks: Masks) -> Hashes:
+        """All three draw them at the beginning."""
+        return cls(masks.common.words(4))
 
 
 class Path:
     """The dealer goes down n trees, along the bits of v.
 
     Args:
+        hashes: of this run.
         seeds: both parties' random words (2n,).
         v: (n,) words, of which the low `bits` bits are the place.
         levels: how far, at most.
     """
 
-    def __init__(self, seeds: tuple[Words, Words], v: Words, bits: int, levels: int) -> None:
+    def __init__(self, hashes: Hashes, seeds: tuple[Words, Words], v: Words, bits: int, levels: int) -> None:
+        self._hashes = hashes
         self._turns = iter(bit_masks(v, bits, levels))
         self._blocks = np.concatenate([_root(seeds[0], 0), _root(seeds[1], 1)])
         self._inputs, self._masks = np.empty_like(self._blocks), np.empty(len(self._blocks), np.uint64)
@@ -94,12 +100,12 @@ class Path:
 
     def down(self, word: Words) -> None:
         """One level; `word` (n, 2) becomes its correction word."""
-        ciphers = _HASHES.tree(self._inputs)
+        ciphers = self._hashes.tree(self._inputs)
         dpf.correct(self._blocks, self._inputs, ciphers, self._masks, next(self._turns), word)
 
     def payload(self, numbers: Words, word: Words) -> None:
         """`word` (n, 2) becomes the one that makes `numbers` (n, 2) the payload at this level."""
-        dpf.payload_word(self._inputs, _HASHES.pad(self._inputs), self._masks, numbers, word)
+        dpf.payload_word(self._inputs, self._hashes.pad(self._inputs), self._masks, numbers, word)
 
     def bits(self, points: Words, word: Words) -> Words:
         """At the last level: `word` (n, 2) becomes the one that sets, among 128, the bit that `points` (n, 2) has set.
@@ -108,7 +114,7 @@ class Path:
             (n,) 0 or 1, the first party's share of that bit.
         """
         chosen = np.empty(len(word), np.uint64)
-        dpf.leaf_word(self._inputs, _HASHES.pad(self._inputs), self._masks, points, word, chosen)
+        dpf.leaf_word(self._inputs, self._hashes.pad(self._inputs), self._masks, points, word, chosen)
         return chosen
 
 
@@ -119,6 +125,7 @@ class Leaves(NamedTuple):
     """(c, n, 2)"""
     masks: Words
     """(c, n), all ones or zero"""
+    pad: Hash
 
     def __repr__(self) -> str:
         return f"Leaves({self.masks.shape})"
@@ -130,18 +137,18 @@ class Leaves(NamedTuple):
             word: (n, 2), the payload's.
             rows: (c + 1, 2): the first node's is the last one where turns (n,) is all ones.
         """
-        dpf.weigh(self.inputs, _HASHES.pad(self.inputs), self.masks, word, rows, turns, sums)
+        dpf.weigh(self.inputs, self.pad(self.inputs), self.masks, word, rows, turns, sums)
 
     def numbers(self, word: Words) -> Words:
         """Its summands (n, c) of a payload of one number; the other party's are to be taken off them."""
         numbers = np.empty(self.masks.shape[::-1], np.uint64)
-        dpf.leaf_numbers(self.inputs, _HASHES.pad(self.inputs), self.masks, word, numbers)
+        dpf.leaf_numbers(self.inputs, self.pad(self.inputs), self.masks, word, numbers)
         return numbers
 
     def bits(self, word: Words) -> Words:
         """Its shares (n, 2c) of 128 bits each."""
         bits = np.empty((self.masks.shape[1], 2 * len(self.masks)), np.uint64)
-        dpf.leaf_bits(self.inputs, _HASHES.pad(self.inputs), self.masks, word, bits)
+        dpf.leaf_bits(self.inputs, self.pad(self.inputs), self.masks, word, bits)
         return bits
 
 
@@ -149,18 +156,20 @@ class Frontier:
     """One of the pair goes down n trees, to all nodes of some consecutive indices.
 
     Args:
+        hashes: of this run.
         seed: its random words (2n,).
         u: (n,) words, of which the low `bits` bits take part.
         levels: how far, at most.
         first: whether it is the first of the pair.
     """
 
-    def __init__(self, seed: Words, u: Words, bits: int, levels: int, *, first: bool) -> None:
+    def __init__(self, hashes: Hashes, seed: Words, u: Words, bits: int, levels: int, *, first: bool) -> None:
+        self._hashes = hashes
         self._turns = bit_masks(u, bits, levels)
         self._turns[:1] ^= ~np.uint64(0)
         self._level = 0
         self._blocks = _root(seed, int(not first))[None]
-        self.nodes = _room(1, u.size)
+        self.nodes = self._room(1, u.size)
         """Those that went on at this level."""
         dpf.enter(self._blocks[0], self.nodes.inputs[0], self.nodes.masks[0])
 
@@ -184,12 +193,15 @@ class Frontier:
         """
         c, n = self.nodes.masks.shape
         self._level += 1
-        blocks, nodes, others = np.empty((size, n, 2), np.uint64), _room(size, n), _room(2 * c - size, n)
-        ciphers = _HASHES.tree(self.nodes.inputs)
+        blocks, nodes, others = np.empty((size, n, 2), np.uint64), self._room(size, n), self._room(2 * c - size, n)
+        ciphers = self._hashes.tree(self.nodes.inputs)
         given = self._blocks, self.nodes.inputs, ciphers, self.nodes.masks
-        dpf.expand(*given, word, self.turns, first, blocks, *nodes, *others)
+        dpf.expand(*given, word, self.turns, first, blocks, nodes.inputs, nodes.masks, others.inputs, others.masks)
         self._blocks, self.nodes = blocks, nodes
         return others
+
+    def _room(self, count: int, trees: int) -> Leaves:
+        return Leaves(np.empty((count, trees, 2), np.uint64), np.empty((count, trees), np.uint64), self._hashes.pad)
 
 
 def _root(seed: Words, control: int) -> Words:
@@ -198,10 +210,6 @@ def _root(seed: Words, control: int) -> Words:
     blocks[:, 0] &= np.uint64(2**64 - 2)
     blocks[:, 0] |= np.uint64(control)
     return blocks
-
-
-def _room(count: int, trees: int) -> Leaves:
-    return Leaves(np.empty((count, trees, 2), np.uint64), np.empty((count, trees), np.uint64))
 
 
 class Span(NamedTuple):

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from keras_private.mpc.dpf import Frontier, Path, chunks, spans
+from keras_private.mpc.dpf import Frontier, Hashes, Path, chunks, spans
 from keras_private.mpc.party import Party
 from keras_private.mpc.rounds import Protocol, Words, as_words
 from keras_private.plan.cost import ONE_HOT_NODES, one_hot_levels
@@ -34,7 +34,7 @@ def one_hot(party: Party, x: Share, size: int, *, wait: int = 0) -> Protocol[Wor
         (values, size) words: at P0 and P1 those whose sum is 1 at the index and 0 elsewhere, at the dealer no values,
         (0, size).
     """
-    count, levels = x.mine.size, one_hot_levels(size)
+    count, levels, hashes = x.mine.size, one_hot_levels(size), Hashes.fresh(party.masks)
     step = max(1, ONE_HOT_NODES // size)
     if party.is_dealer:
         seeds = party.masks.next.words(2 * count), party.masks.mine.words(2 * count)
@@ -42,7 +42,7 @@ def one_hot(party: Party, x: Share, size: int, *, wait: int = 0) -> Protocol[Wor
         words, last = np.empty((levels, count, 2), np.uint64), np.empty(count, np.uint64)
         for part in chunks(count, step):
             pairs = slice(2 * part.start, 2 * part.stop)
-            path = Path((seeds[0][pairs], seeds[1][pairs]), v[part], levels, levels)
+            path = Path(hashes, (seeds[0][pairs], seeds[1][pairs]), v[part], levels, levels)
             for word in words:
                 path.down(word[part])
             word = np.empty((part.stop - part.start, 2), np.uint64)
@@ -62,7 +62,7 @@ def one_hot(party: Party, x: Share, size: int, *, wait: int = 0) -> Protocol[Wor
     kept, _ = spans(0, size, levels, levels)
     found = np.empty((count, size), np.uint64)
     for part in chunks(count, step):
-        frontier = Frontier(seed[2 * part.start : 2 * part.stop], u[part], levels, levels, first=first)
+        frontier = Frontier(hashes, seed[2 * part.start : 2 * part.stop], u[part], levels, levels, first=first)
         for word, span in zip(words, kept, strict=True):
             frontier.down(word[part], *span)
         found[part] = frontier.nodes.numbers(last[part])

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from keras_private.mpc.dpf import Frontier, Path, bit_masks, chunks, spans
+from keras_private.mpc.dpf import Frontier, Hashes, Path, bit_masks, chunks, spans
 from keras_private.mpc.kernels import dpf, positions
 from keras_private.mpc.party import Party
 from keras_private.mpc.rounds import Words
@@ -33,11 +33,11 @@ def deal_places(party: Party, v: Words, table: Uniform) -> tuple[list[Words], li
         masks = party.masks.next.words(points.size).reshape(points.shape)
         positions.bits_at(masks, points, chosen)
         return [], [np.bitwise_xor(points, masks, out=points)], chosen
-    key = np.empty((levels + 1, v.size, 2), np.uint64)
+    key, hashes = np.empty((levels + 1, v.size, 2), np.uint64), Hashes.fresh(party.masks)
     seeds = party.masks.next.words(2 * v.size), party.masks.mine.words(2 * v.size)
     for part in chunks(v.size):
         pairs = slice(2 * part.start, 2 * part.stop)
-        path = Path((seeds[0][pairs], seeds[1][pairs]), place[part], bits, levels)
+        path = Path(hashes, (seeds[0][pairs], seeds[1][pairs]), place[part], bits, levels)
         for word in key[:-1]:
             path.down(word[part])
         chosen[part] = path.bits(_unit_bits(place[part], LEAF_BITS), key[-1, part])
@@ -47,7 +47,7 @@ def deal_places(party: Party, v: Words, table: Uniform) -> tuple[list[Words], li
 class Places:
     """One of the pair's side of it, for `count` values. Draws its masks at once."""
 
-    __slots__ = ("_cells", "_first", "_own", "_table", "due")
+    __slots__ = ("_cells", "_first", "_hashes", "_own", "_table", "due")
 
     def __init__(self, party: Party, table: Uniform, count: int) -> None:
         self._table, self._first = table, party.role == 0
@@ -58,6 +58,8 @@ class Places:
             self._own = np.empty(0, np.uint64)  # its share of the bits is the dealer's message
         else:
             self._own = party.outer_masks.words(key if plain else 2 * count)
+        if not plain:
+            self._hashes = Hashes.fresh(party.masks)
         # Cells that no x is in are left out: where indices go around there is nothing to tell below from above.
         edge = 1 << (place_bits(table) - 2)
         self._cells = range(*np.clip([table.first, table.first + table.cells], -edge - 1, edge).tolist())
@@ -97,7 +99,7 @@ class Places:
         words = key.reshape(levels + 1, len(self._own) // 2, 2)[:, part]
         below, above = np.zeros(place.size, np.uint64), np.zeros(place.size, np.uint64)
         seed = self._own[2 * part.start : 2 * part.stop]
-        frontier = Frontier(seed, place, bits, levels, first=self._first)
+        frontier = Frontier(self._hashes, seed, place, bits, levels, first=self._first)
         kept, start = spans(first, stop, bits, levels)
         for word, span in zip(words[:-1], kept, strict=True):
             others = frontier.down(word, span.first, span.size)

@@ -45,7 +45,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from keras_private.mpc.dpf import Frontier, Path, Span, chunks
+from keras_private.mpc.dpf import Frontier, Hashes, Path, Span, chunks
 from keras_private.mpc.kernels import bits as planes
 from keras_private.mpc.party import Party
 from keras_private.mpc.places import Places, deal_places
@@ -77,13 +77,13 @@ def spline(party: Party, x: Share, table: Table, *, wait: int = 0, out: Share | 
 
 def refined(party: Party, x: Share, table: Refined, out: Share, wait: int) -> Protocol[Share]:
     """See `spline`."""
-    count = x.mine.size
+    count, hashes = x.mine.size, Hashes.fresh(party.masks)
     if party.is_dealer:
         seeds = party.masks.next.words(2 * count), party.masks.mine.words(2 * count)
         out.next.reshape(-1)[:] = party.masks.next.words(count)
         out.mine.reshape(-1)[:] = party.masks.mine.words(count)
         key = np.empty(key_words(table) * count, np.uint64)
-        _deal_refined((x.mine + x.next).reshape(-1), seeds, table, *_split_key(key, table, count))
+        _deal_refined(hashes, (x.mine + x.next).reshape(-1), seeds, table, *_split_key(key, table, count))
         yield party.dealer_step([key], [key])
         for _ in range(wait + 1):
             yield party.dealer_step()
@@ -94,7 +94,7 @@ def refined(party: Party, x: Share, table: Refined, out: Share, wait: int) -> Pr
     for _ in range(wait):
         yield party.pair_step()
     party.outer(out)[:] = mask
-    part = _read_refined(party, party.inner(x), seed, table, *_split_key(as_words(got), table, count))
+    part = _read_refined(party, hashes, party.inner(x), seed, table, *_split_key(as_words(got), table, count))
     part -= mask
     peer, _ = party.pair_received((yield party.pair_step([part], part.nbytes)))
     np.add(part, as_words(peer), out=party.inner(out))
@@ -108,10 +108,12 @@ def _split_key(key: Words, table: Refined, count: int) -> tuple[Words, Words]:
     return whole[:levels], whole[levels:]
 
 
-def _deal_refined(v: Words, seeds: tuple[Words, Words], table: Refined, words: Words, payloads: Words) -> None:
+def _deal_refined(
+    hashes: Hashes, v: Words, seeds: tuple[Words, Words], table: Refined, words: Words, payloads: Words
+) -> None:
     for part in chunks(v.size):
         own, pairs, payload = v[part], slice(2 * part.start, 2 * part.stop), iter(payloads)
-        path = Path((seeds[0][pairs], seeds[1][pairs]), own, table.bits, len(table.levels))
+        path = Path(hashes, (seeds[0][pairs], seeds[1][pairs]), own, table.bits, len(table.levels))
         numbers = np.ones((own.size, 2), np.uint64)
         for level, word in zip(table.levels, words, strict=True):
             path.down(word[part])
@@ -120,12 +122,15 @@ def _deal_refined(v: Words, seeds: tuple[Words, Words], table: Refined, words: W
                 path.payload(numbers, next(payload)[part])
 
 
-def _read_refined(party: Party, u: Words, seed: Words, table: Refined, words: Words, payloads: Words) -> Words:
+def _read_refined(
+    party: Party, hashes: Hashes, u: Words, seed: Words, table: Refined, words: Words, payloads: Words
+) -> Words:
     """One of the pair's summand of the results."""
     result, steps, first = np.empty(u.size, np.uint64), _steps(table), party.role == 0
     for part in chunks(u.size):
         own, pairs, payload = u[part], slice(2 * part.start, 2 * part.stop), iter(payloads)
-        frontier, total = Frontier(seed[pairs], own, table.bits, len(steps), first=first), np.zeros_like(own)
+        frontier = Frontier(hashes, seed[pairs], own, table.bits, len(steps), first=first)
+        total = np.zeros_like(own)
         for level, (span, rows), word in zip(table.levels, steps, words, strict=True):
             leaves = frontier.down(word[part], *span)
             if len(rows):

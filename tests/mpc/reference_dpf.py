@@ -14,10 +14,13 @@ from cryptography.hazmat.primitives.ciphers.modes import ECB
 WORD = (1 << 64) - 1
 
 
+NAME = "keras_private distributed point function: "
+KEYS = {purpose: sha256((NAME + purpose).encode()).digest()[:16] for purpose in ("tree", "pad")}  # any two will do
+
+
 def hashed(purpose: str, block: int) -> int:
-    key = sha256(b"keras_private distributed point function: " + purpose.encode()).digest()[:16]
     given = linear(block & WORD) | linear(block >> 64) << 64
-    cipher = Cipher(AES(key), ECB()).encryptor().update(given.to_bytes(16, "little"))  # noqa: S305
+    cipher = Cipher(AES(KEYS[purpose]), ECB()).encryptor().update(given.to_bytes(16, "little"))  # noqa: S305
     return int.from_bytes(cipher, "little") ^ given
 
 

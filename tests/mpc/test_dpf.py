@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_private.mpc.dpf import Frontier, Leaves, Path, spans
+from keras_private.mpc.dpf import Frontier, Hashes, Leaves, Path, spans
 from keras_private.mpc.places import _unit_bits
 
 from . import reference_dpf as reference
@@ -22,6 +22,7 @@ from .test_privacy import LIMIT, chi_square
 
 VECTORS = json.loads((File(__file__).parent / "vectors" / "dpf_1.json").read_text())
 WORD = 1 << 64
+HASHES = Hashes(np.frombuffer(reference.KEYS["tree"] + reference.KEYS["pad"], np.uint64))
 
 
 def words_of(blocks: list[int]) -> np.ndarray:
@@ -44,7 +45,7 @@ class Dealt:
 
     def __init__(self, seeds: tuple[np.ndarray, np.ndarray], places: np.ndarray, bits: int, levels: int) -> None:
         self.bits, self.levels = bits, levels
-        path = Path(seeds, places, bits, levels)
+        path = Path(HASHES, seeds, places, bits, levels)
         self.words = np.empty((levels, places.size, 2), np.uint64)
         for word in self.words:
             path.down(word)
@@ -55,7 +56,7 @@ class Dealt:
 
     def nodes(self, seed: np.ndarray, u: np.ndarray, *, first: bool) -> Leaves:
         """All nodes of the last level."""
-        frontier = Frontier(seed, u, self.bits, self.levels, first=first)
+        frontier = Frontier(HASHES, seed, u, self.bits, self.levels, first=first)
         for level, word in enumerate(self.words, 1):
             others = frontier.down(word, 0, 1 << level)
             assert not others.masks.size

@@ -28,6 +28,7 @@ from keras_private.mpc.gates import gates
 from keras_private.mpc.masks import Masks
 from keras_private.mpc.maximum import maximum
 from keras_private.mpc.number import number
+from keras_private.mpc.one_hot import one_hot
 from keras_private.mpc.ops.product import SecretProduct, lay_values
 from keras_private.mpc.party import Party
 from keras_private.mpc.program import Program
@@ -37,6 +38,7 @@ from keras_private.mpc.reshare import empty_share
 from keras_private.mpc.rounds import Protocol, Received, Step
 from keras_private.mpc.select import choose
 from keras_private.mpc.sign import sign
+from keras_private.mpc.spline import spline
 from keras_private.mpc.winner import winner
 from keras_private.plan.builder import PlanBuilder
 from keras_private.plan.cost import GROUP_SIZES, RADICES, Window, plane_words
@@ -45,6 +47,7 @@ from keras_private.plan.optimise import optimise
 from keras_private.plan.plan import Op
 from keras_private.sharing.random import Stream
 from keras_private.sharing.share import Share
+from tests.plan.spline import handmade
 
 from .lockstep import in_lockstep
 from .test_joint_view import PROTOCOLS, reshare_with_a_mask_twice
@@ -90,7 +93,7 @@ class Run:
         for i in range(3):
             segment = [0]
             mine, next_ = (Tapped(f"k{k % 3}", replaced, segment) for k in (i, i + 1))
-            masks: Any = Masks(mine, next_, Tapped("common", None, segment))  # type: ignore[arg-type]
+            masks: Any = Masks(mine, next_, Tapped("common", replaced, segment))  # type: ignore[arg-type]
             link: Any = SimpleNamespace(index=i)
             party = Party(link, masks)
             party.take_turn(turn)
@@ -271,6 +274,33 @@ def test_every_message_of_a_whole_plan(model: Any, input_range: Any) -> None:
     programs: list[Program] = programs_of(optimise(builder.finish(model(builder)), precision=16))
     x = random_shares(4, 1, 9 * 8 * 2)
     assert unmasked(lambda party, i: programs[i].protocol(party, x[i]), 0) == ALL_MASKED
+
+
+BY_TREES: dict[str, Callable[[Party, Share], Protocol[Any]]] = {
+    "spline, refined table": lambda party, x: spline(party, x, handmade.refined(30, 2, [(-3, 2), (-2, 3)])),
+    "spline, uniform table": lambda party, x: spline(party, x, handmade.uniform(30, 18, 5, -70, 131)),
+    "index as numbers": lambda party, x: one_hot(party, x, 9),
+}
+
+
+@pytest.mark.parametrize("turn", [0, 1])
+@pytest.mark.parametrize("name", BY_TREES)
+def test_every_correction_word_depends_on_a_root_that_its_receiver_lacks(name: str, turn: int) -> None:
+    """Through AES: they are no masked messages (`mpc/dpf.py`). And on the hashes, which are new in every run."""
+    make = on_shares(BY_TREES[name])
+    base = Run(make, turn)
+    check_streams(base)
+
+    def all_changed(receiver: int, replaced: tuple[str, int]) -> bool:
+        before, after = (run.messages[receiver][0].view(np.uint64) for run in (base, Run(make, turn, replaced)))
+        return bool(np.all(before != after))
+
+    for receiver in ((role - turn) % 3 for role in (0, 1)):
+        lacked = (receiver + 2) % 3
+        pieces = base.drawn[lacked][0]
+        roots = [piece for at, piece in enumerate(pieces) if all_changed(receiver, (f"k{lacked}", at))]
+        assert [piece.data.size for piece in roots] == [16 * COUNT]
+        assert all_changed(receiver, ("common", 0))
 
 
 def test_a_mask_that_serves_twice_would_be_noticed() -> None:

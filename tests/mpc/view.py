@@ -1,4 +1,7 @@
-"""Everything that a party sees while a protocol runs: the masks it draws and the messages it receives."""
+"""Everything that a party sees while a protocol runs: the masks it draws and the messages it receives.
+
+What all three draw together (`Masks.common`) masks nothing from any of them and is left out.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +25,8 @@ class View:
         self.drawn: list[np.ndarray] = []
         self.received: list[np.ndarray] = []
         self.sent: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
-        streams = [self._tapped(stream) for stream in (party.masks.mine, party.masks.next, party.masks.common)]
-        self.party = Party(party.link, Masks(*streams))
+        mine, next_ = (self._tapped(stream) for stream in (party.masks.mine, party.masks.next))
+        self.party = Party(party.link, Masks(mine, next_, party.masks.common))
         self.party.take_turn(party.role - party.index)
 
     def watch(self, protocol: Protocol[Any]) -> Protocol[Any]:
