@@ -6,7 +6,8 @@ what follows (`truncations.py`). So at most one truncation is paid for per linea
 and each weight gets is decided in `fractions.py`.
 
 The operands of a product of two tensors may have any fractional bits, as long as the product is proven to fit: no more
-of them are truncated first than it takes for that.
+of them are truncated first than it takes for that. Where it would not fit even so, they are truncated further: samples
+say little of how large a product gets, as that of two vectors that are alike.
 
 Columns of very different scale meet in the first product: one weight is large, another tiny but for large inputs, and
 the range of the inputs leaves no room for bits that would do for both. Then what the weight loses in rounding becomes
@@ -40,6 +41,8 @@ from keras_private.plan.simulate import rounded
 from keras_private.plan.truncations import Truncations
 
 Array = NDArray[np.float64]
+
+FEWEST_BITS = 6  # fractional bits of an operand that is truncated for the sake of a product
 
 
 def fixed_point(draft: Draft, fractions: Fractions, *, exact: bool = False) -> Draft:
@@ -203,7 +206,22 @@ class _Writer:
             price = sum(starmap(self.truncations.price, (*truncated, (op.output, raw - self.target(op.output)))))
             if price < least:
                 best, least = names, price
-        return [self.settled(x, op.layer) if x.name in best else x for x in xs]
+        xs = [self.settled(x, op.layer) if x.name in best else x for x in xs]
+        return xs if least < math.inf else self.coarser(op, product, xs)
+
+    def coarser(self, op: Op, product: Interval | None, xs: list[_Value]) -> list[_Value]:
+        """The operands of a product that has no room with the bits that they keep: with so few that it has, for all
+        that is proven or, if that is less, reckoned with; but not below FEWEST_BITS."""
+        raw = sum(x.frac for x in _factors(xs))
+        size = min(self.reckoned(op.output), math.inf if product is None else product.size)
+        excess = math.frexp(size)[1] + raw - SAFE_BITS
+        if excess <= 0 or (product is not None and bounds.needed_bits(product, raw) <= CONTRACT_BITS):
+            return xs
+        spare = {x.name: max(0, x.frac - FEWEST_BITS) for x in xs}
+        finest = max(xs, key=lambda x: x.frac)
+        cut = {name: min(bits, -(-excess // 2)) for name, bits in spare.items()}
+        cut[finest.name] = min(spare[finest.name], max(cut[finest.name], excess - min(cut.values())))
+        return [self.truncated(x, x.frac - cut[x.name], op.layer) for x in xs]
 
     def needed(self, op: Op, x: _Value) -> int | None:
         """Fractional bits that the weight of a product of inputs cannot do without; None: it is of other values."""

@@ -170,3 +170,19 @@ def test_what_cannot_be_encoded_is_refused() -> None:
     model.op("scale", factor=2.0**61)
     with pytest.raises(PlanError, match="factor is too large"):
         optimise(model.draft())
+
+
+@pytest.mark.parametrize(("count", "size"), [(1000, 3000.0), (64, 20000.0), (1, 1e6)])
+def test_vectors_that_are_alike_do_not_wrap(count: int, size: float) -> None:
+    """The product of two random ones is far smaller, so that samples would not show it."""
+    builder = PlanBuilder((2, count), (-size, size))
+    rows = [
+        builder.op("slice", builder.input, starts=(row, 0), stops=(row + 1, count), strides=(1, 1)) for row in (0, 1)
+    ]
+    draft = builder.finish(builder.op("einsum", rows, equation="ai,ai->"))
+    done = optimise(draft)
+    x = np.random.default_rng(count).uniform(-size, size, (4, 2, count))
+    x[0, 1], x[1, 1], x[2], x[3, :, :] = x[0, 0], -x[1, 0], size, [[size], [-size]]
+    expected = evaluate(draft, x)
+    found = np.ldexp(integers.run(done, x)[the_output(done.plan).tensor].astype(np.float64), -done.plan.precision)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
