@@ -1,7 +1,7 @@
 # make demo    the whole story: three parties, a shared model, a client, and the plain model beside it
 # make test    every test, the slow ones too; `make test ARGS="-m 'not slow'"` for the quick ones
 # make lint    ruff and mypy
-# make bench   the figures: a table and JSON
+# make bench   the figures of the shipped model and of every kind of op: tables and JSON
 # make venv-r  the environment of the R examples (.venv-r)
 # make clean   remove what these made
 

@@ -1,6 +1,6 @@
 """Why a layer of Keras cannot be lowered, and what to use instead: only ways that work.
 
-For most of these no lowering can be registered either, because the protocol that it would have to call does not exist.
+For most of these no lowering can be registered either, because the recorder has no call for what they compute.
 """
 
 from __future__ import annotations
@@ -39,14 +39,9 @@ _HINTS: dict[str, Refusal] = {
         "Dot",
     ),
     **_hints(
-        "it divides by statistics of each input, and there is no protocol for that",
+        "it divides by statistics of each input, and no lowering is known for that",
         "use BatchNormalization and train again",
         *("LayerNormalization", "GroupNormalization", "RMSNormalization", "UnitNormalization"),
-    ),
-    **_hints(
-        "there is no protocol for exponentials",
-        "use LeakyReLU or PReLU and train again",
-        "ELU",
     ),
     **_hints(
         "an index that only the client knows cannot be looked up in a secret table",
@@ -66,7 +61,7 @@ _HINTS: dict[str, Refusal] = {
     ),
     **_hints(
         "what it does is Python code",
-        "write it with layers or with operations (+, -, * by a constant, keras.ops.relu, …) between them, or as a "
+        "write it with layers or with operations (+, -, *, keras.ops.relu, …) between them, or as a "
         f"Layer subclass and {REGISTER}",
         "Lambda",
     ),

@@ -198,4 +198,5 @@ _TENSORFLOW: Mapping[str, Callable[..., _Translated]] = {
     "__operators__.getitem": _get_item,
     **dict.fromkeys(("nn.softmax", "compat.v1.nn.softmax"), _softmax),
     **dict.fromkeys(("math.sigmoid", "nn.sigmoid"), _plain("Sigmoid")),
+    **dict.fromkeys(("math.tanh", "nn.tanh"), _plain("Tanh")),
 }

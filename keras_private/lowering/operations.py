@@ -163,10 +163,27 @@ def lower_clip(prot: Any, op: Operation, x: Any) -> Any:
     return act.clip(prot, x, float(array(op["x_min"])), float(array(op["x_max"])))
 
 
-@operates("Relu", "Relu6", "HardSigmoid", "HardTanh", check=_nothing)
+_NAMED = {
+    "Relu": "relu",
+    "Relu6": "relu6",
+    "HardSigmoid": "hard_sigmoid",
+    "HardTanh": "hard_tanh",
+    "Sigmoid": "sigmoid",
+    "Tanh": "tanh",
+    "Silu": "silu",
+    "Softplus": "softplus",
+    "Softsign": "softsign",
+    "Selu": "selu",
+    "SparsePlus": "sparse_plus",
+    "LogSigmoid": "log_sigmoid",
+    "TanhShrink": "tanh_shrink",
+}
+
+
+@operates(*_NAMED, check=_nothing)
 def lower_named(prot: Any, op: Operation, x: Any) -> Any:
-    names = {"Relu": "relu", "Relu6": "relu6", "HardSigmoid": "hard_sigmoid", "HardTanh": "hard_tanh"}
-    return act.activate(prot, names[op.kind], x)
+    """Those without arguments."""
+    return act.activate(prot, _NAMED[op.kind], x)
 
 
 @operates("LeakyRelu", check=_nothing)
@@ -187,14 +204,13 @@ def lower_absolute(prot: Any, op: Operation, x: Any) -> Any:
     return prot.sub(prot.mul(prot.relu(x), 2.0), x)
 
 
-def _check_final(op: Operation, x: Any) -> Iterator[Refusal]:
-    del x
-    name = op.kind.lower()
-    yield Refusal(f"{name} inside a model is not supported", act.hint_for(name))
+def _check_softmax(op: Operation, x: Any) -> Iterator[Refusal]:
+    del op, x
+    yield Refusal("softmax inside a model is not supported", act.hint_for("softmax"))
 
 
-@operates("Softmax", "Sigmoid", check=_check_final)
-def lower_final(prot: Any, op: Operation, x: Any) -> Any:  # only ever taken off the end of a model, see final.py
+@operates("Softmax", check=_check_softmax)
+def lower_softmax(prot: Any, op: Operation, x: Any) -> Any:  # only ever taken off the end of a model, see final.py
     raise NotImplementedError(op.kind)
 
 

@@ -8,8 +8,8 @@ appends one op to a PlanBuilder. TF Encrypted tells private from public values b
 - secret times public constant: `scale`, which costs no communication beyond a truncation;
 - an added constant is always recorded as a weight: adding one is free either way, and this tells the parties less.
 
-Three methods go beyond TF Encrypted's ABY3: `conv2d` takes `dilations`, and there are `depthwise_conv2d` and `clip`.
-The padding of `maxpool2d` never wins, as in Keras; TF Encrypted pads with zeros that can.
+What goes beyond TF Encrypted's ABY3: `conv2d` takes `dilations`, and there are `depthwise_conv2d`, `einsum`, `clip` and
+`spline`. The padding of `maxpool2d` never wins, as in Keras; TF Encrypted pads with zeros that can.
 """
 
 from __future__ import annotations

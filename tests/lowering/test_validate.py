@@ -47,7 +47,7 @@ def test_every_problem_is_listed(keras: Any) -> None:
         (lambda layers: layers.Softmax(), "final_activation"),
         (lambda layers: layers.Activation("exponential"), "exponential is not supported"),
         (lambda layers: layers.Dense(2, activation=lambda x: x * 2), "activation function is not supported"),
-        (lambda layers: layers.ELU(), "LeakyReLU"),
+        (lambda layers: layers.ELU(alpha=100.0), "alpha 100.0 is not supported"),
         (lambda layers: layers.Lambda(lambda x: x), "lowers"),
         (lambda layers: layers.Dense(2, activation=layers.Softmax()), "activation Softmax"),
     ],

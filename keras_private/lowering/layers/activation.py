@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from keras_private.lowering.registry import Refusal, array, find, lowers, secret
+from keras_private.plan.spline.functions import MAX_PARAMETER
 
 _AT_THE_CLIENT = "if it ends the model, leave it out and apply it to what query_model returns"
 _LAST = 'as the last step of the model, along the last axis, it can be left to the client (final_activation="client")'
@@ -165,6 +166,18 @@ def lower_relu(prot: Any, layer: Any, x: Any) -> Any:
 def lower_prelu(prot: Any, layer: Any, x: Any) -> Any:
     positive = prot.relu(x)
     return prot.add(positive, prot.mul(prot.sub(x, positive), secret(prot, layer.alpha, "alpha")))
+
+
+def _check_elu(layer: Any) -> Iterable[Refusal]:
+    if not 0 < float(array(layer.alpha)) <= MAX_PARAMETER:
+        yield Refusal(
+            f"alpha {float(array(layer.alpha))} is not supported", f"use one above 0, {MAX_PARAMETER:g} at most"
+        )
+
+
+@lowers("ELU", check=_check_elu)
+def lower_elu(prot: Any, layer: Any, x: Any) -> Any:
+    return prot.spline(x, "elu", float(array(layer.alpha)))
 
 
 @lowers("LeakyReLU")
