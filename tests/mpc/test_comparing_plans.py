@@ -18,6 +18,7 @@ from keras_private.sharing import fixed
 from keras_private.sharing.share import reconstruct
 from tests.plans import output_shape, plan_of
 
+from .test_one_time import ALL_MASKED, random_shares, unmasked
 from .test_program import programs_of
 from .three import Three, rows_of, shares_of
 
@@ -79,6 +80,16 @@ def test_a_plan_computes_what_it_says(
     assert np.abs(found - evaluate(recorded, x)).max() < 1e-3
     declared = schedule.total(draft.plan, batch)
     assert memory_three.counted() == (declared.rounds, declared.sent)
+
+
+@pytest.mark.parametrize(
+    "model", [several_users, *(pytest.param(model, marks=pytest.mark.slow) for model in (of_bits, ordered))]
+)
+def test_every_message_of_a_plan_has_a_mask_of_its_own(model: Callable[[PlanBuilder], str]) -> None:
+    builder = PlanBuilder((SIZE,), (-1.0, 2.0))
+    programs = programs_of(optimise(builder.finish(model(builder)), precision=16))
+    x = random_shares(4, 12, SIZE)
+    assert unmasked(lambda party, i: programs[i].protocol(party, x[i]), 0) == ALL_MASKED
 
 
 def bytes_of(draft: Draft, kind: str) -> int:
