@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from keras_private.config import CLUSTER_FILE, PARTY_NAMES, ClusterConfig
+from keras_private.config import CLUSTER_FILE, PARTY_NAMES, START_S, ClusterConfig
 from keras_private.errors import (
     ClusterError,
     ConfigError,
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from keras_private.managed import ManagedParty
     from keras_private.party.server import PartyServer
 
-START_S = 60.0
 _GLANCE_S = 2.0  # for a first look whether a party is up
 
 

@@ -31,6 +31,8 @@ REQUESTS_IN_MEMORY: Final = 12
 a request takes three times its message's size when it is read."""
 ALL_INTERFACES: Final = "::"
 CLUSTER_FILE: Final = "cluster.yaml"
+START_S: Final = 60.0
+"""Seconds that a party may take to start."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9_.-]+):(?P<port>[0-9]{1,5})")

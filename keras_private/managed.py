@@ -19,11 +19,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from keras_private.config import ClusterConfig
+from keras_private.config import START_S, ClusterConfig
 from keras_private.errors import StartError
 from keras_private.logs import LEVEL_VARIABLE, party_log
 
-_START_S = 60.0
 _STOP_S = 5.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 30.0
 _GROWN_UP_S = 60.0  # one that has run for so long may be started again without a longer pause
@@ -97,7 +96,7 @@ class ManagedParty:
             self._process.close()
             self._process = process = _Process(self._name, self._config)
         try:
-            process.wait_ready(time.monotonic() + _START_S)
+            process.wait_ready(time.monotonic() + START_S)
         except StartError:
             process.ask_to_stop()
             process.wait_stopped()

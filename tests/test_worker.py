@@ -16,6 +16,7 @@ import pytest
 
 from keras_private.client import checks, session
 from keras_private.client.client import Client
+from keras_private.cluster import TFECluster
 from keras_private.errors import (
     ConfigError,
     InputError,
@@ -255,6 +256,10 @@ def test_the_same_query_twice_looks_different(
 def test_no_cluster_and_no_timeout() -> None:
     with pytest.raises(ConfigError, match="takes a TFECluster, not str"):
         TFEWorker().connect_to_model((1, 2), (1, 2), "cluster.yaml")  # type: ignore[arg-type]
+    cluster = TFECluster(TFEWorker(), TFEWorker(), TFEWorker())
+    for arguments in (((1, 2), cluster), (cluster, (1, 2))):
+        with pytest.raises(ConfigError, match="the cluster alone, or behind both shapes"):
+            TFEWorker().connect_to_model(*arguments)
     for wrong in ("x", float("nan"), 0, -1.0, None):
         with pytest.raises(InputError, match="seconds above 0"):
             TFEWorker(timeout=wrong)  # type: ignore[arg-type]

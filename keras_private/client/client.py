@@ -118,6 +118,8 @@ class Client:
         if cluster is None and output_shape is None and hasattr(input_shape, "network"):
             input_shape, cluster = None, input_shape
         if cluster is None or not hasattr(cluster, "network"):
+            if any(hasattr(shape, "network") for shape in (input_shape, output_shape)):
+                raise ConfigError("connect_to_model() takes the cluster alone, or behind both shapes")
             raise ConfigError(
                 f"connect_to_model() takes a TFECluster, not {type(cluster).__name__}; "
                 "TFECluster.from_yaml makes one from a file"

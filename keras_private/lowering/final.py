@@ -12,13 +12,13 @@ from dataclasses import replace
 from typing import Any
 
 from keras_private.errors import ConfigError
+from keras_private.lowering.foreign import is_foreign
 from keras_private.lowering.graph import Call, Graph, matters
 from keras_private.lowering.layers.activation import lower_activation, name_of
 from keras_private.lowering.layers.noise import lower_identity
 from keras_private.lowering.registry import find, is_keras
 
 AT_THE_CLIENT = "client"
-_OURS = __name__.rpartition(".")[0] + "."
 
 
 def check_choice(final_activation: str | None) -> None:
@@ -82,7 +82,7 @@ def _final_of(call: Call, rank: int) -> str:
         return "softmax"
     lowering = find(layer)
     # Every lowering of ours applies the layer's `activation` last; of a foreign one nobody knows.
-    if lowering is None or not lowering.function.__module__.startswith(_OURS) or not hasattr(layer, "activation"):
+    if lowering is None or is_foreign(lowering) or not hasattr(layer, "activation"):
         return ""
     if _is_softmax(layer.activation, rank):
         return "softmax"

@@ -16,15 +16,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from keras_private.errors import PlanError
-from keras_private.plan import attributes as at
 from keras_private.plan.ops.equation import Equation
 from keras_private.plan.ops.kind import Array, Attributes, describe, dropped, kind_of
 from keras_private.plan.ops.product import Bilinear, shape_by
-from keras_private.plan.ops.windows import PADS, PAIR, as_recorded, image, shape_of_windows, windows_of
+from keras_private.plan.ops.windows import LAYOUT, PADS, PAIR, as_recorded, image, shape_of_windows, windows_of
 from keras_private.plan.plan import Op, Shape, Tensor, Weight
 
 _CONV: Attributes = {"strides": PAIR, "pads": PADS, "dilation": PAIR}
-_LAYOUT: Attributes = {"data_format": at.data_format}
 
 _CHUNK = 1 << 22  # elements of unrolled windows at a time
 
@@ -134,7 +132,7 @@ class Convolution(Linear, abstract=True):
     """Of windows of an image; the second input, if there is one, is a kernel for each row."""
 
     attrs = _CONV
-    recorded = _LAYOUT
+    recorded = LAYOUT
     pads_zeros = True
 
     def shape_of(self, op: Op, left: Shape, right: Shape, *, of_batch: bool) -> Shape:

@@ -28,11 +28,11 @@ MAX_TABLES = 128  # different ones that a plan may ask for
 class Spline(Elementwise):
     """f(x), for the functions of `plan/spline/functions.py`, by name and with public parameters.
 
-    Range: every |x| < 2^62, raw; tails are followed as far as that. Largest error: 2^(-goal/2) in the function's
-    measure; tables that parties could not come to in time are refused. Where a function is not defined it keeps the
-    value at the end of its stretch, and the cells about an end may be off by more (`Fitted.anywhere`, which is what the
-    interval is widened by). The result has `frac` fractional bits, whatever those of the input are: it takes a product
-    before its truncation and is truncated with the next one.
+    Range: every |x| < 2^62, raw, whose result is below 2^62, raw, too; tails are followed as far as that. Largest
+    error: 2^(-goal/2) in the function's measure; tables that parties could not come to in time are refused. Where a
+    function is not defined it keeps the value at the end of its stretch, and the cells about an end may be off by more
+    (`Fitted.anywhere`, which is what the interval is widened by). The result has `frac` fractional bits, whatever those
+    of the input are: it takes a product before its truncation and is truncated with the next one.
 
     Rounds and bytes are those of the cheaper of two protocols, by `spline/cost.py`: a payload DPF (2 rounds) or a bit
     DPF (3 rounds; a third of the bytes, a fifth of the work). Its first round brings the dealer's messages only, so

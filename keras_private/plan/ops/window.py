@@ -25,13 +25,11 @@ from keras_private.plan.ops.kind import (
     equal_frac,
     values,
 )
-from keras_private.plan.ops.windows import PADS, PAIR, as_recorded, image, shape_of_windows, windows_of
+from keras_private.plan.ops.windows import LAYOUT, PADS, PAIR, as_recorded, image, shape_of_windows, windows_of
 from keras_private.plan.ops.writer import Later, V, Writer
 from keras_private.plan.plan import Op, Plan, Shape, Tensor, Weight
 
 MAX_PLACES = 1 << 18  # of a maximum's window
-
-_LAYOUT: Attributes = {"data_format": at.data_format}
 
 
 class Pool(Kind, abstract=True):
@@ -70,7 +68,7 @@ class SumPool2d(Pool, Local):
     """`pads` are zeros."""
 
     name = "sum_pool2d"
-    recorded: ClassVar[Attributes | None] = _LAYOUT
+    recorded: ClassVar[Attributes | None] = LAYOUT
     executable: ClassVar[Attributes | None] = {}
     public_linear = True
     carries = True
@@ -100,7 +98,7 @@ class MaxPool2d(Pool):
     """Places in the padding do not count."""
 
     name = "max_pool2d"
-    recorded: ClassVar[Attributes | None] = {**_LAYOUT, "relu": at.boolean}
+    recorded: ClassVar[Attributes | None] = {**LAYOUT, "relu": at.boolean}
     executable: ClassVar[Attributes | None] = {"relu": at.boolean}
     optional = frozenset()
     rowwise = True

@@ -9,11 +9,12 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from keras_private.errors import PlanError
 from keras_private.plan import attributes as at
-from keras_private.plan.ops.kind import Array, describe, shape_fits
+from keras_private.plan.ops.kind import Array, Attributes, describe, shape_fits
 from keras_private.plan.plan import Op, Shape
 
 PAIR = at.integers(2, 1)
 PADS = at.integers(4, 0)
+LAYOUT: Attributes = {"data_format": at.data_format}
 
 
 def window_count(size: int, kernel: int, stride: int, before: int, after: int, dilation: int = 1) -> int:
