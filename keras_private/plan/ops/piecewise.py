@@ -20,6 +20,7 @@ from keras_private.plan.plan import CONTRACT_BITS, Op, Plan, Shape, Tensor, Weig
 from keras_private.plan.spline import cost as spline_cost
 from keras_private.plan.spline import fit
 from keras_private.plan.spline.functions import FUNCTIONS, Function, function
+from keras_private.plan.spline.request import MAX_FRAC, MAX_GOAL, MIN_FRAC, MIN_GOAL, Request
 from keras_private.plan.spline.table import Table
 
 MAX_TABLES = 128  # different ones that a plan may ask for
@@ -52,10 +53,10 @@ class Spline(Elementwise):
             and len(value) <= 4
             and all(type(each) is float and math.isfinite(each) for each in value)
         ),
-        "goal": at.integer(fit.MIN_GOAL, fit.MAX_GOAL),
+        "goal": at.integer(MIN_GOAL, MAX_GOAL),
     }
     recorded: ClassVar[Attributes | None] = {}
-    executable: ClassVar[Attributes | None] = {"frac": at.integer(fit.MIN_FRAC, fit.MAX_FRAC)}
+    executable: ClassVar[Attributes | None] = {"frac": at.integer(MIN_FRAC, MAX_FRAC)}
     optional = frozenset()
     rowwise = True
     interactive = True
@@ -102,7 +103,7 @@ class Spline(Elementwise):
 
     def write(self, op: Op, xs: Sequence[V], writer: Writer[V]) -> V:
         least = fit.least_frac(_function(op), op.attrs["goal"])
-        return writer.emit(op, xs, frac=min(max(writer.target(op.output), least), fit.MAX_FRAC))
+        return writer.emit(op, xs, frac=min(max(writer.target(op.output), least), MAX_FRAC))
 
     def truncate_later(self, op: Op, given: Shape) -> Later:
         return Later.BETTER
@@ -154,10 +155,10 @@ def _function(op: Op) -> Function:
         raise PlanError(f"{describe(op)}: {error}") from error
 
 
-def _request(op: Op, tensors: Mapping[str, Tensor]) -> fit.Request:
+def _request(op: Op, tensors: Mapping[str, Tensor]) -> Request:
     given, attrs = tensors[op.inputs[0]], op.attrs
     bound = CONTRACT_BITS if given.bound is None else given.bound
-    return fit.Request(attrs["function"], attrs["parameters"], bound, given.frac, attrs["frac"], attrs["goal"])
+    return Request(attrs["function"], attrs["parameters"], bound, given.frac, attrs["frac"], attrs["goal"])
 
 
 def _tables(op: Op, tensors: Mapping[str, Tensor]) -> list[fit.Fitted]:

@@ -8,8 +8,9 @@ import pytest
 
 from keras_private.errors import PlanError
 from keras_private.plan.spline import fit, functions
-from keras_private.plan.spline.fit import MAX_CELLS, Fitted, Request, refined, uniform
+from keras_private.plan.spline.fit import MAX_CELLS, Fitted, refined, uniform
 from keras_private.plan.spline.functions import function
+from keras_private.plan.spline.request import Request
 
 from .test_functions import every_function
 
