@@ -25,6 +25,7 @@ from keras_private.errors import (
     StateError,
     TrustError,
 )
+from keras_private.net.frames import printable
 from keras_private.net.roles import Role
 from keras_private.party.dial import ask, call, expect
 from keras_private.party.fields import NUMBERS
@@ -184,7 +185,7 @@ class OwnedModel:
                 progress = expect(channel, Progress, _PROGRESS_S + self._config.limits.timeout_s)
                 self._heard, done = time.monotonic(), progress.done
                 self.served = before + progress.served
-                tell(progress.trouble)
+                tell(printable(progress.trouble.encode()))
                 if on_progress is not None:
                     on_progress(self.served)
         finally:

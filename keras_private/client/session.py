@@ -29,7 +29,7 @@ from keras_private.client.errands import Errands
 from keras_private.client.parts import Prediction, put_together
 from keras_private.config import FOLLOWERS, LEADER, PARTY_NAMES, ClusterConfig
 from keras_private.errors import FrameError, KerasPrivateError, LinkError, LinkTimeoutError, PartyError, RefusedError
-from keras_private.net.frames import as_bytes
+from keras_private.net.frames import as_bytes, printable
 from keras_private.party.causes import gone
 from keras_private.party.dial import ask, call, error_of
 from keras_private.party.fields import ID_BYTES
@@ -311,7 +311,8 @@ def _check_same(models: list[Description]) -> None:
     for name, other in zip(PARTY_NAMES[1:], models[1:], strict=True):
         if other.digest != first.digest:
             raise RefusedError(
-                f"the parties hold different plans, server0 {first.digest} and {name} {other.digest}; "
+                f"the parties hold different plans, server0 {printable(first.digest.encode())} and {name} "
+                f"{printable(other.digest.encode())}; "
                 "the owner must share the model again"
             ).again()  # it may be on its way
         if other.max_batch != first.max_batch:

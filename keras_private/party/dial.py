@@ -17,6 +17,7 @@ from keras_private.errors import (
     RefusedError,
     TrustError,
 )
+from keras_private.net.frames import printable
 from keras_private.party.fields import Message, kind_of
 from keras_private.party.messages import (
     BROKEN,
@@ -94,9 +95,13 @@ def expect(channel: Channel, answer: type[M], timeout: float, max_bytes: int = C
 
 
 def error_of(channel: Channel, error: Error) -> ClusterError:
-    """A party's error message as an exception that names the party, and says whether asking again may help."""
+    """A party's error message as an exception that names the party, and says whether asking again may help.
+
+    A terminal that shows it must not obey it.
+    """
     of_all = error.code in (BROKEN, STOPPED, REPLACED)  # the same sentence from whichever party says it first
-    text = error.text if of_all else f"{channel.peer.name}: {error.text}"
+    said = "\n".join(printable(line.encode()) for line in error.text.split("\n"))
+    text = said if of_all else f"{channel.peer.name}: {said}"
     failure = _EXCEPTIONS.get(error.code, RefusedError)(text)
     failure.transient = error.code in (BUSY, BROKEN, REPLACED, NO_MODEL)
     return failure

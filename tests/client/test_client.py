@@ -14,6 +14,8 @@ from keras_private.client.answer import _activated
 from keras_private.client.session import Session, _check_same
 from keras_private.errors import ConfigError, InputError, PartyError, RefusedError
 from keras_private.net.roles import Role
+from keras_private.party.dial import error_of
+from keras_private.party.messages import Error
 from keras_private.worker import TFEWorker
 
 from .described import described
@@ -136,10 +138,19 @@ def test_a_connection_that_broke_is_made_anew(trio: Any, tiny: Any, serving: Any
             np.testing.assert_allclose(client.query_model(tiny.batch(2)), tiny.expected(tiny.batch(2)), atol=1e-3)
 
 
+def test_a_terminal_need_not_obey_what_a_party_says(trio: Any, tiny: Any, serving: Any) -> None:
+    with serving(trio, tiny), TFEWorker() as client:
+        client.connect_to_model(tiny.input_shape, tiny.output_shape, trio)
+        assert client._session is not None
+        failure = error_of(client._session._channels[1], Error("failed", "\x1b[2Jbad\x07\nworse", None))
+        assert str(failure) == "server1: ?[2Jbad?\nworse"
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"digest": "b" * 64}, "hold different plans, server0 a{64} and server2 b{64}"),
+        ({"digest": "\x1b[2J"}, r"server2 \?\[2J;"),
         ({"max_batch": 64}, "server0 takes 128 rows at once and server2 64; .* write the same limits.max_batch"),
         ({"model": bytes(15) + b"1"}, "server0 and server2 hold different uploads"),
     ],
