@@ -22,20 +22,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import starmap
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from keras_private.errors import PlanError
 from keras_private.plan import bounds
-from keras_private.plan.builder import Names, input_tensor
+from keras_private.plan.emitter import Emitter, Value
 from keras_private.plan.fractions import EXTRA_BITS, FREE_DROPS, MARGIN_BITS, SAFE_BITS, Fractions
 from keras_private.plan.interval import Interval
-from keras_private.plan.ops import CONTRACT_BITS, Later, Product, describe, dropped, infer, kind_of
-from keras_private.plan.plan import BIT, REAL, Draft, Input, Op, Plan, Tensor, Weight
+from keras_private.plan.ops import CONTRACT_BITS, Later, describe, kind_of
+from keras_private.plan.plan import BIT, REAL, Draft, Op, Plan
 from keras_private.plan.ports import check_ports
 from keras_private.plan.simulate import rounded
 from keras_private.plan.truncations import Truncations
@@ -61,50 +61,13 @@ def fixed_point(draft: Draft, fractions: Fractions, *, exact: bool = False) -> D
     return writer.finish()
 
 
-@dataclass(frozen=True, slots=True)
-class _Value:
-    """An executable tensor and all that is known of it."""
-
-    name: str
-    tensor: Tensor
-    interval: Interval | None
-    recorded: str  # the recorded tensor that it is, or is on the way to
-
-    @property
-    def frac(self) -> int:
-        return self.tensor.frac
-
-
-class _Writer:
+class _Writer(Emitter):
     def __init__(self, draft: Draft, fractions: Fractions, exact: bool) -> None:
-        self.draft = draft
-        self.fractions = fractions
-        self.precision = fractions.precision
+        super().__init__(draft, fractions)
         self.exact = exact
-        plan = draft.plan
         self.truncations = Truncations(draft, fractions)
-        self.values = {given.tensor: self.start(number, given) for number, given in enumerate(plan.inputs)}  # recorded
         self.raw = set(self.values)  # recorded tensors that hold inputs, at most moved, scaled and shifted
-        self.settled_: dict[str, _Value] = {}  # by executable name: the same value truncated
-        self.tensors = {value.name: value.tensor for value in self.values.values()}
-        self.weights: dict[str, Array] = {}
-        self.names = Names(self.weights)
-        self.encoded: dict[str, Weight] = {}
-        # Operands so far, for the kinds that are asked about an op.
-        self.written = replace(plan, precision=self.precision, tensors=self.tensors, weights=self.encoded)
-        self.ops: list[Op] = []
         self.fused: set[str] = set()
-
-    def start(self, number: int, given: Input) -> _Value:
-        """An input of the plan."""
-        shape, frac = self.draft.plan.shape(given), self.fractions.target(given.tensor)
-        interval = bounds.of_input(given, shape, frac)
-        bound = bounds.bound(interval, frac)
-        if interval is not None and bound is None:
-            raise PlanError(
-                f"input_range {given.range} of {given.name!r} does not fit {frac} fractional bits; narrow the range"
-            )
-        return _Value(input_tensor(number), Tensor(shape, frac, bound), interval, given.tensor)
 
     def finish(self) -> Draft:
         plan = self.draft.plan
@@ -116,7 +79,7 @@ class _Writer:
         check_ports(done)
         return Draft(done, self.weights)
 
-    def end(self, recorded: str) -> _Value:
+    def end(self, recorded: str) -> Value:
         """An output of the plan: real numbers with the precision's fractional bits, others with none."""
         value = self.values[recorded]
         ports = [made for made in self.draft.plan.outputs if made.tensor == recorded]
@@ -140,7 +103,7 @@ class _Writer:
             self.raw.add(op.output)
         self.values[op.output] = kind.write(op, xs, self)
 
-    def product(self, op: Op, xs: Sequence[_Value]) -> _Value:
+    def product(self, op: Op, xs: Sequence[Value]) -> Value:
         """A secret product, with its truncation and a ReLU that follows."""
         if op.weights:
             return self.by_weight(op, self.settled(xs[0], op.layer))
@@ -152,7 +115,7 @@ class _Writer:
         result = self.emit(op, xs, **self.ending(op, 0 if later else raw, relu))
         return self.rectified(result, relu)
 
-    def by_weight(self, op: Op, x: _Value) -> _Value:
+    def by_weight(self, op: Op, x: Value) -> Value:
         weight = self.draft.values[op.weights[0]]
         needed = self.needed(op, x)
         frac = self.fractions.weight(op, x.frac, self.truncations.carried(op.output), needed)
@@ -182,19 +145,19 @@ class _Writer:
             attrs["relu"] = relu is not None
         return attrs
 
-    def rectified(self, result: _Value, relu: Op | None) -> _Value:
+    def rectified(self, result: Value, relu: Op | None) -> Value:
         """A product, and what its ReLU makes of it if that was fused."""
         if relu is not None:
             self.fused.add(relu.output)
             self.values[relu.output] = replace(result, recorded=relu.output)
         return result
 
-    def operands(self, op: Op, xs: Sequence[_Value]) -> list[_Value]:
+    def operands(self, op: Op, xs: Sequence[Value]) -> list[Value]:
         """The tensors of a product, those truncated first without which it is not proven to fit, or dearer."""
         if not kind_of(op).any_ranks:
             rank = max(len(x.tensor.shape) for x in xs)
             xs = [self.grown(x, rank, op.layer) for x in xs]
-        xs = [self.settled_.get(x.name, x) for x in xs]
+        xs = [self.settled_before(x) for x in xs]
         fine = {x.name: x for x in xs if x.frac > self.kept(x)}
         product = bounds.propagate(op, [x.interval for x in xs], [])
         best, least = list(fine), math.inf
@@ -209,7 +172,7 @@ class _Writer:
         xs = [self.settled(x, op.layer) if x.name in best else x for x in xs]
         return xs if least < math.inf else self.coarser(op, product, xs)
 
-    def coarser(self, op: Op, product: Interval | None, xs: list[_Value]) -> list[_Value]:
+    def coarser(self, op: Op, product: Interval | None, xs: list[Value]) -> list[Value]:
         """The operands of a product that has no room with the bits that they keep: with so few that it has, for all
         that is proven or, if that is less, reckoned with; but not below FEWEST_BITS."""
         raw = sum(x.frac for x in _factors(xs))
@@ -223,7 +186,7 @@ class _Writer:
         cut[finest.name] = min(spare[finest.name], max(cut[finest.name], excess - min(cut.values())))
         return [self.truncated(x, x.frac - cut[x.name], op.layer) for x in xs]
 
-    def needed(self, op: Op, x: _Value) -> int | None:
+    def needed(self, op: Op, x: Value) -> int | None:
         """Fractional bits that the weight of a product of inputs cannot do without; None: it is of other values."""
         if op.inputs[0] not in self.raw:
             return None
@@ -233,7 +196,7 @@ class _Writer:
         exact = self.fractions.exact(op, x.interval)
         return exact if self.exact else min(rows, exact)
 
-    def more(self, op: Op, x: _Value, frac: int, needed: int | None) -> int:
+    def more(self, op: Op, x: Value, frac: int, needed: int | None) -> int:
         """Fractional bits that a second part of the weight has beyond the `frac` of the first; 0: there is none."""
         weight = self.draft.values[op.weights[0]]
         rest = weight - rounded(weight, frac)
@@ -245,7 +208,7 @@ class _Writer:
         more = FREE_DROPS[0] if needed <= frac + FREE_DROPS[0] else FREE_DROPS[1]
         return max(0, min(more, SAFE_BITS - bounds.needed_bits(product, x.frac + frac)))
 
-    def whole(self, op: Op, x: _Value, factor: Array) -> tuple[_Value, NDArray[np.int64], int]:
+    def whole(self, op: Op, x: Value, factor: Array) -> tuple[Value, NDArray[np.int64], int]:
         """A public factor that met no linear op, or a matrix: integers and a shift."""
         working = self.fractions.working
         shift = _shift(factor, working)
@@ -261,7 +224,7 @@ class _Writer:
             raise PlanError(f"{describe(op)}: a factor is too large for {self.precision} fractional bits")
         return x, multiplier.astype(np.int64), shift
 
-    def join(self, op: Op, xs: Sequence[_Value]) -> _Value:
+    def join(self, op: Op, xs: Sequence[Value]) -> Value:
         """add, concat, select, …: numbers must have the same fractional bits, and what meets the same rank."""
         if op.weights:
             weight = self.draft.values[op.weights[0]]
@@ -277,13 +240,13 @@ class _Writer:
             xs = [self.grown(x, rank, op.layer) for x in xs]
         return self.emit(op, xs)
 
-    def level(self, op: Op, xs: Sequence[_Value]) -> list[_Value]:
+    def level(self, op: Op, xs: Sequence[Value]) -> list[Value]:
         """The same values with equal fractional bits: the most any has, or, where that does not fit, the fewest. Bits
         have none and keep none."""
         fracs = [x.frac for x in xs if not x.tensor.bit] or [0]
         finest, coarsest = max(fracs), min(fracs)
 
-        def may_shift(x: _Value) -> bool:
+        def may_shift(x: Value) -> bool:
             if x.frac == finest or x.tensor.bit:
                 return True
             if x.interval is None:
@@ -294,7 +257,7 @@ class _Writer:
             return [x if x.tensor.bit else self.shifted(x, finest, op.layer) for x in xs]
         return [self.truncated(x, coarsest, op.layer) for x in xs]
 
-    def local(self, op: Op, x: _Value) -> _Value:
+    def local(self, op: Op, x: Value) -> Value:
         """An op that keeps the fractional bits of its input, unless they do not fit."""
         widens = self.truncations.later(op) is Later.WORSE
         if x.frac > self.kept(x) and (widens or not self.fits(op, [x])):
@@ -303,19 +266,11 @@ class _Writer:
 
     # --- decisions
 
-    def target(self, tensor: str) -> int:
-        """Fractional bits that a recorded tensor has when it has been truncated."""
-        return self.fractions.target(tensor)
-
     def reckoned(self, tensor: str) -> float:
         """The largest magnitude to reckon with in a recorded tensor of which nothing is proven: seen, with a margin."""
         return math.ldexp(self.fractions.sizes[tensor], MARGIN_BITS)
 
-    def kept(self, x: _Value) -> int:
-        """Fractional bits that `x` keeps when it is truncated."""
-        return self.target(x.recorded)
-
-    def fits(self, op: Op, xs: Sequence[_Value]) -> bool:
+    def fits(self, op: Op, xs: Sequence[Value]) -> bool:
         """Whether the result of a local op is within the contract while it carries more than `precision` bits."""
         weights = [self.draft.values[name] for name in op.weights]
         result = bounds.propagate(op, [x.interval for x in xs], weights)
@@ -323,94 +278,8 @@ class _Writer:
             return True
         return bounds.needed_bits(result, xs[0].frac) <= SAFE_BITS
 
-    # --- what emits
 
-    def settled(self, x: _Value, layer: str) -> _Value:
-        """`x` with no more fractional bits than such a value keeps."""
-        if x.name not in self.settled_:
-            self.settled_[x.name] = self.truncated(x, self.kept(x), layer)
-        return self.settled_[x.name]
-
-    def raised(self, x: _Value, beside: ArrayLike, layer: str) -> _Value:
-        """`x` with the precision's fractional bits, if it has fewer and those cannot write the numbers beside it."""
-        numbers = np.asarray(beside, np.float64)
-        if x.frac >= self.precision or np.array_equal(numbers, rounded(numbers, x.frac)):
-            return x
-        return self.shifted(x, self.precision, layer)
-
-    def truncated(self, x: _Value, frac: int, layer: str) -> _Value:
-        if x.frac <= frac:
-            return x
-        return self.emit(Op("truncate", (), (), "", {}, layer), [x], drop=x.frac - frac)
-
-    def shifted(self, x: _Value, frac: int, layer: str) -> _Value:
-        up = frac - x.frac
-        return x if up == 0 else self.emit(Op("scale_int", (), (), "", {}, layer), [x], multiplier=1 << up, shift=up)
-
-    def grown(self, x: _Value, rank: int, layer: str) -> _Value:
-        """Broadcasting among tensors is spelt out: equal ranks."""
-        missing = rank - len(x.tensor.shape)
-        if missing == 0:
-            return x
-        return self.emit(Op("reshape", (), (), "", {}, layer), [x], shape=(1,) * missing + x.tensor.shape)
-
-    def encode(self, op: Op, name: str, frac: int, value: Array) -> str:
-        """A weight of the executable plan, named after a recorded one."""
-        if value.size and float(np.max(np.abs(value))) >= 2.0 ** (CONTRACT_BITS - frac):
-            raise PlanError(
-                f"{describe(op)}: weight {name!r} is too large for {self.precision} fractional bits; "
-                "lower precision_fractional or rescale the layer"
-            )
-        new = self.names.fresh(name.partition(":")[0])
-        self.weights[new] = value
-        self.encoded[new] = Weight(value.shape, frac)
-        return new
-
-    def emit(
-        self,
-        like: Op,
-        xs: Sequence[_Value],
-        weights: Sequence[str] = (),
-        *,
-        within: tuple[float, float] | None = None,
-        **attrs: Any,
-    ) -> _Value:
-        """Append an op of `like`'s kind, with what it proves."""
-        kept = {name: value for name, value in like.attrs.items() if name not in ("data_format", "factor")}
-        output = f"t{len(self.ops)}"
-        op = Op(like.kind, tuple(x.name for x in xs), tuple(weights), output, {**kept, **attrs}, like.layer)
-        tensor = infer(op, [x.tensor for x in xs], [self.encoded[name] for name in weights], self.precision)
-        encoded = [rounded(self.weights[name], self.encoded[name].frac) for name in weights]
-        product = bounds.propagate(op, [x.interval for x in xs], encoded)
-        if within is not None:
-            product = bounds.narrowed(product, within, tensor.shape)
-        raw_frac = tensor.frac + dropped(op)
-        product = self.checked(op, product, raw_frac)
-        if isinstance(kind_of(op), Product):
-            op = replace(op, attrs={**op.attrs, "bound": bounds.bound(product, raw_frac) or CONTRACT_BITS})
-        self.tensors[output] = tensor
-        interval = bounds.after_product(op, product, bounds.error(op, self.written))
-        tensor = replace(tensor, bound=bounds.bound(interval, tensor.frac))
-        self.ops.append(op)
-        self.tensors[output] = tensor
-        return _Value(output, tensor, interval, like.output or xs[0].recorded)
-
-    def checked(self, op: Op, product: Interval | None, frac: int) -> Interval | None:
-        """Drop a bound that proves nothing; refuse one that proves an overflow."""
-        if product is None or bounds.bound(product, frac) is not None:
-            return product
-        limit = 2.0 ** (CONTRACT_BITS - frac)
-        if product.attained or bool(np.any(product.low >= limit) or np.any(product.high <= -limit)):
-            ranges = ", ".join(str(given.range) for given in self.draft.plan.inputs)
-            raise PlanError(
-                f"{describe(op)}: with input_range {ranges} its values reach 2^"
-                f"{bounds.needed_bits(product, frac) - frac}, and 2^{CONTRACT_BITS - frac} is the limit; "
-                "narrow input_range or lower precision_fractional"
-            )
-        return None
-
-
-def _factors(xs: Sequence[_Value]) -> Sequence[_Value]:
+def _factors(xs: Sequence[Value]) -> Sequence[Value]:
     """Both factors of a product of these tensors, one of which is a square."""
     return xs if len(xs) == 2 else [*xs, *xs]
 
