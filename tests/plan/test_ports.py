@@ -22,6 +22,7 @@ from keras_private.plan.serialise import digest, parse, serialise, validate
 from keras_private.plan.simulate import simulate
 from keras_private.plan.summary import private_summary
 from tests.plan import integers
+from tests.plans import plan_of
 
 WIDTH = 5
 
@@ -271,3 +272,17 @@ def test_a_label_that_is_moved_on_is_refused() -> None:
     with pytest.raises(PlanError, match="'label' reveals"):
         validate(further)
     validate(replace(further, outputs=(replace(made, tensor="moved", reveal="values"),)))
+
+
+@pytest.mark.parametrize("kind", ["real", "integer", "bit"])
+@pytest.mark.parametrize("shown", ["what a comparison makes", "an input"])
+def test_bits_that_are_shared_by_exclusive_or_are_neither_taken_nor_given(kind: str, shown: str) -> None:
+    bits = Tensor((WIDTH,), bit=True)
+    if shown == "an input":
+        tensors, ops = {"x": bits, "y": Tensor((WIDTH,))}, [Op("to_number", ("x",), (), "y", {})]
+    else:
+        tensors, ops = {"x": Tensor((WIDTH,)), "y": bits}, [Op("below", ("x",), (), "y", {"threshold": 0.0})]
+    plan = plan_of(16, ["x"], ["y"], tensors, ops)
+    kinds = replace(plan.inputs[0], kind="integer", range=(0.0, 1.0)), replace(plan.outputs[0], kind=kind)
+    with pytest.raises(PlanError, match="numbers, not bits"):
+        validate(replace(plan, inputs=kinds[:1], outputs=kinds[1:]))
