@@ -9,9 +9,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from keras_private.errors import FrameError, LinkError, LinkTimeoutError
+from keras_private.errors import FrameError, LinkTimeoutError
 from keras_private.net.frames import MAX_CONTROL_BYTES
 from keras_private.net.link import Link
+
+from .conftest import failure
 
 Links = tuple[Link, Link, Link]
 Make = Callable[..., Links]
@@ -22,12 +24,6 @@ def run(pool: ThreadPoolExecutor, links: Links, *steps: Callable[[Link], object]
     each = steps if len(steps) == 3 else steps * 3
     futures: list[Future[object]] = [pool.submit(step, link) for step, link in zip(each, links, strict=True)]
     return [future.result(20.0) for future in futures]
-
-
-def failure(call: Callable[[], object]) -> LinkError:
-    with pytest.raises(LinkError) as caught:
-        call()
-    return caught.value
 
 
 def test_every_party_hears_both_neighbours(make_links: Make, pool: ThreadPoolExecutor) -> None:
