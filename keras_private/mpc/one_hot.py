@@ -8,62 +8,81 @@ of which the pair knows a summand is looked up at a place that nobody learns.
 
     round 1   P2 -> P0, P1   16 bytes a level and 8
 
+The trees have one bit more than any index that is proven possible, so that an index beside the places is at none of
+them: all its numbers are 0. What is computed never depends on where an index is.
+
 (The index as a point function: Boyle, Gilboa and Ishai, CCS 2016, section 1.)
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
 from keras_private.mpc.dpf import Frontier, Hashes, Path, chunks, spans
 from keras_private.mpc.party import Party
 from keras_private.mpc.rounds import Protocol, Words, as_words
-from keras_private.plan.cost import ONE_HOT_NODES, one_hot_levels
+from keras_private.plan.cost import ONE_HOT_NODES, ONE_HOT_TREES, one_hot_levels
 from keras_private.sharing.share import Share
 
 
-def one_hot(party: Party, x: Share, size: int, *, wait: int = 0) -> Protocol[Words]:
-    """Summands of [x = i] for every value of x and 0 <= i < size. 1 + `wait` rounds.
+class Numbers(NamedTuple):
+    """Of some values and some places, (values, places) words."""
+
+    values: slice
+    places: slice
+    words: Words
+
+
+def one_hot(party: Party, x: Share, size: int, bound: int | None) -> Protocol[Iterator[Numbers]]:
+    """Summands of [x = i] for every value of x and 0 <= i < size. One round, in which only the dealer sends.
 
     Args:
-        x: a share of any shape, 0 <= x < size; its pair's part may be filled during the first 1 + `wait` rounds.
+        x: a share of any shape, |x| < 2^bound (None: the contract's). Beyond, x counts modulo 2^levels.
         size: how many places there are.
-        wait: rounds that go by behind the dealer's message.
 
     Returns:
-        (values, size) words: at P0 and P1 those whose sum is 1 at the index and 0 elsewhere, at the dealer no values,
-        (0, size).
+        at P0 and P1 all numbers, some at a time, made as they are asked for; their sum over P0 and P1 is 1 at the index
+        and 0 elsewhere. At the dealer none.
     """
-    count, levels, hashes = x.mine.size, one_hot_levels(size), Hashes.fresh(party.masks)
-    step = max(1, ONE_HOT_NODES // size)
+    count, levels, hashes = x.mine.size, one_hot_levels(size, bound), Hashes.fresh(party.masks)
     if party.is_dealer:
         seeds = party.masks.next.words(2 * count), party.masks.mine.words(2 * count)
-        v = (x.mine + x.next).reshape(-1)
         words, last = np.empty((levels, count, 2), np.uint64), np.empty(count, np.uint64)
-        for part in chunks(count, step):
-            pairs = slice(2 * part.start, 2 * part.stop)
-            path = Path(hashes, (seeds[0][pairs], seeds[1][pairs]), v[part], levels, levels)
-            for word in words:
-                path.down(word[part])
-            word = np.empty((part.stop - part.start, 2), np.uint64)
-            path.payload(np.ones_like(word), word)
-            last[part] = word[:, 0]  # one number will do
+        _deal(hashes, (x.mine + x.next).reshape(-1), seeds, words, last)
         yield party.dealer_step([words, last], [words, last])
-        for _ in range(wait):
-            yield party.dealer_step()
-        return np.empty((0, size), np.uint64)
+        return iter(())
 
     seed = party.outer_masks.words(2 * count)
     _, got = party.pair_received((yield party.pair_step((), 0, (16 * levels + 8) * count)))
-    for _ in range(wait):
-        yield party.pair_step()
-    key, u, first = as_words(got), party.inner(x), party.role == 0
-    words, last = key[: 2 * levels * count].reshape(levels, count, 2), key[2 * levels * count :]
-    kept, _ = spans(0, size, levels, levels)
-    found = np.empty((count, size), np.uint64)
-    for part in chunks(count, step):
-        frontier = Frontier(hashes, seed[2 * part.start : 2 * part.stop], u[part], levels, levels, first=first)
-        for word, span in zip(words, kept, strict=True):
-            frontier.down(word[part], *span)
-        found[part] = frontier.nodes.numbers(last[part])
-    return found if first else np.negative(found, out=found)
+    return _read(party, hashes, party.inner(x), seed, as_words(got), size, levels)
+
+
+def _deal(hashes: Hashes, v: Words, seeds: tuple[Words, Words], words: Words, last: Words) -> None:
+    """The correction words of the levels, (levels, n, 2), and of the payload, (n,)."""
+    levels = len(words)
+    for part in chunks(v.size):
+        pairs = slice(2 * part.start, 2 * part.stop)
+        path = Path(hashes, (seeds[0][pairs], seeds[1][pairs]), v[part], levels, levels)
+        for word in words:
+            path.down(word[part])
+        word = np.empty((part.stop - part.start, 2), np.uint64)
+        path.payload(np.ones_like(word), word)
+        last[part] = word[:, 0]  # one number will do
+
+
+def _read(party: Party, hashes: Hashes, u: Words, seed: Words, key: Words, size: int, levels: int) -> Iterator[Numbers]:
+    """Many trees to few places at a time, few trees to many; each time from the roots on, which is a few nodes more."""
+    words, last = key[: 2 * levels * u.size].reshape(levels, u.size, 2), key[2 * levels * u.size :]
+    for part in chunks(u.size, ONE_HOT_TREES):
+        pairs, trees = slice(2 * part.start, 2 * part.stop), part.stop - part.start
+        for places in chunks(size, ONE_HOT_NODES // trees):
+            kept, _ = spans(places.start, places.stop, levels, levels)
+            frontier = Frontier(hashes, seed[pairs], u[part], levels, levels, first=party.role == 0)
+            for word, span in zip(words, kept, strict=True):
+                frontier.down(word[part], *span)
+            numbers = frontier.nodes.numbers(last[part])
+            del frontier
+            yield Numbers(part, places, numbers if party.role == 0 else np.negative(numbers, out=numbers))

@@ -58,10 +58,11 @@ class Party:
         """Take the role of P_(index + turn) alone."""
         self.take_turns((turn,))
 
-    def seats(self) -> list[Party]:
-        """This party in each of its roles: the same masks and link, so that what they draw never repeats."""
+    def seats(self, turns: tuple[int, ...] | None = None) -> list[Party]:
+        """This party in each of its roles, or in those of other turns: the same masks and link, so that what they draw
+        never repeats."""
         found = []
-        for turn in self.turns:
+        for turn in self.turns if turns is None else turns:
             found.append(Party(self.link, self.masks))
             found[-1].take_turn(turn)
         return found

@@ -180,17 +180,26 @@ def select(count: int) -> Cost:
     return choose(count)
 
 
-ONE_HOT_NODES = 1 << 17  # of trees over an index that a party holds at a time, or those of one tree
+def one_hot_levels(size: int, bound: int | None) -> int:
+    """Levels of the trees that deal an index |x| < 2^bound among `size` places: one bit more than either has, so that
+    no other index looks like one of the places; three at least."""
+    reach = CONTRACT_BITS if bound is None else bound
+    return max(3, max((size - 1).bit_length(), reach) + 1)
 
 
-def one_hot_levels(size: int) -> int:
-    """Levels of the trees that deal an index below `size`: one bit more than it has, three at least."""
-    return max(3, (size - 1).bit_length() + 1)
+ONE_HOT_TREES = 256  # over an index that a party walks together, at most
+ONE_HOT_NODES = 1 << 17  # that they then have in their last level, at most
 
 
-def one_hot(count: int, size: int) -> Cost:
+def one_hot(count: int, size: int, bound: int | None) -> Cost:
     """A round in which the dealer alone sends; what the pair makes of it is its own."""
-    return Cost(1, (0, 0, 2 * (16 * one_hot_levels(size) + 8) * count))
+    return Cost(1, (0, 0, 2 * (16 * one_hot_levels(size, bound) + 8) * count))
+
+
+def lookup(count: int, size: int, bound: int | None, results: int) -> Cost:
+    """The rows of `count` indices, `results` values: each party deals once, then the sums are opened."""
+    (*_, dealt), opened = one_hot(count, size, bound).sent, reshare(results)
+    return Cost(1 + opened.rounds, _sum((dealt, dealt, dealt), opened.sent))
 
 
 def relu(count: int, bound: int | None, drop: int) -> Cost:

@@ -224,6 +224,11 @@ class _Writer(Emitter):
             raise PlanError(f"{describe(op)}: a factor is too large for {self.precision} fractional bits")
         return x, multiplier.astype(np.int64), shift
 
+    def table(self, op: Op, x: Value) -> Value:
+        """What is looked up in a secret table, which has the fractional bits that the result keeps."""
+        (name,) = op.weights
+        return self.emit(op, [x], [self.encode(op, name, self.target(op.output), self.draft.values[name])])
+
     def join(self, op: Op, xs: Sequence[Value]) -> Value:
         """add, concat, select, …: numbers must have the same fractional bits, and what meets the same rank."""
         if op.weights:

@@ -6,7 +6,7 @@ planes of bits, of which a comparison needs a few for every bit of its window.
 
 from __future__ import annotations
 
-from keras_private.plan.cost import ONE_HOT_NODES, Window, one_hot_levels, plane_words, window
+from keras_private.plan.cost import ONE_HOT_NODES, ONE_HOT_TREES, Window, one_hot_levels, plane_words, window
 from keras_private.plan.gates import conjunction
 from keras_private.plan.tournament import tournament, winner
 
@@ -86,7 +86,9 @@ def top(rows: int, candidates: int, k: int, bound: int) -> int:
     )
 
 
-def one_hot(count: int, size: int) -> int:
-    """The numbers, what is dealt and its roots, and the nodes of as many trees as are walked together."""
-    nodes = min(count, max(1, ONE_HOT_NODES // size)) * (size + 4)
-    return 8 * count * size + count * (16 * one_hot_levels(size) + 64) + 128 * nodes
+def lookup(count: int, size: int, bound: int | None, results: int) -> int:
+    """What is dealt, and got from two dealers, with roots; the opening; and the nodes of trees that are walked
+    together, with their numbers."""
+    trees = min(count, ONE_HOT_TREES)
+    nodes = min(trees * size, ONE_HOT_NODES) + 4 * trees
+    return (96 * one_hot_levels(size, bound) + 256) * count + RESHARE * results + 136 * nodes

@@ -76,6 +76,8 @@ class Author:
         """Add an op of this kind, if `infer` takes what was drawn."""
         random, spec = self.random, KINDS[kind]
         names = list(self.tensors)
+        if kind == "lookup":  # of whole numbers
+            names = [name for name in names if not self.tensors[name].frac] or names
         low, high = spec.inputs
         count = random.choice([low, low, min(high, low + 1), min(high, 4)])
         if "2d" in kind:  # most shapes would do for nothing
@@ -86,6 +88,8 @@ class Author:
         if kind == "stack" and random.random() < 0.9:
             inputs = inputs[:1] * count
         x = self.tensors[inputs[0]]
+        if kind == "lookup" and math.prod(x.shape) > 6:
+            return  # the trees of many indices take longest of all
         if kind == "spline" and x.frac not in (0, self.precision):
             return  # each such number of bits has tables of its own, and they take longest to make
         attrs = {name: self.attribute(name, kind, x) for name in {**spec.attrs, **(spec.executable or {})}}
@@ -230,6 +234,8 @@ class Author:
             return [Weight(self.addend(x.shape), x.frac) for _ in range(chosen)]
         if not chosen:
             return []
+        if kind == "lookup":
+            return [Weight((random.randint(1, 9), *self.shape(random.choice([0, 1, 2])))[:8], random.randint(0, 40))]
         frac = random.choice([0, self.precision, random.randint(0, 40)])
         last = x.shape[-1] if x.shape else 1
         kernel = (random.randint(1, 3), random.randint(1, 3), last, random.randint(1, 3))

@@ -279,7 +279,7 @@ def test_every_message_of_a_whole_plan(model: Any, input_range: Any) -> None:
 BY_TREES: dict[str, Callable[[Party, Share], Protocol[Any]]] = {
     "spline, refined table": lambda party, x: spline(party, x, handmade.refined(30, 2, [(-3, 2), (-2, 3)])),
     "spline, uniform table": lambda party, x: spline(party, x, handmade.uniform(30, 18, 5, -70, 131)),
-    "index as numbers": lambda party, x: one_hot(party, x, 9),
+    "index as numbers": lambda party, x: one_hot(party, x, 9, 4),
 }
 
 

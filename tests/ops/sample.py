@@ -19,7 +19,8 @@ FRAC, BOUND = 8, 20  # of inputs, unless a sample says otherwise
 class Sample:
     """One op. Inputs are below 2^bound in magnitude, and weights so small that float64 holds every sum exactly.
 
-    inputs, weights: shapes. fracs: fractional bits of the weights. bits: which inputs are bits.
+    inputs, weights: shapes. fracs: fractional bits of the weights. bits: which inputs are bits. whole: and which are
+    whole numbers.
     """
 
     inputs: tuple[Shape, ...]
@@ -28,6 +29,7 @@ class Sample:
     fracs: tuple[int, ...] = ()
     bound: int = BOUND
     bits: tuple[int, ...] = ()
+    whole: tuple[int, ...] = ()
 
     def op(self, kind: str) -> Op:
         inputs = tuple(f"x{i}" for i in range(len(self.inputs)))
@@ -39,7 +41,9 @@ class Sample:
         executable = KINDS[kind].executable is not None
         frac = FRAC if executable else 0
         tensors = {
-            name: Tensor(shape, 0, None, bit=True) if at in self.bits else Tensor(shape, frac, self.bound)
+            name: Tensor(shape, 0, None, bit=True)
+            if at in self.bits
+            else Tensor(shape, 0 if at in self.whole else frac, self.bound)
             for at, (name, shape) in enumerate(zip(op.inputs, self.inputs, strict=True))
         }
         fracs = self.fracs if executable else (0,) * len(self.weights)

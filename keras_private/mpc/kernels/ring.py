@@ -17,6 +17,7 @@ import numpy as np
 from numba import njit
 
 ROWS = 64  # patches gathered at a time: the gathered block of a typical layer stays in the L2 cache
+CACHED = 1 << 15  # words of a table, likewise
 
 
 @njit(nogil=True, cache=True)
@@ -67,6 +68,19 @@ def matmul(mine, next_, tall, out):  # type: ignore[no-untyped-def]
                     left[r, k] = mine[b, first + r, k]
                     left[r, depth + k] = next_[b, first + r, k]
             _accumulate(left, tall[b], out[b], first, count)
+
+
+@njit(nogil=True, cache=True)
+def add_rows(numbers, table, out):  # type: ignore[no-untyped-def]
+    """out (M, N) += numbers (M, K) @ table (K, N): sums of a long table's rows, some of which stay in the cache for all
+    M."""
+    rows, depth = numbers.shape
+    if table.shape[0] != depth or out.shape != (rows, table.shape[1]):
+        raise ValueError("add_rows: the arrays' sizes do not fit together")
+    step = max(4, CACHED // max(1, table.shape[1]))
+    for start in range(0, depth, step):
+        stop = min(start + step, depth)
+        _accumulate(numbers[:, start:stop], table[start:stop], out, 0, rows)
 
 
 @njit(nogil=True, cache=True)

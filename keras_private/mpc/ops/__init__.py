@@ -7,6 +7,7 @@ from keras_private.mpc.ops import (  # noqa: F401 - registers their protocols
     compare,
     elementwise,
     linear,
+    lookup,
     move,
     order,
     piecewise,

@@ -11,6 +11,7 @@ from keras_private.plan.ops import (  # noqa: F401 - registers their kinds
     composite,
     elementwise,
     linear,
+    lookup,
     move,
     order,
     piecewise,

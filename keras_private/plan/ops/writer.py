@@ -41,6 +41,9 @@ class Writer(Protocol[V]):
     def product(self, op: Op, xs: Sequence[V]) -> V:
         """A secret product, its weights encoded, with its truncation and a ReLU that follows."""
 
+    def table(self, op: Op, x: V) -> V:
+        """What is looked up in a secret table: its weight, encoded with the fractional bits that the result keeps."""
+
     def whole(self, op: Op, x: V, factor: NDArray[np.float64]) -> tuple[V, NDArray[np.int64], int]:
         """`x`, truncated if it must be, and a public factor or matrix that `op` multiplies it by: integers / 2^shift.
 
