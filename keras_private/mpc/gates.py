@@ -23,7 +23,7 @@ import numpy as np
 from keras_private.mpc.bits import SharedBits
 from keras_private.mpc.party import Party
 from keras_private.mpc.rounds import Protocol, Words, as_words
-from keras_private.plan.gates import Gates, Product
+from keras_private.plan.gates import Gates, Monomial
 
 
 def gates(
@@ -68,7 +68,7 @@ def gates(
     for _ in range(wait):
         yield party.pair_step()
     known, shared = (b.next, b.mine) if first else (b.mine, b.next)
-    shares: dict[Product, Words] = dict(zip(formulas.dealt, dealt, strict=True))
+    shares: dict[Monomial, Words] = dict(zip(formulas.dealt, dealt, strict=True))
     if not formulas.fresh:
         shares |= {(i,): shared[i, 0] for i in range(formulas.inputs)}
     if first:  # what the dealer has no part in is added once
@@ -90,14 +90,14 @@ def empty_planes(shape: tuple[int, ...]) -> SharedBits:
     return SharedBits(np.empty(shape, np.uint64), np.empty(shape, np.uint64))
 
 
-class _Products(dict[Product, Words]):
+class _Products(dict[Monomial, Words]):
     """Products of some planes, each made once of a smaller one."""
 
     def __init__(self, planes: Words) -> None:
         super().__init__({(): np.full(planes.shape[1:], ~np.uint64(0))})
         self._planes = planes
 
-    def __missing__(self, places: Product) -> Words:
+    def __missing__(self, places: Monomial) -> Words:
         self[places] = self[places[:-1]] & self._planes[places[-1]]
         return self[places]
 

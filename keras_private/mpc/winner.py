@@ -24,7 +24,7 @@ from keras_private.mpc.bits import SharedBits
 from keras_private.mpc.kernels import bits
 from keras_private.mpc.party import Party
 from keras_private.mpc.rounds import Protocol, Words, as_words
-from keras_private.plan.gates import WINNING, WINNING_BITS, WINNING_PARTS, Product
+from keras_private.plan.gates import WINNING, WINNING_BITS, WINNING_PARTS, Monomial
 from keras_private.sharing.share import Share
 
 _ONE = np.uint64(1)
@@ -87,7 +87,7 @@ def winner(party: Party, further: Share, b: SharedBits, *, wait: int = 0, out: S
     return out
 
 
-def _multiples(channels: int) -> Iterator[tuple[int, int, Product]]:
+def _multiples(channels: int) -> Iterator[tuple[int, int, Monomial]]:
     """For which channel and candidate the product of which bits is multiplied by its number, in the order dealt."""
     for channel in range(channels):
         for candidate, parts in enumerate(WINNING_PARTS):
@@ -95,7 +95,7 @@ def _multiples(channels: int) -> Iterator[tuple[int, int, Product]]:
                 yield channel, candidate, part
 
 
-def _factor(own: Words, candidate: int, part: Product) -> Words:
+def _factor(own: Words, candidate: int, part: Monomial) -> Words:
     """K_U: over the terms of a candidate in which these bits occur, the product of 1 - 2l over them and of l over the
     others."""
     total = np.zeros(own.shape[1], np.uint64)

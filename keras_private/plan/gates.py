@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from keras_private.plan.cost import Cost, plane_words, price
 
-Product: TypeAlias = tuple[int, ...]  # places of input bits, ascending; () is 1
+Monomial: TypeAlias = tuple[int, ...]  # a product of input bits: their places, ascending; () is 1
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,11 @@ class Gates:
     """
 
     inputs: int
-    outputs: tuple[tuple[Product, ...], ...]
+    outputs: tuple[tuple[Monomial, ...], ...]
     fresh: bool = False
 
     @cached_property
-    def dealt(self) -> tuple[Product, ...]:
+    def dealt(self) -> tuple[Monomial, ...]:
         """The products of its bits that the dealer shares: all that occur, and the parts of these."""
         least = 1 if self.fresh else 2  # the pair has shares of single bits
         parts = {
@@ -39,11 +39,11 @@ class Gates:
         return tuple(sorted(parts, key=lambda part: (len(part), part)))
 
     @cached_property
-    def terms(self) -> tuple[tuple[tuple[Product, tuple[Product, ...]], ...], ...]:
+    def terms(self) -> tuple[tuple[tuple[Monomial, tuple[Monomial, ...]], ...], ...]:
         """Of each output: the products of the dealer's bits, each with those of the pair's that it is multiplied by."""
         found = []
         for output in self.outputs:
-            terms: dict[Product, list[Product]] = {}
+            terms: dict[Monomial, list[Monomial]] = {}
             for product in output:
                 for size in range(len(product) + 1):
                     for part in combinations(product, size):
@@ -76,7 +76,7 @@ WINNING: tuple[tuple[Literals, ...], ...] = (
 )
 
 
-def parts(terms: tuple[Literals, ...]) -> tuple[Product, ...]:
+def _parts(terms: tuple[Literals, ...]) -> tuple[Monomial, ...]:
     """The products of one bit and more that occur when these are multiplied out."""
     found = {
         tuple(sorted(place for place, _ in part))
@@ -87,8 +87,8 @@ def parts(terms: tuple[Literals, ...]) -> tuple[Product, ...]:
     return tuple(sorted(found, key=lambda part: (len(part), part)))
 
 
-WINNING_PARTS = tuple(parts(terms) for terms in WINNING)  # by candidate
-WINNING_BITS = parts(tuple(term for terms in WINNING for term in terms))  # of all of them
+WINNING_PARTS = tuple(_parts(terms) for terms in WINNING)  # by candidate
+WINNING_BITS = _parts(tuple(term for terms in WINNING for term in terms))  # of all of them
 
 
 @lru_cache(maxsize=1024)
