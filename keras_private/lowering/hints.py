@@ -44,7 +44,7 @@ _HINTS: dict[str, Refusal] = {
         *("LayerNormalization", "GroupNormalization", "RMSNormalization", "UnitNormalization"),
     ),
     **_hints(
-        "an index that only the client knows cannot be looked up in a secret table",
+        "no lowering is known for this kind of layer",
         "take one-hot vectors as input: Dense(output_dim, use_bias=False) with the table as its kernel is the same",
         *("Embedding", "ReversibleEmbedding"),
     ),

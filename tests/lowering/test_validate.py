@@ -91,7 +91,7 @@ def test_hints_name_ways_that_work(
     x = keras.Input(shape)
     (found,) = refusals(keras.Model(x, getattr(keras.layers, name)(*args)(x)))
     assert expected in found
-    assert "register" not in found  # there is no protocol that a lowering of it could call
+    assert "register" not in found  # the recorder has no call for it
 
 
 def test_the_hint_for_an_embedding_works(keras: Any) -> None:
