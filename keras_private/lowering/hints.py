@@ -45,8 +45,8 @@ _HINTS: dict[str, Refusal] = {
     ),
     **_hints(
         "no lowering is known for this kind of layer",
-        "take one-hot vectors as input: Dense(output_dim, use_bias=False) with the table as its kernel is the same",
-        *("Embedding", "ReversibleEmbedding"),
+        "use Embedding, and Dense with the transposed table for the way back",
+        "ReversibleEmbedding",
     ),
     **_hints(
         "convolution and pooling over three axes are not supported",

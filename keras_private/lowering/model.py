@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -13,7 +14,7 @@ from keras_private.lowering.foreign import Comparison, compare, is_foreign, run_
 from keras_private.lowering.graph import Call, Graph, shape_of
 from keras_private.lowering.layout import sizes
 from keras_private.lowering.operation import lower_operation
-from keras_private.lowering.ports import Ports, ports_of, ranges_of
+from keras_private.lowering.ports import Ports, Range, ports_of, ranges_of
 from keras_private.lowering.registry import find
 from keras_private.lowering.validate import validate
 from keras_private.plan.plan import Draft, Output
@@ -59,7 +60,7 @@ def draft_of(
         PlanError: the range makes no sense, a tensor is too large, or a lowering gives another shape than its layer.
     """
     graph, (takes, gives) = validate(model, final_activation), _ports(model)
-    prot, given = _recording(takes, ranges_of(input_range, takes), precision)
+    prot, given = _recording(takes, _ranges(input_range, takes, graph), precision)
     made = _run(graph, prot, given)
     outputs = []
     for port in gives.ports:
@@ -72,6 +73,28 @@ def draft_of(
         outputs.append(Output(port.name, result.name, port.kind, graph.final_activations[port.number]))
     draft: Draft = prot.finish(outputs, takes.form, gives.form)
     return draft
+
+
+def _ranges(input_range: Any, takes: Ports, graph: Graph) -> list[Range]:
+    """The range of every input: as declared, or else what the layers that read it all take."""
+    found = ranges_of(input_range, takes)
+    for place, port in enumerate(takes.ports):
+        if found[place] is None:
+            found[place] = _taken(graph, graph.inputs[port.number])
+    return found
+
+
+def _taken(graph: Graph, number: int) -> Range:
+    """The whole numbers that all layers take which read this value; None if one takes others."""
+    lowest, highest = -math.inf, math.inf
+    for call in graph.calls:
+        if number in call.inputs:
+            lowering = find(call.layer) if call.operation is None else None
+            taken = lowering.takes(call.layer) if lowering is not None else None
+            if taken is None:
+                return None
+            lowest, highest = max(lowest, taken[0]), min(highest, taken[1])
+    return (lowest, highest) if highest < math.inf else None
 
 
 def _ports(model: Any) -> tuple[Ports, Ports]:

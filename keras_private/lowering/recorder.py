@@ -8,8 +8,8 @@ appends one op to a PlanBuilder. TF Encrypted tells private from public values b
 - secret times public constant: `scale`, which costs no communication beyond a truncation;
 - an added constant is always recorded as a weight: adding one is free either way, and this tells the parties less.
 
-What goes beyond TF Encrypted's ABY3: `conv2d` takes `dilations`, and there are `depthwise_conv2d`, `einsum`, `clip` and
-`spline`. The padding of `maxpool2d` never wins, as in Keras; TF Encrypted pads with zeros that can.
+What goes beyond TF Encrypted's ABY3: `conv2d` takes `dilations`, and there are `depthwise_conv2d`, `einsum`, `lookup`,
+`clip` and `spline`. The padding of `maxpool2d` never wins, as in Keras; TF Encrypted pads with zeros that can.
 """
 
 from __future__ import annotations
@@ -169,6 +169,10 @@ class Recorder(_Protocol):  # type: ignore[misc]  # untyped base
             (left, right), result = rule.partition("->")[0].split(","), rule.partition("->")[2]
             x, y, rule = y, x, f"{right},{left}->{result}"
         return self._record("einsum", x, weights=self._weight(y), equation=rule)
+
+    def lookup(self, x: PlanTensor, table: PlanWeight) -> PlanTensor:
+        """The rows of a secret table of (places, *row) at these whole numbers."""
+        return self._record("lookup", x, weights=self._weight(table))
 
     def conv2d(
         self,

@@ -35,14 +35,17 @@ class Refusal(NamedTuple):
 
 Function = Callable[[Any, Any, Any], Any]
 Check = Callable[[Any], Iterable[Refusal]]
+Takes = Callable[[Any], tuple[float, float] | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Lowering:
-    """function(prot, layer, x) computes the layer; check(layer) finds arguments that it cannot honour."""
+    """function(prot, layer, x) computes the layer; check(layer) finds arguments that it cannot honour; takes(layer) is
+    the range of the whole numbers that it takes, or None."""
 
     function: Function
     check: Check
+    takes: Takes
 
 
 _by_name: dict[str, Lowering] = {}
@@ -55,13 +58,19 @@ def _nothing(layer: Any) -> Iterable[Refusal]:
     return ()
 
 
-def lowers(*layers: str | type, check: Check = _nothing) -> Callable[[Function], Function]:
+def _anything(layer: Any) -> None:
+    del layer
+
+
+def lowers(*layers: str | type, check: Check = _nothing, takes: Takes = _anything) -> Callable[[Function], Function]:
     """Register the decorated function as the lowering of these layers.
 
     Args:
         layers: names of Keras' own layers ("Dense"), or classes. The last registration wins.
         check: yields a Refusal for every argument of a layer that the lowering does not support; all of them end up
             in one UnsupportedModelError.
+        takes: the (lowest, highest) whole number that a layer can take, if it takes no others: what is reckoned with
+            where it reads an input of the model of which no range was declared.
 
     Raises:
         TypeError: something other than a name or a class was given.
@@ -70,9 +79,9 @@ def lowers(*layers: str | type, check: Check = _nothing) -> Callable[[Function],
     def register(function: Function) -> Function:
         for layer in layers:
             if isinstance(layer, str):
-                _by_name[layer] = Lowering(function, check)
+                _by_name[layer] = Lowering(function, check, takes)
             elif isinstance(layer, type):
-                _by_class[layer] = Lowering(function, check)
+                _by_class[layer] = Lowering(function, check, takes)
             else:
                 raise TypeError(f"lowers() takes names of Keras layers or classes, not {layer!r}")
         return function

@@ -10,7 +10,6 @@ import pytest
 
 from keras_private.errors import UnsupportedModelError
 from keras_private.lowering import draft_of
-from keras_private.plan.evaluate import evaluate
 
 
 @pytest.fixture(params=["keras", "tf_keras"])
@@ -80,7 +79,6 @@ def test_efficient_net_fits_on_a_screen(keras: Any) -> None:
         ("LSTM", (3,), (4, 2), "Conv1D"),
         ("GRU", (3,), (4, 2), "Conv1D"),
         ("LayerNormalization", (), (4,), "BatchNormalization"),
-        ("Embedding", (10, 2), (4,), "one-hot"),
         ("Conv3D", (2, 2), (4, 4, 4, 1), "2D layer"),
         ("RandomCrop", (2, 2), (4, 4, 1), "let clients do it"),
     ],
@@ -94,15 +92,10 @@ def test_hints_name_ways_that_work(
     assert "register" not in found  # the recorder has no call for it
 
 
-def test_the_hint_for_an_embedding_works(keras: Any) -> None:
-    table = keras.layers.Embedding(5, 3)
-    x = keras.Input((4,))
-    looked_up = keras.Model(x, table(x))
-    hot = keras.Input((4, 5))
-    model = keras.Model(hot, keras.layers.Dense(3, use_bias=False)(hot))
-    model.layers[-1].set_weights(table.get_weights())
-    words = np.array([[0, 4, 1, 1]])
-    np.testing.assert_allclose(evaluate(draft_of(model), np.eye(5)[words]), np.asarray(looked_up(words)), atol=1e-6)
+def test_an_embedding_with_a_mask(keras: Any) -> None:
+    x = keras.Input((4,), dtype="int32")
+    (found,) = refusals(keras.Model(x, keras.layers.Embedding(5, 3, mask_zero=True)(x)))
+    assert "(Embedding): mask_zero=True makes a mask" in found
 
 
 def test_a_function_that_is_only_called_relu(keras: Any) -> None:
