@@ -124,6 +124,15 @@ def classes(b: PlanBuilder) -> str:
     return b.op("softmax", [logits], axis=0, layer="softmax")
 
 
+def quotients(b: PlanBuilder) -> str:
+    """Rows by their own size, and a number by another that is never small."""
+    flat = b.op("reshape", [b.input], shape=(144,))
+    rows = b.op("matmul", [flat], weights=[b.weight(RANDOM.normal(0, 0.1, (144, 6)), "kernel")], layer="dense")
+    rows = b.op("normalise", [rows], axes=(0,), epsilon=1e-3, centre=True, layer="norm")
+    largest = b.op("add", [b.op("relu", [rows])], weights=[b.weight(np.ones(6), "one")])
+    return b.op("divide", [rows, largest], low=1.0, high=4.0, layer="quotient")
+
+
 def wide_curve(b: PlanBuilder) -> str:
     """A layer and a function behind it, value by value, so large that both are dealt by several parties."""
     flat = b.op("reshape", [b.input], shape=(144,))
@@ -138,7 +147,7 @@ def nothing(b: PlanBuilder) -> str:
     return b.op("reshape", [b.input], shape=(height, width * channels))
 
 
-MODELS = [small_cnn, branches, depthwise, gathers, joined, wide, curves, wide_curve, classes, nothing]
+MODELS = [small_cnn, branches, depthwise, gathers, joined, wide, curves, wide_curve, classes, quotients, nothing]
 
 
 @pytest.mark.parametrize("input_range", [(-1.0, 2.0), None])
