@@ -20,7 +20,8 @@ from keras_private.plan.fractions import Fractions
 from keras_private.plan.interval import Interval
 from keras_private.plan.measure import measure
 from keras_private.plan.ops import KINDS, infer, kind
-from keras_private.plan.ops.elementwise import Elementwise, Relu
+from keras_private.plan.ops.dealt import Dealt
+from keras_private.plan.ops.elementwise import Relu, Truncating
 from keras_private.plan.optimise import optimise, simplify
 from keras_private.plan.passes.layout import layout
 from keras_private.plan.plan import Draft, Op, Plan, Tensor
@@ -107,7 +108,7 @@ def registry() -> Iterator[dict[str, kind.Kind]]:
 
 def declared() -> dict[str, Any]:
     """All that a kind declares, with the values of `relu`."""
-    every = {**vars(kind.Kind), **vars(Elementwise), **vars(Relu)}
+    every = {**vars(kind.Kind), **vars(Dealt), **vars(Truncating), **vars(Relu)}
     own = {name: every[name] for name in (*kind._DECLARATIONS, *vars(kind.Kind)) if name in every}
     return {name: value for name, value in own.items() if not name.startswith("_")} | {"name": "another"}
 

@@ -13,6 +13,7 @@ from keras_private.errors import PlanError
 from keras_private.plan import attributes as at
 from keras_private.plan import cost, working
 from keras_private.plan.interval import Interval, monotone, signed
+from keras_private.plan.ops.dealt import Dealt
 from keras_private.plan.ops.kind import (
     NUMBERS,
     Array,
@@ -211,27 +212,27 @@ def check_factor(op: Op, given: Shape, factor: Shape) -> Shape:
 # --- with messages
 
 
-class Truncate(Elementwise):
-    """Drops low bits. Of executable plans; real numbers do not notice it."""
+class Truncating(Dealt, abstract=True):
+    """Of one number; the low bits that it drops go in the rounds that it takes anyway."""
 
-    name = "truncate"
     inputs = (1, 1)
-    weights = (0, 0)
-    attrs: ClassVar[Attributes] = {"drop": at.integer(1, at.MAX_TRUNCATION)}
-    recorded = None
-    executable: ClassVar[Attributes | None] = {}
-    optional = frozenset()
-    rowwise = True
-    interactive = True
-    public_linear = False
-    carries = False
-    rectifies = False
-
-    def shape(self, op: Op, xs: Sequence[Shape], ws: Sequence[Shape]) -> Shape:
-        return xs[0]
+    domains = NUMBERS
 
     def frac(self, op: Op, xs: Sequence[Tensor], ws: Sequence[Weight]) -> int:
         return equal_frac(op, xs, ws) - dropped(op)
+
+    def error(self, op: Op, plan: Plan) -> float:
+        return truncation_error(op)
+
+
+class Truncate(Truncating):
+    """Drops low bits. Of executable plans; real numbers do not notice it."""
+
+    name = "truncate"
+    attrs: ClassVar[Attributes] = {"drop": at.integer(1, at.MAX_TRUNCATION)}
+    recorded = None
+    write = Kind.write  # which refuses
+    truncate_later = Kind.truncate_later
 
     def plain(self, op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:
         return xs[0]
@@ -239,52 +240,19 @@ class Truncate(Elementwise):
     def interval(self, op: Op, xs: Sequence[Interval], ws: Sequence[Array]) -> Interval:
         return xs[0]
 
-    def moved_factor(self, op: Op, factor: Array, given: Shape, *, back: bool, public: bool) -> Array | None:
-        return None
-
-    def reckoned(self, op: Op, seen: float, sizes: Sequence[float], ws: Sequence[Array]) -> float:
-        return max(sizes)
-
-    def opens(self, op: Op) -> bool:
-        return False
-
-    def deals_first(self, op: Op) -> bool:
-        return True
-
-    def part_cost(self, op: Op, plan: Plan, count: int) -> cost.Cost | None:
-        return None
-
     def cost(self, op: Op, plan: Plan, batch: int) -> cost.Cost:
         return cost.truncation(values(op, plan, batch), dropped(op))
 
     def memory(self, op: Op, plan: Plan, count: int) -> int:
         return working.truncation(count)
 
-    def error(self, op: Op, plan: Plan) -> float:
-        return truncation_error(op)
 
-
-class Relu(Elementwise):
+class Relu(Truncating):
     """max(x, 0), and a truncation that costs no more rounds."""
 
     name = "relu"
-    inputs = (1, 1)
-    weights = (0, 0)
-    attrs: ClassVar[Attributes] = {}
-    recorded: ClassVar[Attributes | None] = {}
     executable: ClassVar[Attributes | None] = {"drop": DROP}
-    optional = frozenset()
-    rowwise = True
-    interactive = True
-    public_linear = False
-    carries = False
     rectifies = True
-
-    def shape(self, op: Op, xs: Sequence[Shape], ws: Sequence[Shape]) -> Shape:
-        return xs[0]
-
-    def frac(self, op: Op, xs: Sequence[Tensor], ws: Sequence[Weight]) -> int:
-        return equal_frac(op, xs, ws) - dropped(op)
 
     def plain(self, op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:
         return np.maximum(xs[0], 0.0)
@@ -301,23 +269,8 @@ class Relu(Elementwise):
     def truncate_later(self, op: Op, given: Shape) -> Later:
         return Later.BETTER
 
-    def reckoned(self, op: Op, seen: float, sizes: Sequence[float], ws: Sequence[Array]) -> float:
-        return max(sizes)
-
-    def opens(self, op: Op) -> bool:
-        return False
-
-    def deals_first(self, op: Op) -> bool:
-        return True
-
-    def part_cost(self, op: Op, plan: Plan, count: int) -> cost.Cost | None:
-        return None
-
     def cost(self, op: Op, plan: Plan, batch: int) -> cost.Cost:
         return cost.relu(values(op, plan, batch), plan.tensors[op.inputs[0]].bound, dropped(op))
 
     def memory(self, op: Op, plan: Plan, count: int) -> int:
         return working.relu(count, plan.tensors[op.inputs[0]].bound, dropped(op))
-
-    def error(self, op: Op, plan: Plan) -> float:
-        return truncation_error(op)
