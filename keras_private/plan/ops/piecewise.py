@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from keras_private.errors import PlanError
 from keras_private.plan import attributes as at
 from keras_private.plan.cost import Cost
 from keras_private.plan.interval import Interval
-from keras_private.plan.ops.elementwise import Elementwise
+from keras_private.plan.ops.dealt import Dealt
 from keras_private.plan.ops.kind import NUMBERS, Array, Attributes, describe, values
 from keras_private.plan.ops.writer import Later, V, Writer
 from keras_private.plan.plan import CONTRACT_BITS, Op, Plan, Shape, Tensor, Weight
@@ -26,7 +26,7 @@ from keras_private.plan.spline.table import Table
 MAX_TABLES = 128  # different ones that a plan may ask for
 
 
-class Spline(Elementwise):
+class Spline(Dealt):
     """f(x), for the functions of `plan/spline/functions.py`, by name and with public parameters.
 
     Range: every |x| < 2^62, raw, whose result is below 2^62, raw, too; tails are followed as far as that. Largest
@@ -45,7 +45,7 @@ class Spline(Elementwise):
 
     name = "spline"
     inputs = (1, 1)
-    weights = (0, 0)
+    domains = NUMBERS
     attrs: ClassVar[Attributes] = {
         "function": lambda value: type(value) is str and value in FUNCTIONS,
         "parameters": lambda value: (
@@ -55,15 +55,7 @@ class Spline(Elementwise):
         ),
         "goal": at.integer(MIN_GOAL, MAX_GOAL),
     }
-    recorded: ClassVar[Attributes | None] = {}
     executable: ClassVar[Attributes | None] = {"frac": at.integer(MIN_FRAC, MAX_FRAC)}
-    optional = frozenset()
-    rowwise = True
-    interactive = True
-    domains = NUMBERS
-    public_linear = False
-    carries = False
-    rectifies = False
 
     def shape(self, op: Op, xs: Sequence[Shape], ws: Sequence[Shape]) -> Shape:
         _function(op)  # its parameters may not fit it
@@ -86,20 +78,8 @@ class Spline(Elementwise):
         least, most = _function(op).reach(np.array(-sizes[0]), np.array(sizes[0]))
         return float(max(abs(least), abs(most)))
 
-    def opens(self, op: Op) -> bool:
-        return False
-
-    def deals_first(self, op: Op) -> bool:
-        return True
-
     def part_cost(self, op: Op, plan: Plan, count: int) -> Cost:
         return spline_cost.spline(count, table_for(op, plan, count))
-
-    def moved_factor(self, op: Op, factor: Array, given: Shape, *, back: bool, public: bool) -> Array | None:
-        return None
-
-    def transposed(self, op: Op, perm: Sequence[int]) -> Mapping[str, Any] | None:
-        return op.attrs
 
     def write(self, op: Op, xs: Sequence[V], writer: Writer[V]) -> V:
         least = fit.least_frac(_function(op), op.attrs["goal"])
