@@ -53,7 +53,7 @@ def _without(graph: Graph, place: int, rank: int) -> Graph:
         return number
 
     at = root(graph.outputs[place])
-    inside = {number for call in graph.calls if not _does_nothing(call) for number in call.inputs}
+    inside = {number for call in graph.calls if not _does_nothing(call) for number in call.reads}
     if at not in made or at in {root(number) for number in inside}:
         return graph
     call = graph.calls[made[at]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,20 +50,24 @@ def is_foreign(lowering: Lowering) -> bool:
     return not lowering.function.__module__.startswith(_OURS)
 
 
-def run_lowering(lowering: Lowering, prot: Any, call: Call, given: Any) -> Any:
-    """What the lowering makes of `given`, a tensor or a list of them.
+def run_lowering(lowering: Lowering, prot: Any, call: Call, given: Any, arguments: Mapping[str, Any]) -> Any:
+    """What the lowering makes of `given`, a tensor or a list of them, and of what else it takes of the call.
 
     Raises:
         PlanError: a foreign lowering failed, or returned something other than a tensor of its layer's output shape.
     """
     if not is_foreign(lowering):
-        return lowering.function(prot, call.layer, given)
+        return lowering.function(prot, call.layer, given, **arguments)
     who = f"layer {call.name!r}: its lowering {_name(lowering)}"
     try:
-        result = lowering.function(prot, call.layer, given)
+        result = lowering.function(prot, call.layer, given, **arguments)
     except Exception as error:  # whatever code of others raises, the message must say whose it is
         raise PlanError(f"{who} failed: {type(error).__name__}: {error}") from error
-    if not hasattr(result, "prot") or not hasattr(result, "shape"):
+    if len(call.outputs) > 1:
+        if isinstance(result, list | tuple) and len(result) == len(call.outputs) and all(map(_is_tensor, result)):
+            return result
+        raise PlanError(f"{who} did not return a list of {len(call.outputs)} tensors, one for each output")
+    if not _is_tensor(result):
         what = "None; it must return the output" if result is None else f"{type(result).__name__}, not a tensor"
         raise PlanError(f"{who} returned {what} (what prot.add, prot.relu and so on return)")
     expected = _expected(call, given)
@@ -86,7 +90,7 @@ def compare(lowering: Lowering, call: Call, shapes: Sequence[tuple[int, ...]], n
     xs = [random.uniform(-_REACH, _REACH, (_ROWS, *shape)).astype(np.float32) for shape in shapes]
     prot = new((sum(math.prod(shape) for shape in shapes),))
     parts = list(_parts(prot, shapes))
-    draft = prot.finish(run_lowering(lowering, prot, call, parts if call.many else parts[0]))
+    draft = prot.finish(run_lowering(lowering, prot, call, parts if call.many else parts[0], {}))
     got = evaluate(draft, np.concatenate([x.reshape(_ROWS, -1) for x in xs], axis=1))
     expected = np.asarray(call.layer(xs if call.many else xs[0])).astype(np.float64)
     same = got.shape == expected.shape
@@ -119,6 +123,10 @@ def _expected(call: Call, given: Any) -> tuple[int, ...] | None:
         if shape is not None:
             return None if None in tuple(shape)[1:] else tuple(int(size) for size in tuple(shape)[1:])
     return None
+
+
+def _is_tensor(result: Any) -> bool:
+    return hasattr(result, "prot") and hasattr(result, "shape")
 
 
 def _name(lowering: Lowering) -> str:

@@ -8,13 +8,14 @@ layer. A shared layer appears once per call. Models inside models are written ou
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from keras_private.lowering.operation import Operand, Operation, is_operation, read
-from keras_private.lowering.registry import find, is_keras
+from keras_private.lowering.operation import Operand, Operation, Symbolic, is_operation, read, replaced
+from keras_private.lowering.registry import Lowering, find, is_keras
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +24,17 @@ class Call:
 
     name: str
     layer: Any
-    inputs: tuple[int, ...]
+    inputs: tuple[int, ...]  # of the call's first argument
     outputs: tuple[int, ...]
-    arguments: Mapping[str, Any] = field(default_factory=dict)  # other than tensors, as the call gave them
-    many: bool = False  # whether the layer was given a list of tensors
+    arguments: Mapping[str, Any] = field(default_factory=dict)  # the others, by name, an Operand for every tensor
+    many: bool = False  # whether the first argument is a list of tensors
     operation: Operation | None = None  # instead of a layer's lowering
-    shape: tuple[int | None, ...] | None = None  # of the output, where the graph knows it
+    shape: tuple[int | None, ...] | None = None  # of the first output, where the graph knows it
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        """All values that it depends on."""
+        return (*self.inputs, *(operand.number for operand in operands(self.arguments)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +106,12 @@ class _Reader:
     def _read_functional(self, model: Any, inputs: Sequence[int], prefix: str) -> list[int]:
         known = {id(tensor): number for tensor, number in zip(symbolic(model, "inputs"), inputs, strict=True)}
         for node in _nodes(symbolic(model, "outputs"), set(known)):
-            values = [known[id(tensor)] for tensor in _inputs(node)]
             produced = _outputs(node)
             operation = _operation(node, known)
-            many, arguments = (False, {}) if operation else _arguments(node)
+            if operation:
+                values, many, arguments = [known[id(tensor)] for tensor in _inputs(node)], False, {}
+            else:
+                values, many, arguments = _arguments(node, known)
             numbers = self._call(
                 _layer(node),
                 values,
@@ -138,6 +146,20 @@ class _Reader:
         numbers = [next(self.numbers) for _ in range(outputs)]
         self.calls.append(Call(name, layer, tuple(inputs), tuple(numbers), arguments, many, operation, shape))
         return numbers
+
+
+def operands(value: Any) -> Iterator[Operand]:
+    """Every tensor among the arguments of a call."""
+    if isinstance(value, Operand):
+        yield value
+    elif isinstance(value, list | tuple | Mapping):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from operands(item)
+
+
+def honoured(lowering: Lowering, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a call that say anything, of those that this lowering takes."""
+    return {name: value for name, value in arguments.items() if name in lowering.arguments and matters(value)}
 
 
 def matters(value: Any) -> bool:
@@ -203,21 +225,43 @@ def _given(node: Any) -> tuple[Sequence[Any], Mapping[str, Any]]:
     return node.call_args, node.call_kwargs
 
 
-def _arguments(node: Any) -> tuple[bool, dict[str, Any]]:
-    """Whether the layer got its tensors as a list, and everything it was given besides them."""
+def _arguments(node: Any, known: Mapping[int, int]) -> tuple[list[int], bool, dict[str, Any]]:
+    """The values that are the first argument of a layer's call, whether they came as a list, and everything else that
+    it was given, by the parameter's name."""
     positional, named = _given(node)
-    many = bool(positional) and isinstance(positional[0], list | tuple)
-    first: Any = positional[0] if positional else None
-    others = {f"argument {number}": value for number, value in enumerate(positional) if number} | dict(named)
-    if not positional and named:  # layer(inputs=…)
-        keyword = next(iter(named))
-        first, many = named[keyword], isinstance(named[keyword], list | tuple)
-        del others[keyword]
+    names = _parameters(_layer(node))
+    named = dict(named)
+    if positional:
+        first = positional[0]
+    elif names and names[0] in named:  # layer(inputs=…)
+        first = named.pop(names[0])
+    else:
+        first = named.pop(next(iter(named))) if named else None
+    others = {
+        names[number] if number < len(names) else f"argument {number}": value
+        for number, value in enumerate(positional)
+        if number
+    }
+    others = {
+        name: replaced(value, lambda tensor: Operand(known[id(tensor)], shape_of(tensor)), Symbolic)
+        for name, value in (others | named).items()
+    }
+    many = isinstance(first, list | tuple)
     if isinstance(first, Mapping):  # by name; in another order than a list has
         if not isinstance(getattr(_layer(node), "input", None), Mapping):
             others["a dict of tensors"] = True
-    elif many and not all(hasattr(item, "_keras_history") for item in first):
-        others["a constant among its inputs"] = True
-    elif not many and first is not None and not hasattr(first, "_keras_history"):
-        others["a constant as its input"] = True
-    return many, others
+        return [known[id(tensor)] for tensor in _inputs(node)], False, others
+    tensors = list(first) if many else [first]
+    if not all(isinstance(tensor, Symbolic) for tensor in tensors):
+        others["a constant among its inputs" if many else "a constant as its input"] = True
+    return [known[id(tensor)] for tensor in tensors if isinstance(tensor, Symbolic)], many, others
+
+
+def _parameters(layer: Any) -> list[str]:
+    """The names of what the layer's `call` can be given by place."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    try:
+        parameters = inspect.signature(layer.call).parameters.values()
+    except (AttributeError, TypeError, ValueError):  # it has none that can be read
+        return []
+    return [parameter.name for parameter in parameters if parameter.kind in kinds]

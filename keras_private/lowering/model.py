@@ -11,9 +11,9 @@ from typing import Any
 from keras_private.errors import PlanError
 from keras_private.lowering.final import AT_THE_CLIENT
 from keras_private.lowering.foreign import Comparison, compare, is_foreign, run_lowering
-from keras_private.lowering.graph import Call, Graph, shape_of
+from keras_private.lowering.graph import Call, Graph, honoured, shape_of
 from keras_private.lowering.layout import sizes
-from keras_private.lowering.operation import lower_operation
+from keras_private.lowering.operation import Operand, lower_operation, replaced
 from keras_private.lowering.ports import Ports, Range, ports_of, ranges_of
 from keras_private.lowering.registry import find
 from keras_private.lowering.validate import validate
@@ -122,7 +122,11 @@ def _lowered(call: Call, prot: Any, values: Mapping[int, Any]) -> Any:
     lowering = find(call.layer)
     assert lowering is not None, "validated"  # noqa: S101
     given = [values[number] for number in call.inputs]
-    return run_lowering(lowering, prot, call, given if call.many else given[0])
+    arguments = {
+        name: replaced(value, lambda operand: values[operand.number], Operand)
+        for name, value in honoured(lowering, call.arguments).items()
+    }
+    return run_lowering(lowering, prot, call, given if call.many else given[0], arguments)
 
 
 def compare_lowerings(
@@ -143,7 +147,8 @@ def compare_lowerings(
 
     def seen(call: Call, xs: Sequence[Any]) -> None:
         lowering = find(call.layer)
-        if lowering is not None and is_foreign(lowering) and call.name not in found:
+        alone = lowering is not None and not honoured(lowering, call.arguments)  # what else it is given has no samples
+        if lowering is not None and alone and is_foreign(lowering) and call.name not in found:
             found[call.name] = compare(lowering, call, [sizes(x) for x in xs], new)
 
     prot, given = _recording(takes, [None] * len(takes.ports), precision)
@@ -159,15 +164,16 @@ def _run(
 ) -> dict[int, Any]:
     """The model's outputs by their places, for its inputs by theirs."""
     values = {number: given[place] for place, number in enumerate(graph.inputs)}
-    users = Counter(number for call in graph.calls for number in call.inputs)
+    users = Counter(number for call in graph.calls for number in call.reads)
     users.update(graph.outputs)
     for call in graph.calls:
         if seen is not None:
             seen(call, [values[number] for number in call.inputs])
         with prot.layer(call.name) if hasattr(prot, "layer") else nullcontext():
-            values[call.outputs[0]] = _lowered(call, prot, values)
-        users.subtract(call.inputs)
-        for number in call.inputs:
+            made = _lowered(call, prot, values)
+        values.update(zip(call.outputs, made if len(call.outputs) > 1 else [made], strict=True))
+        users.subtract(call.reads)
+        for number in call.reads:
             if not users[number]:
                 values.pop(number, None)
     return {place: values[number] for place, number in enumerate(graph.outputs)}

@@ -77,8 +77,8 @@ def read(
         positional, named: what the node was called with, symbolic tensors among it.
         operand: names a symbolic tensor.
     """
-    given = [replaced(value, operand, _Symbolic) for value in positional]
-    settings = {name: replaced(value, operand, _Symbolic) for name, value in named.items() if value is not None}
+    given = [replaced(value, operand, Symbolic) for value in positional]
+    settings = {name: replaced(value, operand, Symbolic) for name, value in named.items() if value is not None}
     if hasattr(layer, "get_weights"):
         translate = _TENSORFLOW.get(str(getattr(layer, "symbol", "")))
         try:
@@ -96,7 +96,7 @@ class _SymbolicType(type):
         return hasattr(value, "_keras_history")
 
 
-class _Symbolic(metaclass=_SymbolicType):
+class Symbolic(metaclass=_SymbolicType):
     """Whatever Keras calls a symbolic tensor."""
 
 

@@ -12,6 +12,11 @@ protocol:
 Weights go in through `secret`, numbers that everybody may know (part of the architecture) as plain floats. What the
 protocol can do is listed in `recorder.Recorder`; `examples/custom_layer.py` is a whole example.
 
+What else a layer's call was given, a mask or a second tensor, its lowering gets by name if it says that it takes it:
+
+    @lowers(Blend, arguments=("other",))                   # called as Blend()(x, other=y)
+    def lower_blend(prot, layer, x, other): ...
+
 Keras' own layers are registered by name, so that one lowering serves `keras` and `tf_keras`. A subclass inherits the
 lowering of its base unless it has a `call` of its own: what that does, nobody here can know.
 """
@@ -33,19 +38,21 @@ class Refusal(NamedTuple):
     instead: str
 
 
-Function = Callable[[Any, Any, Any], Any]
-Check = Callable[[Any], Iterable[Refusal]]
+Function = Callable[..., Any]  # (prot, layer, x, **arguments)
+Check = Callable[..., Iterable[Refusal]]  # (layer, **arguments)
 Takes = Callable[[Any], tuple[float, float] | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Lowering:
     """function(prot, layer, x) computes the layer; check(layer) finds arguments that it cannot honour; takes(layer) is
-    the range of the whole numbers that it takes, or None."""
+    the range of the whole numbers that it takes, or None. arguments and several: see `lowers`."""
 
     function: Function
     check: Check
     takes: Takes
+    arguments: frozenset[str]
+    several: bool
 
 
 _by_name: dict[str, Lowering] = {}
@@ -62,7 +69,13 @@ def _anything(layer: Any) -> None:
     del layer
 
 
-def lowers(*layers: str | type, check: Check = _nothing, takes: Takes = _anything) -> Callable[[Function], Function]:
+def lowers(
+    *layers: str | type,
+    check: Check = _nothing,
+    takes: Takes = _anything,
+    arguments: Iterable[str] = (),
+    several: bool = False,
+) -> Callable[[Function], Function]:
     """Register the decorated function as the lowering of these layers.
 
     Args:
@@ -71,17 +84,22 @@ def lowers(*layers: str | type, check: Check = _nothing, takes: Takes = _anythin
             in one UnsupportedModelError.
         takes: the (lowest, highest) whole number that a layer can take, if it takes no others: what is reckoned with
             where it reads an input of the model of which no range was declared.
+        arguments: parameters of the layer's `call` behind the first that the function can honour. It gets those that
+            were given (None and False are as good as not given) as keyword arguments, tensors as the protocol's; so
+            does `check`, with an `Operand` (its shape, batch first) for every tensor. Any other is refused.
+        several: the function returns a list of tensors if the layer's call had several results.
 
     Raises:
         TypeError: something other than a name or a class was given.
     """
 
     def register(function: Function) -> Function:
+        lowering = Lowering(function, check, takes, frozenset(arguments), several)
         for layer in layers:
             if isinstance(layer, str):
-                _by_name[layer] = Lowering(function, check, takes)
+                _by_name[layer] = lowering
             elif isinstance(layer, type):
-                _by_class[layer] = Lowering(function, check, takes)
+                _by_class[layer] = lowering
             else:
                 raise TypeError(f"lowers() takes names of Keras layers or classes, not {layer!r}")
         return function

@@ -9,7 +9,16 @@ import numpy as np
 
 from keras_private.errors import UnsupportedModelError
 from keras_private.lowering.final import AT_THE_CLIENT, check_choice, without_final_activations
-from keras_private.lowering.graph import Call, Graph, graph_class, graph_of, matters, shape_of, symbolic
+from keras_private.lowering.graph import (
+    Call,
+    Graph,
+    graph_class,
+    graph_of,
+    honoured,
+    matters,
+    shape_of,
+    symbolic,
+)
 from keras_private.lowering.hints import REGISTER, hint_for_layer
 from keras_private.lowering.layers.noise import AUGMENTATION
 from keras_private.lowering.operation import is_operation
@@ -86,15 +95,16 @@ def _call_problems(call: Call) -> Iterator[Refusal]:
     if lowering is None and call.outputs:  # without outputs it is a nested model, here for its arguments only
         yield _unknown(layer)
         return
+    taken = honoured(lowering, call.arguments) if lowering else {}
     for name, value in call.arguments.items():
-        if matters(value) and not (name == "training" and _ignores_training(layer)):
+        if matters(value) and name not in taken and not (name == "training" and _ignores_training(layer)):
             yield _argument(name)
     if lowering is None:
         return
-    if len(call.outputs) != 1:
+    if len(call.outputs) != 1 and not lowering.several:
         yield Refusal(f"it has {len(call.outputs)} outputs", "only layers with one output are supported")
     yield from _state_problems(layer)
-    yield from lowering.check(layer)
+    yield from lowering.check(layer, **taken)
 
 
 def _ignores_training(layer: Any) -> bool:

@@ -167,7 +167,7 @@ def lower_to_another_shape(prot: Any, layer: Any, x: Any) -> Any:
 
 
 def lower_with_an_unknown_call(prot: Any, layer: Any, x: Any) -> Any:
-    return prot.softmax(x)
+    return prot.fft(x)
 
 
 def lower_with_a_bug(prot: Any, layer: Any, x: Any) -> Any:
@@ -185,7 +185,7 @@ def lower_across_rows(prot: Any, layer: Any, x: Any) -> Any:
         (lower_to_nothing, "returned None; it must return the output"),
         (lower_to_a_number, "returned int, not a tensor"),
         (lower_to_another_shape, r"shape \('batch', 2, 2\), but the layer's output has shape \('batch', 4\)"),
-        (lower_with_an_unknown_call, "no 'softmax' to call; what can be recorded is add, .*, matmul, .*, relu"),
+        (lower_with_an_unknown_call, "no 'fft' to call; what can be recorded is above, abs, add, .*, matmul, .*, relu"),
         (lower_with_a_bug, "failed: AttributeError: .*offset"),
         (lower_across_rows, "would mix the rows of a batch"),
     ],
@@ -209,3 +209,43 @@ def test_the_shape_is_checked_in_sequential_models_too(package: str) -> None:
     lowers(Pair)(lambda prot, layer, x: x)
     with pytest.raises(PlanError, match=r"layer 'pair'.*shape \('batch', 4\).*shape \('batch', 2\)"):
         draft_of(keras.Sequential([keras.Input((4,)), Pair(name="pair"), keras.layers.Dense(2)]))
+
+
+class Blend(keras.layers.Layer):  # type: ignore[misc]
+    """x + share·other, and that other."""
+
+    def call(self, x: Any, other: Any = None, share: float = 0.5, mask: Any = None) -> Any:
+        del mask
+        return x + share * other, other
+
+
+def _outranked(layer: Any, other: Any = None, share: float = 0.5) -> Any:
+    del layer, share
+    if len(other.shape) > 2:
+        yield Refusal(f"other has the shape {other.shape}", "use one of two axes")
+
+
+@lowers(Blend, check=_outranked, arguments=("other", "share"), several=True)
+def lower_blend(prot: Any, layer: Any, x: Any, other: Any, share: float = 0.5) -> Any:
+    del layer
+    return [prot.add(x, prot.mul(other, share)), other]
+
+
+@pytest.mark.parametrize("by_name", [True, False])
+def test_further_arguments_and_several_outputs(by_name: bool) -> None:
+    """Tensors and numbers, by place and by name, are handed over by the parameter's name."""
+    x, y = keras.Input((3,)), keras.Input((3,))
+    both = Blend()(x, share=2.0, other=y) if by_name else Blend()(x, y, 2.0)
+    model = keras.Model([x, y], [*both, both[0] * 3.0])
+    given = [np.arange(6.0).reshape(2, 3), np.ones((2, 3))]
+    for got, expected in zip(evaluate(draft_of(model), given), model(given), strict=True):
+        np.testing.assert_allclose(got, expected)
+
+
+def test_further_arguments_that_are_not_taken() -> None:
+    x = keras.Input((3,))
+    with pytest.raises(UnsupportedModelError, match="it is called with a mask"):
+        draft_of(keras.Model(x, Blend()(x, x, mask=keras.ops.zeros((3,)))[0]))
+    long = keras.Input((3, 3))
+    with pytest.raises(UnsupportedModelError, match=r"other has the shape \(None, 3, 3\); use one of two axes"):
+        draft_of(keras.Model(long, Blend()(long, long)[0]))
