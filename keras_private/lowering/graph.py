@@ -108,9 +108,9 @@ class _Reader:
         for node in _nodes(symbolic(model, "outputs"), set(known)):
             produced = _outputs(node)
             operation = _operation(node, known)
-            if operation:
-                values, many, arguments = [known[id(tensor)] for tensor in _inputs(node)], False, {}
-            else:
+            values, many = [known[id(tensor)] for tensor in _inputs(node)], False
+            arguments: dict[str, Any] = {}
+            if not operation:
                 values, many, arguments = _arguments(node, known)
             numbers = self._call(
                 _layer(node),

@@ -88,8 +88,8 @@ def _taken(graph: Graph, number: int) -> Range:
     """The whole numbers that all layers take which read this value; None if one takes others."""
     lowest, highest = -math.inf, math.inf
     for call in graph.calls:
-        if number in call.inputs:
-            lowering = find(call.layer) if call.operation is None else None
+        if number in call.reads:
+            lowering = find(call.layer) if call.operation is None and number in call.inputs else None
             taken = lowering.takes(call.layer) if lowering is not None else None
             if taken is None:
                 return None

@@ -77,7 +77,7 @@ def _model_problems(model: Any, graph: Graph | None) -> Iterator[Refusal]:
             yield Refusal(f"its {what} are nested", f"give Model(…) one list or one dict of {what}")
     needed = set(graph.outputs)
     for call in reversed(graph.calls):
-        needed.update(call.inputs if needed.intersection(call.outputs) else ())
+        needed.update(call.reads if needed.intersection(call.outputs) else ())
     for number, tensor in zip(graph.inputs, symbolic(model, "inputs"), strict=True):
         shape = shape_of(tensor)
         if None in shape[1:]:

@@ -14,7 +14,7 @@ import pytest
 from keras_private.errors import PlanError, UnsupportedModelError
 from keras_private.lowering import Refusal, array, draft_of, lowers, pair, secret
 from keras_private.lowering.registry import find, known
-from keras_private.plan.evaluate import evaluate
+from keras_private.plan.evaluate import evaluate, evaluate_all
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "custom_layer.py"
 
@@ -235,10 +235,10 @@ def lower_blend(prot: Any, layer: Any, x: Any, other: Any, share: float = 0.5) -
 def test_further_arguments_and_several_outputs(by_name: bool) -> None:
     """Tensors and numbers, by place and by name, are handed over by the parameter's name."""
     x, y = keras.Input((3,)), keras.Input((3,))
-    both = Blend()(x, share=2.0, other=y) if by_name else Blend()(x, y, 2.0)
+    both = Blend()(x, share=2.0, other=y) if by_name else Blend()(x, y, share=2.0)
     model = keras.Model([x, y], [*both, both[0] * 3.0])
     given = [np.arange(6.0).reshape(2, 3), np.ones((2, 3))]
-    for got, expected in zip(evaluate(draft_of(model), given), model(given), strict=True):
+    for got, expected in zip(evaluate_all(draft_of(model), given), model(given), strict=True):
         np.testing.assert_allclose(got, expected)
 
 

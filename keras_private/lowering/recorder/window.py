@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from keras_private.errors import PlanError
 from keras_private.lowering.geometry import Pads, same_pads
-from keras_private.lowering.recorder.base import Recording
+from keras_private.lowering.recorder.arithmetic import Arithmetic
 from keras_private.lowering.tensors import PlanTensor
 
 
-class Window(Recording):
+class Window(Arithmetic):
     """Calls for pooling."""
 
     def avgpool2d(self, x: PlanTensor, pool_size: Sequence[int], strides: Sequence[int], padding: str) -> PlanTensor:
