@@ -19,8 +19,9 @@ RUNS = [pytest.param(case, keras, id=f"{keras}-{case.name}") for case in CASES f
 @pytest.mark.parametrize(("case", "keras"), RUNS)
 def test_plan_computes_what_keras_computes(case: Case, keras: str) -> None:
     model = case.model(importlib.import_module(keras))
+    assert {type(layer).__name__ for layer in model.layers}.issuperset(case.layers)
     x = case.inputs()
-    draft = draft_of(model, (-2.0, 2.0))
+    draft = draft_of(model, case.range)
     expected = np.asarray(model(x, training=False))
     np.testing.assert_allclose(evaluate(draft, x), expected, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(evaluate(optimise(draft), x), expected, rtol=1e-5, atol=1e-5)

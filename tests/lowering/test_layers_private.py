@@ -10,13 +10,13 @@ import pytest
 
 from keras_private import KerasHook, TFECluster, TFEWorker
 
-from .cases import AUGMENTATION, CASES, Case
+from .cases import CASES, Case
 
-# (Keras, declared range). With a range, bounds are proven and comparisons narrower; without, only the contract holds.
-WAYS = {"keras, declared range": (0, (-2.0, 2.0)), "tf_keras, any range": (-1, None)}
+# (Keras, whether a range is declared). With one, bounds are proven and comparisons narrower; without, only the contract
+# holds. Whole numbers need one.
+WAYS = {"keras, declared range": (0, True), "tf_keras, any range": (-1, False)}
 
-# One augmentation stands for all: none leaves anything in the plan.
-PRIVATE = [case for case in CASES if case.name not in {name for name, *_ in AUGMENTATION} - {"RandomFlip"}]
+PRIVATE = [case for case in CASES if case.private]
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,8 @@ def cluster() -> Iterator[TFECluster]:
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("case", PRIVATE, ids=lambda case: case.name)
 def test_a_client_gets_what_keras_computes(cluster: TFECluster, case: Case, way: str) -> None:
-    which, input_range = WAYS[way]
+    which, declared = WAYS[way]
+    input_range = case.range if declared or case.whole else None
     keras = importlib.import_module(case.keras[which])
     KerasHook(keras)
     model = case.model(keras)
