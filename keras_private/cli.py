@@ -58,7 +58,9 @@ def check(
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Rows of the query that costs are given for.")] = 1,
     precision: Annotated[int, typer.Option(min=1, max=24, help="precision_fractional of cluster.yaml.")] = 16,
-    final_activation: Annotated[bool, typer.Option(help="Leave a last softmax or sigmoid to the client.")] = True,
+    reveal: Annotated[
+        str, typer.Option(help="What clients are told: logits, probabilities, label or top5.")
+    ] = "logits",
     keras: Annotated[str, typer.Option(help="What loads the model: keras or tf_keras.")] = "keras",
     imports: Annotated[
         list[str] | None, typer.Option("--import", help="Your module with layers and lowerings; it is run.")
@@ -79,8 +81,7 @@ def check(
     sys.path.insert(0, os.getcwd())  # as `python -m` does, for --import
     for name in imports or []:
         importlib.import_module(name)
-    choice = "client" if final_activation else None
-    report = check(load(model, keras), input_range, batch=batch, precision=precision, final_activation=choice)
+    report = check(load(model, keras), input_range, batch=batch, precision=precision, reveal=reveal)
     typer.echo(report)
     raise typer.Exit(0 if report.ok else 1)
 

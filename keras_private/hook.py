@@ -19,15 +19,15 @@ from typing import Any
 
 import numpy as np
 
+from keras_private.compiler import Choices, compiled
 from keras_private.errors import ConfigError, InputError, PlanError, PrecisionWarning, StateError
 from keras_private.extras import require
-from keras_private.lowering import AT_THE_CLIENT, draft_of
+from keras_private.lowering import LOGITS
 from keras_private.net.frames import as_bytes
 from keras_private.owner import OwnedModel
 from keras_private.party.fields import NUMBERS
 from keras_private.plan import summary as table
 from keras_private.plan.memory import room, said
-from keras_private.plan.optimise import optimise
 from keras_private.plan.plan import Accuracy, Draft, Plan
 from keras_private.progress import serving_bar
 
@@ -87,7 +87,7 @@ def share(
     self: Any,
     cluster: Any,
     input_range: Any = None,
-    final_activation: str | None = AT_THE_CLIENT,
+    reveal: Any = LOGITS,
     tolerance: float | None = None,
     verbose: int = 1,
 ) -> Any:
@@ -98,10 +98,12 @@ def share(
         input_range: (lowest, highest) value that inputs may hold; or a list with one for each input, or a dict by the
             inputs' names. Clients must keep to it; in return layers can be proved to fit, and comparisons get cheaper.
             None promises nothing; inputs of whole numbers need a range, but for those of 8 and 16 bits.
-        final_activation: "client": if the model ends in a softmax or sigmoid, the parties compute what goes into it,
-            and the client library applies it to what it decoded. Clients then see the logits, from which they could
-            work out no less and a little more than from probabilities. None: the parties compute a last sigmoid, and
-            a last softmax is refused.
+        reveal: what clients are told of the outputs, or a dict by the outputs' names. The plan says it, and so its
+            digest. "logits": if the model ends in a softmax or sigmoid, the parties compute what goes into it, and the
+            client library applies it to what it decoded: clients are given what `model.predict` gives, and could see
+            the logits, which tell no less and a little more. "probabilities": the parties compute that too.
+            "label": only where the largest value is along the last axis, an int64; behind a last sigmoid, only
+            whether each probability is above 1/2, a bool. "top5": where the five largest are, the largest first.
         tolerance: largest error to accept of an answer, as a part of the outputs' range (before a final activation).
             The error is measured on random inputs before anything is sent. None: 0.01, and more than that is a warning.
         verbose: 1 prints the plan's digest, for clients to pin (`connect_to_model(…, owner=…, digest=…)`), and
@@ -111,7 +113,7 @@ def share(
         The model. `with model.share(cluster): …` stops it at the end.
 
     Raises:
-        ConfigError: `cluster` is no TFECluster, or final_activation none of the two.
+        ConfigError: `cluster` is no TFECluster, or `reveal` nothing that it may be.
         InputError: tolerance is not a number above 0.
         StateError: the cluster has not been started.
         UnsupportedModelError: lists everything in the model that cannot be lowered.
@@ -126,8 +128,7 @@ def share(
         raise StateError("the cluster is not running: call cluster.start() before model.share(cluster)")
     _check_tolerance(tolerance)
     precision, fingerprint = config.precision_fractional, _fingerprint(self)
-    recorded = draft_of(self, input_range, precision=precision, final_activation=final_activation)
-    draft = optimise(recorded, precision=precision)
+    draft = compiled(self, Choices(input_range=input_range, reveal=reveal), precision)
     _check_accuracy(draft, tolerance)
     fits = room(draft.plan, config.limits)
     memory = said(fits, config.limits)

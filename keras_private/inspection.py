@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from keras_private.compiler import Choices, compiled
 from keras_private.errors import ConfigError, KerasPrivateError, UnsupportedModelError
 from keras_private.extras import require
-from keras_private.lowering import AT_THE_CLIENT, compare_lowerings, draft_of
+from keras_private.lowering import LOGITS, compare_lowerings
 from keras_private.lowering.foreign import Comparison
 from keras_private.plan import memory, schedule, summary
 from keras_private.plan.cost import Cost
-from keras_private.plan.optimise import optimise
 from keras_private.plan.plan import Accuracy, Plan
 
 _SHARE_BYTES = 16  # a party holds two summands of every secret value
@@ -92,13 +92,13 @@ def check(
     *,
     batch: int = 1,
     precision: int = 16,
-    final_activation: str | None = AT_THE_CLIENT,
+    reveal: Any = LOGITS,
 ) -> Report:
     """Say what `share` would say of a model and what a query would cost. Needs no cluster, sends nothing.
 
     Args:
         model: a Keras model.
-        input_range, final_activation: as for `share`.
+        input_range, reveal: as for `share`.
         batch: rows of the query that costs are given for.
         precision: fractional bits, `precision_fractional` of cluster.yaml.
 
@@ -118,10 +118,9 @@ def check(
     compared: tuple[Comparison, ...] = ()
     plan = accuracy = None
     try:
-        draft = draft_of(model, input_range, precision=precision, final_activation=final_activation)
-        compared = tuple(compare_lowerings(model, precision=precision, final_activation=final_activation))
-        executable = optimise(draft, precision=precision)
-        plan, accuracy = executable.plan, executable.accuracy
+        compared = tuple(compare_lowerings(model, precision=precision, reveal=reveal))
+        draft = compiled(model, Choices(input_range=input_range, reveal=reveal), precision)
+        plan, accuracy = draft.plan, draft.accuracy
     except ConfigError:
         raise
     except UnsupportedModelError as error:

@@ -74,14 +74,17 @@ def test_a_range_that_does_not_fit_is_a_problem(keras: Any) -> None:
     assert "input_range" in problem
 
 
-def test_the_final_activation_can_be_refused(keras: Any) -> None:
+def test_what_clients_are_told(keras: Any) -> None:
     x = keras.Input((4,))
     model = keras.Model(x, keras.layers.Dense(3, activation="softmax")(x))
     assert "clients see the logits" in str(kp.check(model))
-    assert not kp.check(model, final_activation=None).ok
+    report = str(kp.check(model, (-1, 1), reveal="label"))
+    assert "argmax" in report
+    assert "label to the client" in report
+    assert "clients see the logits" not in report
 
 
-@pytest.mark.parametrize("given", [{"batch": 0}, {"batch": 1.5}, {"final_activation": "owner"}])
+@pytest.mark.parametrize("given", [{"batch": 0}, {"batch": 1.5}, {"reveal": "owner"}, {"reveal": {"outputs": "label"}}])
 def test_arguments_that_make_no_sense(given: dict[str, Any]) -> None:
     import keras
 

@@ -275,11 +275,11 @@ def test_input_range(keras: Any, cluster: TFECluster) -> None:
 
 def test_unsupported_models_do_not_reach_the_cluster(keras: Any, cluster: TFECluster) -> None:
     x = keras.Input((4,))
-    model = keras.Model(x, keras.layers.Softmax()(x))
-    with pytest.raises(UnsupportedModelError, match="final_activation"):
-        model.share(cluster, final_activation=None)
-    with pytest.raises(ConfigError, match="final_activation"):
-        model.share(cluster, final_activation="server0")
+    model = keras.Model(x, keras.layers.Lambda(lambda x: x)(x))
+    with pytest.raises(UnsupportedModelError, match="Python code"):
+        model.share(cluster)
+    with pytest.raises(ConfigError, match="reveal must be one of 'logits', 'probabilities', 'label', 'top5'"):
+        model.share(cluster, reveal="server0")
     model.stop()
 
 

@@ -4,8 +4,8 @@
 """
 
 from keras_private.lowering import layers, moves, operations  # noqa: F401  each registers its own
-from keras_private.lowering.final import AT_THE_CLIENT
 from keras_private.lowering.model import compare_lowerings, draft_of, lower
 from keras_private.lowering.registry import Refusal, array, lowers, pair, secret
+from keras_private.lowering.reveal import LOGITS
 
-__all__ = ["AT_THE_CLIENT", "Refusal", "array", "compare_lowerings", "draft_of", "lower", "lowers", "pair", "secret"]
+__all__ = ["LOGITS", "Refusal", "array", "compare_lowerings", "draft_of", "lower", "lowers", "pair", "secret"]

@@ -2,7 +2,8 @@
 
 Little is lost by that: a client who gets the probabilities could work the logits out from them, a softmax's up to one
 number that is the same for all classes. The plan names the function (`Output.final_activation`), the parties pass the
-name on, and the client library applies it. Anywhere else in a model a sigmoid is lowered, and a softmax refused.
+name on, and the client library applies it. It is not lowered either where only a label is told, which is the same
+without it.
 """
 
 from __future__ import annotations
@@ -11,40 +12,29 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from keras_private.errors import ConfigError
 from keras_private.lowering.foreign import is_foreign
 from keras_private.lowering.graph import Call, Graph, matters
 from keras_private.lowering.layers.activation import lower_activation, name_of
 from keras_private.lowering.layers.noise import lower_identity
 from keras_private.lowering.registry import find, is_keras
 
-AT_THE_CLIENT = "client"
 
-
-def check_choice(final_activation: str | None) -> None:
-    """Raises ConfigError for anything but "client" and None."""
-    if final_activation not in (AT_THE_CLIENT, None):
-        raise ConfigError(
-            f'final_activation must be "client" (a last softmax or sigmoid is applied by the client library) or None '
-            f"(the parties compute a sigmoid, and a softmax is refused), not {final_activation!r}"
-        )
-
-
-def without_final_activations(graph: Graph, ranks: Sequence[int]) -> Graph:
+def without_final_activations(graph: Graph, ranks: Sequence[int], kept: Sequence[bool]) -> Graph:
     """The graph without the softmax or sigmoid at the end of each output, which its `final_activations` then names.
 
     One that something inside the model depends on too stays.
 
     Args:
         ranks: axes of the model's outputs, batch included.
+        kept: outputs whose activation stays. One that such an output shares with another stays for both.
     """
     for place, rank in enumerate(ranks):
-        if not graph.final_activations[place]:
-            graph = _without(graph, place, rank)
+        if not graph.final_activations[place] and not kept[place]:
+            graph = _without(graph, place, rank, kept)
     return graph
 
 
-def _without(graph: Graph, place: int, rank: int) -> Graph:
+def _without(graph: Graph, place: int, rank: int, kept: Sequence[bool]) -> Graph:
     made = {number: index for index, call in enumerate(graph.calls) for number in call.outputs}
 
     def root(number: int) -> int:
@@ -54,6 +44,7 @@ def _without(graph: Graph, place: int, rank: int) -> Graph:
 
     at = root(graph.outputs[place])
     inside = {number for call in graph.calls if not _does_nothing(call) for number in call.reads}
+    inside.update(number for number, stays in zip(graph.outputs, kept, strict=True) if stays)
     if at not in made or at in {root(number) for number in inside}:
         return graph
     call = graph.calls[made[at]]

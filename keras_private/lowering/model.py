@@ -9,15 +9,15 @@ from contextlib import nullcontext
 from typing import Any
 
 from keras_private.errors import PlanError
-from keras_private.lowering.final import AT_THE_CLIENT
 from keras_private.lowering.foreign import Comparison, compare, is_foreign, run_lowering
 from keras_private.lowering.graph import Call, Graph, honoured, shape_of
 from keras_private.lowering.layout import sizes
 from keras_private.lowering.operation import Operand, lower_operation, replaced
 from keras_private.lowering.ports import Ports, Range, ports_of, ranges_of
 from keras_private.lowering.registry import find
+from keras_private.lowering.reveal import LOGITS, revealed, reveals_of
 from keras_private.lowering.validate import validate
-from keras_private.plan.plan import Draft, Output
+from keras_private.plan.plan import Draft
 
 
 def lower(model: Any, prot: Any, x: Any) -> Any:
@@ -43,7 +43,7 @@ def draft_of(
     input_range: Any = None,
     *,
     precision: int = 16,
-    final_activation: str | None = AT_THE_CLIENT,
+    reveal: Any = LOGITS,
 ) -> Draft:
     """The recorded plan of a model, with its weights: the owner's alone.
 
@@ -51,18 +51,18 @@ def draft_of(
         input_range: (low, high) that every input value will lie in; the client checks it. A list of them, one for each
             input, or a dict by name. None: nothing is promised.
         precision: fractional bits that the plan will run with.
-        final_activation: "client": a last softmax or sigmoid is not lowered but named in the plan, for the client to
-            apply. None: a sigmoid is lowered like any other, a softmax refused.
+        reveal: what clients are told of the outputs, see `share`.
 
     Raises:
-        ConfigError: final_activation is something else.
+        ConfigError: reveal is nothing that it may be.
         UnsupportedModelError: lists everything in the model that cannot be lowered.
-        PlanError: the range makes no sense, a tensor is too large, or a lowering gives another shape than its layer.
+        PlanError: the range makes no sense, a tensor is too large, a lowering gives another shape than its layer, or
+            an output has no label.
     """
-    graph, (takes, gives) = validate(model, final_activation), _ports(model)
+    graph, (takes, gives) = validate(model, reveal), _ports(model)
     prot, given = _recording(takes, _ranges(input_range, takes, graph), precision)
     made = _run(graph, prot, given)
-    outputs = []
+    outputs, told = [], reveals_of(reveal, gives)
     for port in gives.ports:
         expected, result = shape_of(port.tensor)[1:], made[port.number]
         if None not in expected and expected != sizes(result):
@@ -70,7 +70,7 @@ def draft_of(
                 f"model {model.name!r} gives outputs of shape {expected}, but its layers were lowered to "
                 f"{sizes(result)}; check the lowerings that you registered with lowers()"
             )
-        outputs.append(Output(port.name, result.name, port.kind, graph.final_activations[port.number]))
+        outputs.append(revealed(prot, port, result, told[port.name], graph.final_activations[port.number]))
     draft: Draft = prot.finish(outputs, takes.form, gives.form)
     return draft
 
@@ -129,15 +129,13 @@ def _lowered(call: Call, prot: Any, values: Mapping[int, Any]) -> Any:
     return run_lowering(lowering, prot, call, given if call.many else given[0], arguments)
 
 
-def compare_lowerings(
-    model: Any, *, precision: int = 16, final_activation: str | None = AT_THE_CLIENT
-) -> list[Comparison]:
+def compare_lowerings(model: Any, *, precision: int = 16, reveal: Any = LOGITS) -> list[Comparison]:
     """Every layer of the model whose lowering is not ours, compared with that lowering on random inputs.
 
     Raises:
         UnsupportedModelError, PlanError: as `draft_of`.
     """
-    graph, (takes, _) = validate(model, final_activation), _ports(model)
+    graph, (takes, _) = validate(model, reveal), _ports(model)
     from keras_private.lowering.recorder import Recorder
 
     found: dict[str, Comparison] = {}

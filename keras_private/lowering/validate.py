@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_private.errors import UnsupportedModelError
-from keras_private.lowering.final import AT_THE_CLIENT, check_choice, without_final_activations
+from keras_private.lowering.final import without_final_activations
 from keras_private.lowering.graph import (
     Call,
     Graph,
@@ -25,24 +25,30 @@ from keras_private.lowering.operation import is_operation
 from keras_private.lowering.operation import refusals as operation_refusals
 from keras_private.lowering.ports import ports_of
 from keras_private.lowering.registry import Refusal, find, is_keras, known
+from keras_private.lowering.reveal import PROBABILITIES, check_reveal, reveals_of
 
 _NAMED = 3  # layers of one problem that are named
 
 
-def validate(model: Any, final_activation: str | None = None) -> Graph:
+def validate(model: Any, reveal: Any = PROBABILITIES) -> Graph:
     """The model's graph, if all of it can be lowered.
 
     Args:
-        final_activation: "client" takes a last softmax or sigmoid of each output off the graph; None leaves it there.
+        reveal: what clients are told of each output (`reveal.py`): but for probabilities, a last softmax or sigmoid is
+            taken off the graph.
 
     Raises:
-        ConfigError: final_activation is something else.
+        ConfigError: reveal is nothing of that.
         UnsupportedModelError: lists every layer and argument that cannot, why, and what to use instead.
     """
-    check_choice(final_activation)
+    check_reveal(reveal)
     graph = graph_of(model)
-    if graph is not None and final_activation == AT_THE_CLIENT:
-        graph = without_final_activations(graph, [len(shape_of(end)) for end in symbolic(model, "outputs")])
+    gives = ports_of(model, "outputs") if graph is not None else None
+    if graph is not None and gives is not None:
+        told, ends = reveals_of(reveal, gives), symbolic(model, "outputs")
+        computed = {id(port.tensor) for port in gives.ports if told[port.name] == PROBABILITIES}
+        kept = [id(end) in computed for end in ends]
+        graph = without_final_activations(graph, [len(shape_of(end)) for end in ends], kept)
     problems = [(model.name, _kind(model), refusal) for refusal in _model_problems(model, graph)]
     for call in graph.calls if graph else ():
         problems += [(call.name, _kind(call.layer), refusal) for refusal in _call_problems(call)]

@@ -27,6 +27,9 @@ BIT_RANGE = (0.0, 1.0)
 WHOLE = 2.0**53  # float64 tells all whole numbers below from their neighbours
 
 
+TOP = 5
+
+
 class Reveal(NamedTuple):
     """What is told of an output, and the tensors that are it.
 
@@ -38,13 +41,29 @@ class Reveal(NamedTuple):
     words: str
 
 
+def _is_label(op: Op | None, made: Tensor) -> bool:
+    if op is None:
+        return False
+    return op.kind == "to_number" or (op.kind == "argmax" and op.attrs.get("axis") == len(made.shape))
+
+
+def _is_top(op: Op | None, made: Tensor) -> bool:
+    return op is not None and op.kind == "top_k" and bool(op.attrs.get("places")) and made.shape[-1] <= TOP
+
+
 REVEALS: Mapping[str, Reveal] = MappingProxyType(
     {
         "values": Reveal(PORT_KINDS, lambda _op, _made: True, "all of the values"),
         "label": Reveal(
+            (INTEGER, BIT),
+            _is_label,
+            "where the largest value is along the last axis, of kind integer, or whether a value is positive, of kind "
+            "bit: what an argmax or a to_number op makes",
+        ),
+        "top5": Reveal(
             (INTEGER,),
-            lambda op, made: op is not None and op.kind == "argmax" and op.attrs.get("axis") == len(made.shape),
-            "where the largest value is along the last axis: what an argmax op makes, of kind integer",
+            _is_top,
+            f"where the {TOP} largest values are along the last axis: what a top_k op makes, of kind integer",
         ),
     }
 )

@@ -19,7 +19,7 @@ def keras(request: pytest.FixtureRequest) -> Any:
 
 def refusals(model: Any) -> list[str]:
     with pytest.raises(UnsupportedModelError) as caught:
-        draft_of(model, final_activation=None)
+        draft_of(model, reveal="probabilities")
     return [line.strip() for line in str(caught.value).splitlines()[1:]]
 
 
@@ -37,13 +37,13 @@ def test_every_problem_is_listed(keras: Any) -> None:
     assert found[1].startswith("- conv (Conv2D): activation exponential")
     assert found[2].startswith("- norm (BatchNormalization): it is called with training=True")
     assert found[3].startswith("- head (Dense): activation softmax")
-    assert "final_activation" in found[3]
+    assert "reveal" in found[3]
 
 
 @pytest.mark.parametrize(
     ("build", "expected"),
     [
-        (lambda layers: layers.Softmax(), "final_activation"),
+        (lambda layers: layers.Softmax(), "reveal"),
         (lambda layers: layers.Activation("exponential"), "exponential is not supported"),
         (lambda layers: layers.Dense(2, activation=lambda x: x * 2), "activation function is not supported"),
         (lambda layers: layers.ELU(alpha=100.0), "alpha 100.0 is not supported"),

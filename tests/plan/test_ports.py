@@ -141,8 +141,11 @@ def unused(builder: PlanBuilder) -> None:
             lambda b: b.finish([Output("y", "input", reveal="label")]),
             "'label' reveals where .* of kind integer",
         ),
-        (lambda b: b.finish([Output("y", "input", "integer", reveal="label")]), "what an argmax op makes"),
-        (lambda b: b.finish([Output("y", "input", reveal="nothing")]), "reveal must be one of values, label"),
+        (
+            lambda b: b.finish([Output("y", "input", "integer", reveal="label")]),
+            "what an argmax or a to_number op makes",
+        ),
+        (lambda b: b.finish([Output("y", "input", reveal="nothing")]), "reveal must be one of values, label, top5"),
         (lambda b: b.finish([Output("y", "input", recipient="owner")]), "recipient must be one of client"),
         (
             lambda b: b.finish([Output("y", "input", "bit", "softmax")]),

@@ -15,7 +15,7 @@ from keras_private.lowering.registry import Refusal, array, find, lowers, secret
 from keras_private.plan.spline.functions import MAX_PARAMETER
 
 _AT_THE_CLIENT = "if it ends the model, leave it out and apply it to what query_model returns"
-_LAST = 'as the last step of the model, along the last axis, it can be left to the client (final_activation="client")'
+_LAST = 'as the last step of the model, along the last axis, it can be left to the client (reveal="logits")'
 _HINTS = {
     "softmax": f"{_LAST}; inside, use relu and train again",
     "log_softmax": f"{_AT_THE_CLIENT}; inside, use relu and train again",

@@ -1,0 +1,36 @@
+"""From a Keras model to what parties run: lowered, then optimised. `share`, `check` and the command line all come here.
+
+What an owner chooses about a plan is one `Choices`, so that the three offer the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from keras_private.lowering import LOGITS, draft_of
+from keras_private.plan.optimise import optimise
+from keras_private.plan.plan import Draft
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Choices:
+    """What an owner chooses about the plan of a model; `share` says what each means."""
+
+    input_range: Any = None
+    reveal: Any = LOGITS
+
+
+def compiled(model: Any, choices: Choices, precision: int) -> Draft:
+    """The executable plan of a model, with its weights and the error to expect of its answers: the owner's alone.
+
+    Args:
+        precision: fractional bits, `precision_fractional` of cluster.yaml.
+
+    Raises:
+        ConfigError: a choice is nothing that it may be.
+        UnsupportedModelError: lists everything in the model that cannot be lowered.
+        PlanError: the range makes no sense, or the model exceeds a limit; names the layer and what to do.
+    """
+    recorded = draft_of(model, choices.input_range, precision=precision, reveal=choices.reveal)
+    return optimise(recorded, precision=precision)
