@@ -1,9 +1,13 @@
 """Why a layer of Keras cannot be lowered, and what to use instead: only ways that work.
 
-For most of these no lowering can be registered either, because the recorder has no call for what they compute.
+A layer is refused for one of a few grounds, which no protocol does away with; `Ground.MISSING` says that nobody has
+written its lowering yet. For most of these no lowering can be registered either, because the recorder has no call for
+what they compute.
 """
 
 from __future__ import annotations
+
+from enum import Enum
 
 from keras_private.lowering.layers.activation import hint_for
 from keras_private.lowering.registry import Refusal
@@ -11,81 +15,146 @@ from keras_private.lowering.registry import Refusal
 REGISTER = "register a lowering with keras_private.lowering.lowers (see examples/custom_layer.py)"
 
 
+class Ground(Enum):
+    """What keeps a layer from being computed on shares."""
+
+    DATA = "what it does, or how large its result is, depends on the data"
+    STRINGS = "strings and hashes"
+    SPARSE = "sparse or ragged data"
+    CODE = "code of one's own"
+    MISSING = "not written yet"
+
+
 def hint_for_layer(kind: str) -> Refusal:
     """The refusal of one of Keras' own layers, by the name of its class."""
-    return _HINTS.get(kind, Refusal("no lowering is known for this kind of layer", f"replace it, or {REGISTER}"))
+    return _HINTS.get(kind, (Ground.MISSING, _UNKNOWN))[1]
 
 
-def _hints(why: str, instead: str, *kinds: str) -> dict[str, Refusal]:
-    return dict.fromkeys(kinds, Refusal(why, instead))
+def ground_of(kind: str) -> Ground:
+    """Why one of Keras' own layers, by the name of its class, is refused if it is."""
+    return _HINTS.get(kind, (Ground.MISSING, _UNKNOWN))[0]
 
 
-_HINTS: dict[str, Refusal] = {
-    **_hints("softmax inside a model is not supported", hint_for("softmax"), "Softmax"),
+_UNKNOWN = Refusal("no lowering is known for this kind of layer", f"replace it, or {REGISTER}")
+
+
+def _hints(ground: Ground, why: str, instead: str, *kinds: str) -> dict[str, tuple[Ground, Refusal]]:
+    return dict.fromkeys(kinds, (ground, Refusal(why, instead)))
+
+
+_AT_THE_CLIENT = "at the start of the model, leave it out and let clients do it before they query"
+
+_HINTS: dict[str, tuple[Ground, Refusal]] = {
+    **_hints(Ground.MISSING, "softmax inside a model is not supported", hint_for("softmax"), "Softmax"),
     **_hints(
+        Ground.MISSING,
         "recurrent layers run step by step, and there is no lowering for that",
         "use Conv1D with padding='causal' over the steps and train again",
         *("LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional", "LSTMCell", "GRUCell", "SimpleRNNCell"),
         *("StackedRNNCells", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"),
     ),
     **_hints(
+        Ground.MISSING,
         "attention needs a softmax of values inside a model, which is not supported yet",
         "use Conv1D or Dense over the steps and train again",
         *("Attention", "AdditiveAttention", "MultiHeadAttention", "GroupQueryAttention"),
     ),
     **_hints(
+        Ground.MISSING,
         "no lowering is known for this kind of layer",
         "use keras.ops.einsum or keras.ops.matmul",
         "Dot",
     ),
     **_hints(
+        Ground.MISSING,
         "it divides by statistics of each input, and no lowering is known for that",
         "use BatchNormalization and train again",
         *("LayerNormalization", "GroupNormalization", "RMSNormalization", "UnitNormalization"),
     ),
     **_hints(
+        Ground.MISSING,
         "no lowering is known for this kind of layer",
         "use Embedding, and Dense with the transposed table for the way back",
         "ReversibleEmbedding",
     ),
     **_hints(
+        Ground.MISSING,
         "convolution and pooling over three axes are not supported",
         "fold one axis into the channels (Permute, Reshape) and use the 2D layer",
         *("Conv3D", "Conv3DTranspose", "AveragePooling3D", "MaxPooling3D"),
     ),
     **_hints(
+        Ground.MISSING,
         "no lowering is known for this kind of layer",
         "use AveragePooling or MaxPooling with the pool size that gives this output",
         *("AdaptiveAveragePooling1D", "AdaptiveAveragePooling2D", "AdaptiveAveragePooling3D"),
         *("AdaptiveMaxPooling1D", "AdaptiveMaxPooling2D", "AdaptiveMaxPooling3D"),
     ),
     **_hints(
+        Ground.CODE,
         "what it does is Python code",
         "write it with layers or with operations (+, -, *, keras.ops.relu, …) between them, or as a "
         f"Layer subclass and {REGISTER}",
         "Lambda",
     ),
     **_hints(
+        Ground.CODE,
+        "it wraps a program of another library",
+        "build the same of Keras' layers and copy the weights",
+        *("TFSMLayer", "JaxLayer", "FlaxLayer", "TorchModuleWrapper"),
+    ),
+    **_hints(
+        Ground.STRINGS,
+        "it works on strings or hashes",
+        _AT_THE_CLIENT,
+        *("Hashing", "HashedCrossing", "StringLookup", "TextVectorization"),
+    ),
+    **_hints(
+        Ground.DATA,
+        "which value goes where depends on a histogram of every image",
+        _AT_THE_CLIENT,
+        *("Equalization", "ContrastLimitedAdaptiveHistogramEqualization"),
+    ),
+    **_hints(
+        Ground.SPARSE,
+        "it takes bounding boxes, as many as an image happens to have",
+        _AT_THE_CLIENT,
+        "MaxNumBoundingBoxes",
+    ),
+    **_hints(
+        Ground.SPARSE,
+        "it takes columns of features, strings and sparse ones among them",
+        "use an input and an Embedding or Dense for each",
+        "DenseFeatures",
+    ),
+    **_hints(
+        Ground.MISSING,
         "no lowering is known for this kind of layer",
         "if it wraps a Dense: that does the same without it, on inputs of any rank",
         *("TimeDistributed", "Wrapper"),
     ),
     **_hints(
+        Ground.MISSING,
         "masks are not supported",
         "pad and train without one",
         "Masking",
     ),
     **_hints(
+        Ground.MISSING,
         "it resizes, also at inference",
         "at the start of the model, leave it out and let clients do it; inside, use Cropping2D",
         *("Resizing", "CenterCrop", "RandomCrop"),
     ),
     **_hints(
-        "it works on every input, in ways that cannot be computed on shares",
-        "at the start of the model, leave it out and let clients do it before they query",
-        *("AutoContrast", "Equalization", "ContrastLimitedAdaptiveHistogramEqualization", "CategoryEncoding"),
-        *("Discretization", "Hashing", "HashedCrossing", "IntegerLookup", "StringLookup", "TextVectorization"),
-        *("MelSpectrogram", "STFTSpectrogram", "MaxNumBoundingBoxes"),
+        Ground.MISSING,
+        "no lowering is known for this kind of layer",
+        _AT_THE_CLIENT,
+        *("AutoContrast", "CategoryEncoding", "Discretization", "IntegerLookup", "MelSpectrogram", "STFTSpectrogram"),
     ),
-    **_hints("no lowering is known for this kind of layer", "write its layers out one after the other", "Pipeline"),
+    **_hints(
+        Ground.MISSING,
+        "no lowering is known for this kind of layer",
+        "write its layers out one after the other",
+        "Pipeline",
+    ),
 }

@@ -109,14 +109,25 @@ def lowers(
 
 def find(layer: Any) -> Lowering | None:
     """The lowering of this layer, or None."""
-    for cls in type(layer).__mro__:
+    return find_class(type(layer))
+
+
+def find_class(layer: type) -> Lowering | None:
+    """The lowering of layers of this class, or None."""
+    for cls in layer.__mro__:
         if cls in _by_class:
             return _by_class[cls]
-        if is_keras(cls) and ".layers." in f"{cls.__module__}." and cls.__name__ in _by_name:
+        if _is_layer(cls) and cls.__name__ in _by_name:
             return _by_name[cls.__name__]
         if "call" in vars(cls):  # it computes something of its own, so no base speaks for it
             return None
     return None
+
+
+def _is_layer(cls: type) -> bool:
+    """Whether the class is among Keras' layers: operations between layers have the same names."""
+    folders = cls.__module__.split(".")
+    return is_keras(cls) and ("layers" in folders or cls.__name__ == "InputLayer")  # which tf_keras keeps elsewhere
 
 
 def is_keras(cls: type) -> bool:

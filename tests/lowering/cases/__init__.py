@@ -10,6 +10,7 @@ from . import (
     activation,
     convolution,
     dense,
+    embedding,
     merge,
     models,
     noise,
@@ -23,7 +24,7 @@ from .case import Case, randomise
 __all__ = ["CASES", "Case", "randomise"]
 
 _FAMILIES = (
-    *(dense, convolution, pooling, shape, normalization, activation, noise, merge),
+    *(dense, embedding, convolution, pooling, shape, normalization, activation, noise, merge),
     *(operations, models),
 )
 CASES: tuple[Case, ...] = tuple(case for family in _FAMILIES for case in family.CASES)

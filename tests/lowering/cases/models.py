@@ -58,7 +58,7 @@ def _sequence(keras: Any, x: Any) -> Any:
 
 
 CASES: tuple[Case, ...] = (
-    Case("residual block", IMAGE, _residual),
+    Case("residual block", IMAGE, _residual, layers=("InputLayer", "Conv2D", "Add")),
     Case("shared layer", (4,), _shared),
     Case("nested models", (4,), _nested),
     Case("small sequence model", (12, 3), _sequence),

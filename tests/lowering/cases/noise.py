@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .case import IMAGE, Case, layer
+from .case import IMAGE, STEPS, Case, layer
 
 AUGMENTATION: tuple[tuple[str, tuple[Any, ...], str], ...] = (
     *((name, (), "keras") for name in ("AugMix", "CutMix", "MixUp", "RandAugment", "Solarization")),
@@ -36,5 +36,10 @@ CASES: tuple[Case, ...] = (
     layer("SpatialDropout2D", IMAGE, 0.5),
     layer("GaussianNoise", (4,), 1.0),
     layer("GaussianDropout", (4,), 0.5),
+    layer("AlphaDropout", (4,), 0.5, private=False),
+    layer("SpatialDropout1D", STEPS, 0.5, private=False),
+    layer("SpatialDropout3D", (2, 3, 2, 2), 0.5, private=False),
+    layer("ActivityRegularization", (4,), 0.1, private=False),
+    layer("Identity", (4,), private=False),
     *(augmentation(name, *args, only=only) for name, args, only in AUGMENTATION),
 )
