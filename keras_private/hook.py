@@ -20,7 +20,14 @@ from typing import Any
 import numpy as np
 
 from keras_private.compiler import Choices, compiled
-from keras_private.errors import ConfigError, InputError, PlanError, PrecisionWarning, StateError
+from keras_private.errors import (
+    ConfigError,
+    InputError,
+    KerasPrivateError,
+    PlanError,
+    PrecisionWarning,
+    StateError,
+)
 from keras_private.extras import require
 from keras_private.lowering import LOGITS
 from keras_private.net.frames import as_bytes
@@ -193,14 +200,19 @@ def stop(self: Any) -> None:
 
 
 def private_summary(self: Any, print_fn: Callable[[str], Any] | None = None) -> None:
-    """Print what the parties compute: per layer the op, output shape, rounds, bytes and bound; the error to expect, and
-    how many rows fit.
+    """Print what the parties compute: per layer the op, output shape, rounds, bytes and bound, and, once a query ran,
+    its share of the time; what networks cost; the error to expect, and how many rows fit.
 
     Raises:
         StateError: the model has not been shared.
     """
     shared = _shared_of(self, "private_summary()")
-    summary = table.private_summary(shared.plan, title=self.name, accuracy=shared.accuracy)
+    timing = None
+    with contextlib.suppress(KerasPrivateError):  # the leader is away: the rest is known here
+        found = shared.owned.timing()
+        if found.rows:
+            timing = table.Timing(found.rows, tuple(1e-6 * microseconds for microseconds in found.stages))
+    summary = table.private_summary(shared.plan, title=self.name, accuracy=shared.accuracy, timing=timing)
     (print_fn or print)(summary + shared.memory)
 
 

@@ -14,6 +14,7 @@ from keras_private.lowering import LOGITS, compare_lowerings
 from keras_private.lowering.foreign import Comparison
 from keras_private.plan import memory, schedule, summary
 from keras_private.plan.cost import Cost
+from keras_private.plan.networks import NETWORKS, estimate
 from keras_private.plan.plan import Accuracy, Plan
 
 _SHARE_BYTES = 16  # a party holds two summands of every secret value
@@ -62,7 +63,7 @@ class Report:
     @property
     def network_seconds(self) -> dict[str, float]:
         """What a query waits for the network alone, by kind of network between the parties; computing comes on top."""
-        return {network.name: summary.estimate(self._cost, network) for network in summary.NETWORKS}
+        return {network.name: estimate(self._cost, network) for network in NETWORKS}
 
     def __repr__(self) -> str:
         if self.plan is None:

@@ -31,10 +31,12 @@ from keras_private.party.dial import ask, call, expect
 from keras_private.party.fields import NUMBERS
 from keras_private.party.messages import (
     AskStatus,
+    AskTiming,
     Hello,
     Progress,
     Serve,
     Status,
+    Timing,
 )
 from keras_private.party.network import Network
 from keras_private.party.wire import encode
@@ -211,6 +213,19 @@ class OwnedModel:
     @property
     def stopped(self) -> bool:
         return self._stopped
+
+    def timing(self, timeout: float = 5.0) -> Timing:
+        """How long the leader's last run of the model took, stage by stage.
+
+        Raises:
+            LinkError: the leader cannot be reached.
+            RefusedError: it holds another model by now, or none.
+        """
+        channel = call(self._network, LEADER, Hello.plain("owner", self._config.cluster), timeout)
+        try:
+            return ask(channel, AskTiming(self._id), Timing, timeout)
+        finally:
+            channel.close()
 
 
 def _changes(listener: OnTrouble | None) -> OnTrouble:

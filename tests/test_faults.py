@@ -130,7 +130,7 @@ def test_a_model_belongs_to_its_owner(trio: Any, tiny: Any, other_tiny: Any, ser
     with pytest.raises(RefusedError, match="belongs to owner:alice"):
         other_tiny.upload(trio, name="mallory")
     channel = call(trio.network(Role("owner", "mallory")), 0, Hello.plain("owner", "test"), 5)
-    for message in (Stop(model._id), Serve(model._id, None)):
+    for message in (Stop(model._id), Serve(model._id, None), AskTiming(model._id)):
         with pytest.raises(RefusedError, match="belongs to owner:alice"):
             ask(channel, message, Accepted, 5)
     channel.close()

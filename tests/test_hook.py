@@ -297,10 +297,19 @@ def test_private_summary(keras: Any, cluster: TFECluster, capsys: pytest.Capture
         model.share(cluster, verbose=0)
         model.private_summary()
         model.private_summary(print_fn=lines.append)
+        assert "The last run" not in "".join(lines)
         assert "dense" in "".join(lines)
         assert model.name in "".join(lines)
         assert "128 rows fit into a run, 128 into a query (limits.memory_mb 2048, max_batch 128)" in "".join(lines)
         assert capsys.readouterr().out.strip() == "".join(lines).strip()
+        with TFEWorker() as client:
+            client.connect_to_model((3, 4), (3, 3), cluster)
+            client.query_model_async(np.zeros((3, 4)))
+            assert model.serve(1, verbose=0) == 1
+            client.query_model_join()
+        model.private_summary(print_fn=lines.append)
+        assert "The last run, of 3 rows, took the parties" in lines[-1]
+        assert " %│" in lines[-1]
 
 
 def test_share_says_how_many_rows_fit(keras: Any, make_config: Any, capsys: pytest.CaptureFixture[str]) -> None:

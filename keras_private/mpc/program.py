@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,8 +22,18 @@ from keras_private.plan.schedule import Stage, stages
 from keras_private.sharing.share import Share
 
 
+class Timing(NamedTuple):
+    """How long a run of so many `rows` took, in seconds: each stage of the plan, waiting included."""
+
+    rows: int
+    seconds: tuple[float, ...]
+
+
 class Program:
     """What one party runs. Holds weight shares: its repr shows shapes and counts only.
+
+    Attributes:
+        timing: of the last run that came to its end; None before the first.
 
     Args:
         plan: an executable plan that `plan.parse` has checked.
@@ -41,6 +54,7 @@ class Program:
         self.plan = plan
         self._runs = [bind(op, plan, [weights[name] for name in op.weights]) for op in plan.ops]
         self._stages = stages(plan)
+        self.timing: Timing | None = None
         self._last_use = {name: position for position, op in enumerate(plan.ops) for name in op.inputs}
 
     def run(self, party: Party, x: Share) -> Share:
@@ -70,6 +84,7 @@ class Program:
         _check("the input", x, (batch, self.plan.input_words), bit=False)
         values = apart(self.plan, x)
         del x
+        ends = [time.perf_counter()]
         for stage in self._stages:
             party.layer = self.plan.ops[stage.first].layer or self.plan.ops[stage.first].kind
             party.take_turns(stage.turns)
@@ -81,6 +96,8 @@ class Program:
                 for name in {*self.plan.ops[position].inputs} - self.plan.ends:
                     if self._last_use[name] <= stage.last and name in values:
                         del values[name]
+            ends.append(time.perf_counter())
+        self.timing = Timing(batch, tuple(end - start for start, end in pairwise(ends)))
         return refresh(party, side_by_side([values[made.tensor] for made in self.plan.outputs]))
 
     def _alone(self, party: Party, position: int, values: dict[str, Share], batch: int) -> Protocol[None]:

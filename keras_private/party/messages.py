@@ -3,6 +3,7 @@
     everyone   Hello → Welcome, or Error
     client     Describe → Description · Query → Answer or Error · Cancel
     owner      Load → Accepted, Weight…  → Loaded · Serve → Progress… · Stop → Stopped · AskStatus → Status
+               AskTiming → Timing
     parties    control (server1, server2 → server0): Hold, Drop, Model, LaneFailed; back: OpenLane, Discard; both: Ping
                lane (between runs, as link control): Run
 
@@ -242,6 +243,20 @@ class Status(Message, tag="status", frozen=True):
     peers: Texts
     lanes: Natural
     expires: Natural | None
+
+
+class AskTiming(Message, tag="ask-timing", frozen=True):
+    """How long did the last run of this upload take?"""
+
+    model: Id
+
+
+class Timing(Message, tag="timing", frozen=True):
+    """Microseconds of each stage of the plan, waiting included, in the last run, which had so many rows; none and 0:
+    there has been none."""
+
+    rows: Natural
+    stages: Naturals
 
 
 # Parties -------------------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from keras_private.party.messages import (
     PIECE_BYTES,
     Accepted,
     AskStatus,
+    AskTiming,
     Error,
     Load,
     Loaded,
@@ -28,6 +29,7 @@ from keras_private.party.messages import (
     Status,
     Stop,
     Stopped,
+    Timing,
     Weight,
 )
 from keras_private.party.models import Upload
@@ -83,6 +85,8 @@ class OwnerSession:
                 answer = self._stop(message)
             elif isinstance(message, AskStatus):
                 answer = self._status()
+            elif isinstance(message, AskTiming):
+                answer = self._timing(message)
             else:
                 raise FrameError(f"an owner may not send a {message.kind} message here")
         except LinkError:
@@ -137,6 +141,15 @@ class OwnerSession:
         if self._node.shelf.remove(stop.model, self._owner):
             self._node.log.info("model stopped", owner=self._owner)
         return Stopped()
+
+    def _timing(self, asked: AskTiming) -> Timing:
+        model = self._node.shelf.owned(asked.model, self._owner)
+        if model is None:
+            raise RefusedError(f"{self._node.name} holds another model by now, or none")
+        found = model.program.timing
+        if found is None:
+            return Timing(0, ())
+        return Timing(found.rows, tuple(round(1e6 * seconds) for seconds in found.seconds))
 
     def _serve(self, serve: Serve) -> None:  # noqa: ARG002
         raise RefusedError(f"the leader, {PARTY_NAMES[LEADER]}, serves; ask it")

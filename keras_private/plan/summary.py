@@ -5,34 +5,43 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from keras_private.plan.cost import Cost
+from keras_private.plan.networks import NETWORKS, estimate
 from keras_private.plan.ops import CONTRACT_BITS, Product, dropped, kind_of
 from keras_private.plan.plan import REAL, Accuracy, Input, Op, Output, Plan, Shape
 from keras_private.plan.ports import said_range
-from keras_private.plan.schedule import costs
+from keras_private.plan.schedule import costs, stages
 
 WIDTH = 100
 
-
-class NetworkSpeed(NamedTuple):
-    """A network between the parties, for the estimate."""
-
-    name: str
-    seconds_per_round: float
-    bytes_per_second: float
-
-
-NETWORKS = (NetworkSpeed("LAN", 0.1e-3, 1e9), NetworkSpeed("WAN", 40e-3, 10e6))
-
 _COMPUTING = "The parties' computing comes on top; for a large model on a fast network it is most of the time."
 
-_COLUMNS = (("Layer", 26), ("Operation", 28), ("Output shape", 17), ("Rounds", 6), ("Sent/party", 10), ("Bound", 6))
-_RIGHT = ("Rounds", "Sent/party", "Bound")
+_COLUMNS = (
+    *(("Layer", 23), ("Operation", 25), ("Output shape", 16), ("Rounds", 6), ("Sent/party", 10), ("Bound", 7)),
+    ("Time", 5),
+)
+_RIGHT = ("Rounds", "Sent/party", "Bound", "Time")
+_SAME = "″"  # the time above is that of this operation too
 
 
-def private_summary(plan: Plan, *, batch: int = 1, title: str = "", accuracy: Accuracy | None = None) -> str:
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """A run of so many rows, as the leader measured it: seconds of each stage of the plan, waiting included."""
+
+    rows: int
+    seconds: tuple[float, ...]
+
+
+def private_summary(
+    plan: Plan,
+    *,
+    batch: int = 1,
+    title: str = "",
+    accuracy: Accuracy | None = None,
+    timing: Timing | None = None,
+) -> str:
     """The table, as plain text of at most 100 columns.
 
     Args:
@@ -40,14 +49,17 @@ def private_summary(plan: Plan, *, batch: int = 1, title: str = "", accuracy: Ac
         batch: images per query that rounds and bytes are given for.
         title: the model's name.
         accuracy: as `optimise` measured it.
+        timing: of a run of this plan; None: no query ran yet.
 
     Rounds are those of the parties among themselves. Bytes are what the busiest party sends, without frame headers and
-    TLS. A bound 2^k says that all values of the output are proven smaller than 2^k in magnitude.
+    TLS. A bound 2^k says that all values of the output are proven smaller than 2^k in magnitude. Operations that run in
+    the same rounds have one share of the time.
     """
     rows: list[tuple[str, ...]] = []
     total = Cost()
     shown = None
-    for op, cost in zip(plan.ops, costs(plan, batch), strict=True):
+    times = _times(plan, timing)
+    for op, cost, share in zip(plan.ops, costs(plan, batch), times, strict=True):
         total += cost
         layer = op.layer or "(plan)"
         rows.append(
@@ -58,26 +70,46 @@ def private_summary(plan: Plan, *, batch: int = 1, title: str = "", accuracy: Ac
                 str(cost.rounds or "·"),
                 size(max(cost.sent)) if any(cost.sent) else "·",
                 _bound(plan, op.output),
+                share,
             )
         )
         shown = layer
     starts = [
-        (_named("input", given.name, plan.inputs), said_range(given), _shape(plan.shape(given)), "·", "·", bound)
+        (_named("input", given.name, plan.inputs), said_range(given), _shape(plan.shape(given)), "·", "·", bound, "")
         for given, bound in ((given, _bound(plan, given.tensor)) for given in plan.inputs)
     ]
-    last = ("total", f"{len(plan.ops)} operations, batch of {batch}", "", str(total.rounds), size(max(total.sent)), "")
+    last = (
+        "total",
+        f"{len(plan.ops)} operations, batch {batch}",
+        "",
+        str(total.rounds),
+        size(max(total.sent)),
+        "",
+        "",
+    )
     table = [_rule("┌", "┬", "┐"), _row([name for name, _ in _COLUMNS]), _rule("├", "┼", "┤")]
     table += [_row(row) for row in starts]
     table += [_row(row) for row in rows]
     table += [_row(row) for row in _ends(plan)]
     table += [_rule("├", "┼", "┤"), _row(last), _rule("└", "┴", "┘")]
     heading = [f"Private plan of {title}"] if title else []
-    return "\n".join([*heading, *table, *_facts(plan, total), *_unproven(plan), *_expected(plan, accuracy)]) + "\n"
+    return (
+        "\n".join([*heading, *table, *_facts(plan, total, timing), *_unproven(plan), *_expected(plan, accuracy)]) + "\n"
+    )
 
 
-def estimate(cost: Cost, network: NetworkSpeed) -> float:
-    """Seconds that the network alone takes, computation not included."""
-    return cost.rounds * network.seconds_per_round + max(cost.sent) / network.bytes_per_second
+def _times(plan: Plan, timing: Timing | None) -> list[str]:
+    """Each op's share of the time of a run."""
+    if timing is None:
+        return [""] * len(plan.ops)
+    whole, found = sum(timing.seconds) or 1.0, []
+    for stage, seconds in zip(stages(plan), timing.seconds, strict=True):
+        part = 100 * seconds / whole
+        found += [
+            f"{part:.0f} %" if part >= 0.5 else "·",
+            *[_SAME if part >= 0.5 else "·"] * (stage.last - stage.first),
+        ]
+    return found
 
 
 def unproven(plan: Plan) -> list[str]:
@@ -132,6 +164,7 @@ def _ends(plan: Plan) -> list[tuple[str, ...]]:
             "·",
             "·",
             _bound(plan, made.tensor),
+            "",
         )
         for made in (() if plain else plan.outputs)
     ]
@@ -154,14 +187,15 @@ def _row(cells: Sequence[str]) -> str:
     return "│" + "│".join(shown) + "│"
 
 
-def _facts(plan: Plan, total: Cost) -> list[str]:
+def _facts(plan: Plan, total: Cost, timing: Timing | None) -> list[str]:
     weights = sum(math.prod(weight.shape) for weight in plan.weights.values())
-    waits = "; ".join(
-        f"{network.name} {_duration(estimate(total, network))} ({network.seconds_per_round * 1e3:g} ms a round, "
-        f"{network.bytes_per_second / 1e6:,.0f} MB/s)"
-        for network in NETWORKS
-    )
+    waits = "; ".join(f"{network.said} {_duration(estimate(total, network))}" for network in NETWORKS)
+    ran = []
+    if timing is not None:
+        rows = "1 row" if timing.rows == 1 else f"{timing.rows} rows"
+        ran = [f"The last run, of {rows}, took the parties {_duration(sum(timing.seconds))}."]
     return [
+        *ran,
         f"Secret weights: {weights:,} in {len(plan.weights)} arrays. Fixed point: {plan.precision} fractional bits.",
         *textwrap.wrap(f"Waiting for the network alone: {waits}. {_COMPUTING}", WIDTH),
         *_final_activation(plan),

@@ -3,9 +3,10 @@
 import pytest
 
 from keras_private.plan.cost import Cost
+from keras_private.plan.networks import NETWORKS, estimate
 from keras_private.plan.optimise import optimise
-from keras_private.plan.schedule import total
-from keras_private.plan.summary import NETWORKS, estimate, private_summary, size, unproven
+from keras_private.plan.schedule import stages, total
+from keras_private.plan.summary import Timing, private_summary, size, unproven
 from tests.plans import with_input
 
 from . import models
@@ -54,7 +55,7 @@ def test_long_names_are_cut() -> None:
     model = models.Model((4,))
     model.dense(4, layer="a_layer_with_quite_a_long_name_indeed")
     text = private_summary(optimise(model.draft()).plan)
-    assert "a_layer_with_quite_a_long…" in text
+    assert "a_layer_with_quite_a_l…" in text
 
 
 def test_no_weight_is_shown() -> None:
@@ -73,12 +74,27 @@ def test_sizes(count: int, text: str) -> None:
 
 def test_computing_is_not_counted_and_it_says_so() -> None:
     text = " ".join(private_summary(optimise(models.mnist()).plan).split())
-    assert "Waiting for the network alone: LAN" in text
+    assert "Waiting for the network alone: loopback (10 Gb/s, 35 µs) " in text
+    assert "LAN (1 Gb/s, 0.2 ms) " in text
+    assert "WAN (100 Mb/s, 40 ms) " in text
     assert "The parties' computing comes on top" in text
 
 
 def test_estimate_takes_the_busiest_party() -> None:
-    lan, wan = NETWORKS
+    _, lan, wan = NETWORKS
     cost = Cost(10, (1_000_000, 0, 500_000))
-    assert estimate(cost, lan) == pytest.approx(0.002)
-    assert estimate(cost, wan) == pytest.approx(0.5)
+    assert estimate(cost, lan) == pytest.approx(0.001 + 0.008)
+    assert estimate(cost, wan) == pytest.approx(0.2 + 0.08)
+
+
+def test_where_the_time_went() -> None:
+    """Operations of one stage share one number; a stage that took next to nothing has none."""
+    plan = optimise(models.mnist()).plan
+    found = stages(plan)
+    seconds = [1e-6] * len(found)
+    seconds[0], seconds[-1] = 0.003, 0.001
+    text = private_summary(plan, timing=Timing(2, tuple(seconds)))
+    rows = [line.split("│")[-2].strip() for line in text.splitlines() if line.startswith("│")]
+    assert rows.count("75 %") == rows.count("25 %") == 1
+    assert "The last run, of 2 rows, took the parties 4.0 ms." in text
+    assert max(map(len, text.splitlines())) <= 100
