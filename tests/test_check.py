@@ -49,7 +49,7 @@ def test_what_a_query_would_cost(keras: Any) -> None:
     assert report.run_bytes == 3 * row_bytes(report.plan)
     assert set(report.network_seconds) == {"loopback", "LAN", "WAN"}
     text = str(report)
-    assert "batch of 3" in text
+    assert "batch 3" in text
     assert f"{report.rounds}" in text
     assert "Memory of a party" in text
     assert report.accuracy is not None
@@ -146,7 +146,7 @@ def test_the_command(keras: Any, tmp_path: Path) -> None:
     options = ["--keras", keras.__name__, "--input-range", "0", "1", "--batch", "2"]
     result = CLI.invoke(app, ["check", str(path), *options])
     assert result.exit_code == 0, result.output
-    assert "batch of 2" in result.stdout
+    assert "batch 2" in result.stdout
     refused(keras).save(path)
     result = CLI.invoke(app, ["check", str(path), *options])
     assert result.exit_code == 1

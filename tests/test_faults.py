@@ -27,6 +27,7 @@ from keras_private.party.entrance import HANDSHAKE_S
 from keras_private.party.messages import (
     VERSION,
     Accepted,
+    AskTiming,
     Describe,
     Description,
     Error,
