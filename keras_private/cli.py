@@ -1,6 +1,6 @@
-"""`keras-private …`: check a model, run a party, make certificates, ask how a cluster is doing.
+"""`keras-private …`: show what a model would cost, run a party, make certificates, ask how a cluster is doing.
 
-keras-private check model.keras --input-range 0 1
+keras-private plan model.keras --input-range 0 1
 keras-private party --config cluster.yaml --name server0
 keras-private certs --config cluster.yaml --folder certs --owner alice --client bob
 keras-private status --config cluster.yaml
@@ -51,7 +51,7 @@ def party(
 
 
 @app.command()
-def check(
+def plan(
     model: Annotated[Path, typer.Argument(help="A model saved as .keras. Code that it may hold is not run.")],
     input_range: Annotated[
         tuple[float, float] | None, typer.Option(help="Lowest and highest value that every input may hold.")
@@ -61,12 +61,15 @@ def check(
     reveal: Annotated[
         str, typer.Option(help="What clients are told: logits, probabilities, label or top5.")
     ] = "logits",
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw where rounds, bytes and time go, into this .png, .svg or .pdf.")
+    ] = None,
     keras: Annotated[str, typer.Option(help="What loads the model: keras or tf_keras.")] = "keras",
     imports: Annotated[
         list[str] | None, typer.Option("--import", help="Your module with layers and lowerings; it is run.")
     ] = None,
 ) -> None:
-    """Say what could not be shared of a model, or what a query of it would cost. Needs no cluster.
+    """Show what parties would compute of a model and what that costs, or what could not be shared. Needs no cluster.
 
     Exit code 1 if the model cannot be shared, or a lowering of your own does not do what its layer does.
     """
@@ -83,6 +86,10 @@ def check(
         importlib.import_module(name)
     report = check(load(model, keras), input_range, batch=batch, precision=precision, reveal=reveal)
     typer.echo(report)
+    if plot is not None and report.plan is not None:
+        from keras_private.plotting import plot_plan
+
+        plot_plan(report.plan, plot, batch=batch, title=report.model)
     raise typer.Exit(0 if report.ok else 1)
 
 

@@ -1,8 +1,8 @@
 """What is installed beyond a client.
 
 `pip install keras-private` is a client, and the commands `certs` and `status`. The extra `party` adds what computes on
-shares, `owner` adds Keras. Whatever needs one of them asks here first, so that a missing one is told before anything
-starts, and by its name.
+shares, `owner` adds Keras, `plot` pictures. Whatever needs one of them asks here first, so that a missing one is told
+before anything starts, and by its name.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from typing import Final, Literal
 
 from keras_private.errors import ConfigError
 
-Extra = Literal["party", "owner"]
+Extra = Literal["party", "owner", "plot"]
 
 MODULES: Final[dict[Extra, tuple[str, ...]]] = {
     "party": ("numba", "structlog"),
     "owner": ("keras", "tensorflow", "tf_encrypted", "tqdm"),
+    "plot": ("matplotlib",),
 }
 """Per extra, the modules that must be there (an owner needs the party's too, for parties on this machine)."""
 

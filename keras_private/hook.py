@@ -15,6 +15,7 @@ import warnings
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,8 +35,10 @@ from keras_private.net.frames import as_bytes
 from keras_private.owner import OwnedModel
 from keras_private.party.fields import NUMBERS
 from keras_private.plan import summary as table
+from keras_private.plan.layers import Timing
 from keras_private.plan.memory import room, said
 from keras_private.plan.plan import Accuracy, Draft, Plan
+from keras_private.plotting import plot_plan
 from keras_private.progress import serving_bar
 
 TOLERANCE = 1e-2  # of the outputs' range: an error that a plot of the answers would show
@@ -199,21 +202,28 @@ def stop(self: Any) -> None:
         raise
 
 
-def private_summary(self: Any, print_fn: Callable[[str], Any] | None = None) -> None:
+def private_summary(self: Any, print_fn: Callable[[str], Any] | None = None, plot: str | Path | None = None) -> None:
     """Print what the parties compute: per layer the op, output shape, rounds, bytes and bound, and, once a query ran,
     its share of the time; what networks cost; the error to expect, and how many rows fit.
 
+    Args:
+        print_fn: what prints the text; None: print.
+        plot: also draw where rounds, bytes and time go, into this file (.png, .svg or .pdf). Takes the extra `plot`.
+
     Raises:
         StateError: the model has not been shared.
+        ConfigError: the picture cannot be drawn.
     """
     shared = _shared_of(self, "private_summary()")
     timing = None
     with contextlib.suppress(KerasPrivateError):  # the leader is away: the rest is known here
         found = shared.owned.timing()
         if found.rows:
-            timing = table.Timing(found.rows, tuple(1e-6 * microseconds for microseconds in found.stages))
+            timing = Timing(found.rows, tuple(1e-6 * microseconds for microseconds in found.stages))
     summary = table.private_summary(shared.plan, title=self.name, accuracy=shared.accuracy, timing=timing)
     (print_fn or print)(summary + shared.memory)
+    if plot is not None:
+        plot_plan(shared.plan, plot, title=self.name, timing=timing)
 
 
 def _enter(self: Any) -> Any:

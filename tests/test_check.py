@@ -1,4 +1,4 @@
-"""`kp.check` and `keras-private check`: what would be refused, what a query would cost, lowerings that differ."""
+"""`kp.check` and `keras-private plan`: what would be refused, what a query would cost, lowerings that differ."""
 
 from __future__ import annotations
 
@@ -143,12 +143,14 @@ CLI = CliRunner()
 def test_the_command(keras: Any, tmp_path: Path) -> None:
     path = tmp_path / "model.keras"
     small(keras).save(path)
-    options = ["--keras", keras.__name__, "--input-range", "0", "1", "--batch", "2"]
-    result = CLI.invoke(app, ["check", str(path), *options])
+    picture = tmp_path / "plan.svg"
+    options = ["--plot", str(picture), "--keras", keras.__name__, "--input-range", "0", "1", "--batch", "2"]
+    result = CLI.invoke(app, ["plan", str(path), *options])
     assert result.exit_code == 0, result.output
     assert "batch 2" in result.stdout
+    assert "estimated: LAN" in picture.read_text()
     refused(keras).save(path)
-    result = CLI.invoke(app, ["check", str(path), *options])
+    result = CLI.invoke(app, ["plan", str(path), *options])
     assert result.exit_code == 1
     assert "cannot be shared, 2 problems" in result.stdout
 
@@ -162,7 +164,7 @@ def test_the_command_runs_no_code_of_the_file(tmp_path: Path) -> None:
     touch = keras.layers.Lambda(lambda x: (__import__("pathlib").Path(where).touch(), x)[1])
     keras.Model(x, touch(x)).save(tmp_path / "lambda.keras")
     ran.unlink(missing_ok=True)
-    result = CLI.invoke(app, ["check", str(tmp_path / "lambda.keras")])
+    result = CLI.invoke(app, ["plan", str(tmp_path / "lambda.keras")])
     assert isinstance(result.exception, ConfigError)
     assert "is not run" in str(result.exception)
     assert not ran.exists()
@@ -170,7 +172,7 @@ def test_the_command_runs_no_code_of_the_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "expected"), [("absent.keras", "no file"), ("model.h5", "no .keras file")])
 def test_files_that_cannot_be_read(tmp_path: Path, name: str, expected: str) -> None:
-    result = CLI.invoke(app, ["check", str(tmp_path / name)])
+    result = CLI.invoke(app, ["plan", str(tmp_path / name)])
     assert isinstance(result.exception, ConfigError)
     assert expected in str(result.exception)
 
@@ -194,6 +196,6 @@ def test_the_command_knows_layers_of_ones_own(tmp_path: Path, monkeypatch: pytes
 
     x = keras.Input((4,))
     keras.Model(x, own.Twice()(x)).save("model.keras")
-    result = CLI.invoke(app, ["check", "model.keras", "--import", "own_layers"])
+    result = CLI.invoke(app, ["plan", "model.keras", "--import", "own_layers"])
     assert result.exit_code == 0, result.output
     assert "own_layers.lower_twice agrees" in result.stdout

@@ -289,7 +289,7 @@ def test_numbers_of_requests_that_are_none(number: Any) -> None:
         hook_module._count(number)
 
 
-def test_private_summary(keras: Any, cluster: TFECluster, capsys: pytest.CaptureFixture[str]) -> None:
+def test_private_summary(keras: Any, cluster: TFECluster, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     lines: list[str] = []
     with functional(keras).share(cluster) as model:
         digest = cluster.status()["server0"].digest
@@ -307,7 +307,8 @@ def test_private_summary(keras: Any, cluster: TFECluster, capsys: pytest.Capture
             client.query_model_async(np.zeros((3, 4)))
             assert model.serve(1, verbose=0) == 1
             client.query_model_join()
-        model.private_summary(print_fn=lines.append)
+        model.private_summary(print_fn=lines.append, plot=tmp_path / "plan.png")
+        assert (tmp_path / "plan.png").read_bytes().startswith(b"\x89PNG")
         assert "The last run, of 3 rows, took the parties" in lines[-1]
         assert " %│" in lines[-1]
 

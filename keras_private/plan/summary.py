@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from keras_private.plan.cost import Cost
+from keras_private.plan.layers import Timing, named
 from keras_private.plan.networks import NETWORKS, estimate
 from keras_private.plan.ops import CONTRACT_BITS, Product, dropped, kind_of
 from keras_private.plan.plan import REAL, Accuracy, Input, Op, Output, Plan, Shape
@@ -24,14 +24,6 @@ _COLUMNS = (
 )
 _RIGHT = ("Rounds", "Sent/party", "Bound", "Time")
 _SAME = "″"  # the time above is that of this operation too
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """A run of so many rows, as the leader measured it: seconds of each stage of the plan, waiting included."""
-
-    rows: int
-    seconds: tuple[float, ...]
 
 
 def private_summary(
@@ -61,7 +53,7 @@ def private_summary(
     times = _times(plan, timing)
     for op, cost, share in zip(plan.ops, costs(plan, batch), times, strict=True):
         total += cost
-        layer = op.layer or "(plan)"
+        layer = named(op)
         rows.append(
             (
                 layer if layer != shown else "",

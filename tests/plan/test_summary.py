@@ -3,10 +3,11 @@
 import pytest
 
 from keras_private.plan.cost import Cost
+from keras_private.plan.layers import Timing
 from keras_private.plan.networks import NETWORKS, estimate
 from keras_private.plan.optimise import optimise
 from keras_private.plan.schedule import stages, total
-from keras_private.plan.summary import Timing, private_summary, size, unproven
+from keras_private.plan.summary import private_summary, size, unproven
 from tests.plans import with_input
 
 from . import models
