@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from enum import Enum
 
-from keras_private.lowering.layers.activation import hint_for
 from keras_private.lowering.registry import Refusal
 
 REGISTER = "register a lowering with keras_private.lowering.lowers (see examples/custom_layer.py)"
@@ -45,7 +44,6 @@ def _hints(ground: Ground, why: str, instead: str, *kinds: str) -> dict[str, tup
 _AT_THE_CLIENT = "at the start of the model, leave it out and let clients do it before they query"
 
 _HINTS: dict[str, tuple[Ground, Refusal]] = {
-    **_hints(Ground.MISSING, "softmax inside a model is not supported", hint_for("softmax"), "Softmax"),
     **_hints(
         Ground.MISSING,
         "recurrent layers run step by step, and there is no lowering for that",
@@ -64,12 +62,6 @@ _HINTS: dict[str, tuple[Ground, Refusal]] = {
         "no lowering is known for this kind of layer",
         "use keras.ops.einsum or keras.ops.matmul",
         "Dot",
-    ),
-    **_hints(
-        Ground.MISSING,
-        "it divides by statistics of each input, and no lowering is known for that",
-        "use BatchNormalization and train again",
-        *("LayerNormalization", "GroupNormalization", "RMSNormalization", "UnitNormalization"),
     ),
     **_hints(
         Ground.MISSING,

@@ -14,6 +14,7 @@ import numpy as np
 from keras_private.errors import PlanError
 from keras_private.lowering.layers import activation as act
 from keras_private.lowering.layers import merge
+from keras_private.lowering.layers.softmax import log_softmax, softmax
 from keras_private.lowering.operation import Operand, Operation, operates
 from keras_private.lowering.registry import Refusal, array, secret
 from keras_private.plan.ops.equation import without_batch
@@ -201,13 +202,19 @@ def lower_absolute(prot: Any, op: Operation, x: Any) -> Any:
 
 
 def _check_softmax(op: Operation, x: Any) -> Iterator[Refusal]:
-    del op, x
-    yield Refusal("softmax inside a model is not supported", act.hint_for("softmax"))
+    axes = [op["axis"]] if isinstance(op["axis"], int) else op["axis"]
+    if axes is None or any(axis % len(x.shape) == 0 for axis in axes):
+        yield Refusal("its axes include the batch", "take it over other axes")
 
 
 @operates("Softmax", check=_check_softmax)
-def lower_softmax(prot: Any, op: Operation, x: Any) -> Any:  # only ever taken off the end of a model, see final.py
-    raise NotImplementedError(op.kind)
+def lower_softmax(prot: Any, op: Operation, x: Any) -> Any:
+    return softmax(prot, x, [op["axis"]] if isinstance(op["axis"], int) else op["axis"])
+
+
+@operates("LogSoftmax", check=_check_softmax)
+def lower_log_softmax(prot: Any, op: Operation, x: Any) -> Any:
+    return log_softmax(prot, x, op["axis"])
 
 
 def _check_cast(op: Operation, x: Any) -> Iterator[Refusal]:

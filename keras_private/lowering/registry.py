@@ -60,8 +60,8 @@ _by_class: dict[type, Lowering] = {}
 _KERAS = frozenset({"keras", "tf_keras"})
 
 
-def _nothing(layer: Any) -> Iterable[Refusal]:
-    del layer
+def _nothing(layer: Any, **arguments: Any) -> Iterable[Refusal]:
+    del layer, arguments
     return ()
 
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from keras_private.errors import PlanError
 from keras_private.plan import bounds
 from keras_private.plan.interval import Interval
-from keras_private.plan.measure import measure
+from keras_private.plan.measure import Measured, measure
 from keras_private.plan.ops import CONTRACT_BITS, dropped
 from keras_private.plan.plan import Draft, Op
 from keras_private.plan.simulate import rounded
@@ -93,11 +93,17 @@ def _room(draft: Draft, xs: Sequence[NDArray[np.float64]], bits: int) -> int:
         up = 0 if given.range else bits + 1 - math.frexp(float(np.max(np.abs(x))))[1]
         stretched.append(np.ldexp(x, up))
     try:
-        sizes = measure(draft, tuple(stretched)).sizes
+        measured = measure(draft, tuple(stretched))
     except PlanError:  # they outgrow even float64
         return -CONTRACT_BITS
-    raw = (math.frexp(min(sizes[op.output], _ABSURD))[1] + _raw_frac(op, draft) for op in plan.ops)
+    raw = (math.frexp(min(_size(measured, op.output), _ABSURD))[1] + _raw_frac(op, draft) for op in plan.ops)
     return CONTRACT_BITS - max(raw, default=0)
+
+
+def _size(measured: Measured, tensor: str) -> float:
+    """What is reckoned with, but no more than 2^MARGIN_BITS of what was seen, if anything was."""
+    seen, reckoned = measured.seen[tensor], measured.sizes[tensor]
+    return min(reckoned, math.ldexp(seen, MARGIN_BITS)) if seen else reckoned
 
 
 def _raw_frac(op: Op, draft: Draft) -> int:

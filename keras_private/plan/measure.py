@@ -25,12 +25,15 @@ class Measured:
 
     sizes: for each tensor the largest magnitude to reckon with: seen, or, for a product, what inputs as large as those
         seen make of weights that size (a unit that stayed silent has a size too). Before a ReLU, not after it.
+    seen: for each tensor the largest magnitude that it had. Of a product of two values that never are large together,
+        as a row and one over its size, it is far less.
     outputs: float64, (count, *output shape) each, in the plan's order.
     """
 
     inputs: tuple[Array, ...]
     outputs: tuple[Array, ...]
     sizes: dict[str, float]
+    seen: dict[str, float]
 
 
 def measure(draft: Draft, inputs: tuple[Array, ...]) -> Measured:
@@ -59,7 +62,7 @@ def measure(draft: Draft, inputs: tuple[Array, ...]) -> Measured:
         for name in {*op.inputs, op.output} - plan.ends:
             if last_use.get(name, -1) <= index:
                 del values[name]
-    return Measured(inputs, tuple(values[made.tensor] for made in plan.outputs), sizes)
+    return Measured(inputs, tuple(values[made.tensor] for made in plan.outputs), sizes, seen)
 
 
 def work(draft: Draft) -> int:

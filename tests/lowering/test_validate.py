@@ -26,29 +26,27 @@ def refusals(model: Any) -> list[str]:
 def test_every_problem_is_listed(keras: Any) -> None:
     layers = keras.layers
     x = keras.Input((8, 8, 3))
-    y = layers.LayerNormalization(name="up")(x)
+    y = layers.Lambda(lambda z: z, name="up")(x)
     y = layers.Conv2D(2, 3, activation="exponential", name="conv")(y)
     y = layers.BatchNormalization(name="norm")(y, training=True)
     y = layers.Flatten(name="flat")(y)
-    y = layers.Dense(3, activation="softmax", name="head")(y)
+    y = layers.Dense(3, activation="exponential", name="head")(y)
     found = refusals(keras.Model(x, y))
     assert len(found) == 4
-    assert found[0].startswith("- up (LayerNormalization): it divides")
+    assert found[0].startswith("- up (Lambda): what it does is Python code")
     assert found[1].startswith("- conv (Conv2D): activation exponential")
     assert found[2].startswith("- norm (BatchNormalization): it is called with training=True")
-    assert found[3].startswith("- head (Dense): activation softmax")
-    assert "reveal" in found[3]
+    assert found[3].startswith("- head (Dense): activation exponential")
 
 
 @pytest.mark.parametrize(
     ("build", "expected"),
     [
-        (lambda layers: layers.Softmax(), "reveal"),
         (lambda layers: layers.Activation("exponential"), "exponential is not supported"),
         (lambda layers: layers.Dense(2, activation=lambda x: x * 2), "activation function is not supported"),
         (lambda layers: layers.ELU(alpha=100.0), "alpha 100.0 is not supported"),
         (lambda layers: layers.Lambda(lambda x: x), "lowers"),
-        (lambda layers: layers.Dense(2, activation=layers.Softmax()), "activation Softmax"),
+        (lambda layers: layers.Dense(2, activation=layers.Softmax(axis=0)), "its axes include the batch"),
     ],
 )
 def test_layers_and_activations_without_a_lowering(keras: Any, build: Any, expected: str) -> None:
@@ -61,16 +59,10 @@ def test_equal_problems_are_one_line(keras: Any) -> None:
     x = y = keras.Input((4,))
     for number in range(30):
         y = keras.layers.Dense(4, activation="exponential", name=f"dense_{number}")(y)
-        y = keras.layers.Activation("softmax", name=f"soft_{number}")(y)
-    dense, soft = refusals(keras.Model(x, y))
+        y = keras.layers.ELU(100.0, name=f"elu_{number}")(y)
+    dense, elu = refusals(keras.Model(x, y))
     assert dense.startswith("- dense_0, dense_1, dense_2 and 27 more (Dense): activation exponential")
-    assert soft.startswith("- soft_0, soft_1, soft_2 and 27 more (Activation): activation softmax")
-
-
-def test_efficient_net_fits_on_a_screen(keras: Any) -> None:
-    found = refusals(keras.applications.EfficientNetB0(weights=None, input_shape=(32, 32, 3)))
-    assert len(found) <= 6
-    assert sum("activation swish" in line or "activation silu" in line for line in found) <= 2
+    assert elu.startswith("- elu_0, elu_1, elu_2 and 27 more (ELU): alpha 100.0 is not supported")
 
 
 @pytest.mark.parametrize(
@@ -78,7 +70,6 @@ def test_efficient_net_fits_on_a_screen(keras: Any) -> None:
     [
         ("LSTM", (3,), (4, 2), "Conv1D"),
         ("GRU", (3,), (4, 2), "Conv1D"),
-        ("LayerNormalization", (), (4,), "BatchNormalization"),
         ("Conv3D", (2, 2), (4, 4, 4, 1), "2D layer"),
         ("RandomCrop", (2, 2), (4, 4, 1), "let clients do it"),
     ],
@@ -202,8 +193,7 @@ def test_operations_that_need_another_protocol(keras: Any, compute: Any, expecte
         (lambda ops, x: ops.repeat(x, [1, 2, 1, 1], axis=1), "equally"),
         (lambda ops, x: ops.cast(x, "int32"), "casts to int32"),
         (lambda ops, x: ops.matmul(np.ones((2, 4), np.float32), x), "fixed matrix"),
-        (lambda ops, x: ops.relu(ops.softmax(x)), "softmax inside a model"),
-        (lambda ops, x: ops.softmax(x, axis=1), "softmax inside a model"),
+        (lambda ops, x: ops.softmax(x, axis=0), "its axes include the batch"),
         (lambda ops, x: ops.exp(x), "operation Exp between layers"),
         (lambda ops, x: ops.split(x, 2, axis=1)[0], "operation Split between layers"),
     ],

@@ -8,6 +8,8 @@ from keras_private.lowering.layers import (  # noqa: F401
     merge,
     noise,
     normalization,
+    norms,
     pooling,
     shape,
+    softmax,
 )

@@ -11,15 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from keras_private.lowering.layers.softmax import log_softmax, softmax
 from keras_private.lowering.registry import Refusal, array, find, lowers, secret
 from keras_private.plan.spline.functions import MAX_PARAMETER
 
 _AT_THE_CLIENT = "if it ends the model, leave it out and apply it to what query_model returns"
-_LAST = 'as the last step of the model, along the last axis, it can be left to the client (reveal="logits")'
-_HINTS = {
-    "softmax": f"{_LAST}; inside, use relu and train again",
-    "log_softmax": f"{_AT_THE_CLIENT}; inside, use relu and train again",
-}
 _OTHERS = f"use relu, sigmoid, tanh, gelu, silu or another of the README's list and train again; {_AT_THE_CLIENT}"
 
 
@@ -101,6 +97,8 @@ _FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {
     "squareplus": _curve("squareplus", 4.0),
     "sparse_plus": _curve("sparse_plus"),
     "log_sigmoid": lambda prot, x: prot.negative(prot.spline(prot.negative(x), "softplus")),
+    "softmax": lambda prot, x: softmax(prot, x, [-1]),
+    "log_softmax": log_softmax,
     "tanh_shrink": lambda prot, x: prot.sub(x, prot.spline(x, "tanh")),
 }
 
@@ -124,11 +122,7 @@ def check_activation(activation: Any) -> Iterable[Refusal]:
     if lowering is not None:
         yield from lowering.check(activation)
     else:
-        yield Refusal(f"activation {name or type(activation).__name__} is not supported", hint_for(name))
-
-
-def hint_for(activation: str) -> str:
-    return _HINTS.get(activation, _OTHERS)
+        yield Refusal(f"activation {name or type(activation).__name__} is not supported", _OTHERS)
 
 
 def name_of(activation: Any) -> str:

@@ -1,36 +1,33 @@
-"""BatchNormalization, Normalization, Rescaling: y = x·scale + offset, both computed here, at the owner."""
+"""BatchNormalization, Normalization, Rescaling: y = x·scale + offset, both computed here, at the owner.
+
+By statistics of each input, which only the parties can compute: norms.py.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-from keras_private.lowering.registry import Refusal, array, lowers, secret
+from keras_private.lowering.registry import array, lowers, secret
 
 _EPSILON = 1e-7  # what keras.layers.Normalization divides by at least (backend.epsilon())
 
 
-def _check_batch_normalization(layer: Any) -> Iterable[Refusal]:
-    if not isinstance(layer.axis, int) and len(layer.axis) != 1:
-        yield Refusal(f"axis {tuple(layer.axis)} is not supported", "normalise along one axis")
-
-
-@lowers("BatchNormalization", check=_check_batch_normalization)
-def lower_batch_normalization(prot: Any, layer: Any, x: Any) -> Any:
-    """With the moving statistics, as at inference."""
+@lowers("BatchNormalization", arguments=("mask",))
+def lower_batch_normalization(prot: Any, layer: Any, x: Any, mask: Any = None) -> Any:
+    """With the moving statistics, as at inference; then a mask changes nothing."""
+    del mask
     scale = 1.0 / np.sqrt(array(layer.moving_variance) + layer.epsilon)
     if layer.scale:
         scale = scale * array(layer.gamma)
     offset = -array(layer.moving_mean) * scale
     if layer.center:
         offset = offset + array(layer.beta)
-    axis = layer.axis if isinstance(layer.axis, int) else layer.axis[0]
-    rank = len(x.shape)
-    behind = (1,) * (rank - 1 - axis % rank)  # axes after the normalised one
-    y = prot.mul(x, secret(prot, scale.reshape(-1, *behind), "scale"))
-    return prot.add(y, secret(prot, offset.reshape(-1, *behind), "offset"))
+    axes = {axis % len(x.shape) for axis in ([layer.axis] if isinstance(layer.axis, int) else layer.axis)}
+    shape = [int(size) if axis in axes else 1 for axis, size in enumerate(x.shape)][1:]  # None is the batch
+    y = prot.mul(x, secret(prot, scale.reshape(shape), "scale"))
+    return prot.add(y, secret(prot, offset.reshape(shape), "offset"))
 
 
 @lowers("Normalization")

@@ -21,6 +21,7 @@ from keras_private.plan.spline import fit
 from keras_private.plan.spline.functions import MAX_EXPONENT, function
 
 GOAL = 23  # half bits, of tables
+WIDE, WIDE_GOAL = 36, 21  # of a table over more octaves than that, which would have too many cells
 COARSER = 3  # fractional bits that a table can do without, for more cells
 SQUARE_BITS = 60  # of a sum of squares
 LEAST_FRAC = 6  # fractional bits of a factor
@@ -86,9 +87,12 @@ class Normalise(Composite):
     d = nu·(x - mean(x)) = (n·x - sum(x)) / 2^L is exact and local, and y = d·sqrt(n) / sqrt(sum(d²) + nu²·n·epsilon).
 
     Range: any; where the proof of x leaves no room for a sum of squares below 2^60, raw, d keeps fewer bits, for two
-    rounds more; without a proof, what is reckoned with counts for it. Sums of squares beyond 2^30 count as that: such
-    rows come out larger than they should, and intervals take that into account.
-    Largest error: |y|·2^-11.5, and what half a unit of d is of its row's size. Rounds: 1 for the squares, in the round
+    rounds more; without a proof, what is reckoned with counts for it. The table ends where the sum of squares is proven
+    to. Without a proof below 2^30 it ends where it would for the sizes that are reckoned with (those seen, with a
+    margin), and at 2^30 at most. Larger sums count as that: such rows come out larger than they should, and intervals
+    take that into account.
+    Largest error: |y|·2^-11.5 (2^-10.5 where the table spans more than 36 octaves, from epsilon to its end), and
+    what half a unit of d is of its row's size. Rounds: 1 for the squares, in the round
     that opens a product before it if that needs no truncation; 2 for the root (one of them the squares' own), 2 for the
     product. Bytes: 78 a number and some 2.4 kB a row.
     """
@@ -136,7 +140,8 @@ class Normalise(Composite):
             x = writer.emit(
                 like(op, "sub"), [writer.emit(like(op, "scale_int"), [x], multiplier=count, shift=up), total]
             )
-        size = 2 * unit * writer.reckoned(op.inputs[0]) if x.interval is None else x.interval.size
+        seen = 2 * unit * writer.reckoned(op.inputs[0])
+        size = seen if x.interval is None else x.interval.size
         room = (SQUARE_BITS - math.ceil(math.log2(count * max(1.0, size) ** 2))) // 2
         x = _kept(op, x, max(room, LEAST_FRAC) if x.interval is None else room, writer)
         square = writer.emit(like(op, "square"), [x], drop=0)
@@ -145,12 +150,16 @@ class Normalise(Composite):
         shape = (1,) * len(total.tensor.shape)
         total = writer.emit(like(op, "add"), [total], [writer.encode(op, "epsilon", total.frac, np.full(shape, more))])
         low = max(math.floor(math.log2(more)), 8 - total.frac, -MAX_EXPONENT)
-        high = MAX_EXPONENT if total.interval is None else math.ceil(math.log2(total.interval.size))
+        high = MAX_EXPONENT + 1 if total.interval is None else math.ceil(math.log2(total.interval.size))
+        if high > MAX_EXPONENT:
+            high = math.ceil(math.log2(count * max(seen, 2.0**-MAX_EXPONENT) ** 2 + more))
         root = math.sqrt(count)
-        stretch = (2.0**low, 2.0 ** max(low + 1, min(high, MAX_EXPONENT)), root)
+        high = max(low + 1, min(high, MAX_EXPONENT))
+        stretch = (2.0**low, 2.0**high, root)
         room = PRODUCT_FRAC - math.ceil(math.log2(root))
         frac = _table_frac("rsqrt", stretch, room - x.frac)
-        attrs: dict[str, Any] = {"function": "rsqrt", "parameters": stretch, "goal": GOAL, "frac": frac}
+        goal = GOAL if high - low <= WIDE else WIDE_GOAL
+        attrs: dict[str, Any] = {"function": "rsqrt", "parameters": stretch, "goal": goal, "frac": frac}
         inverse = writer.emit(like(op, "spline"), [total], **attrs)
         x = _kept(op, x, room - frac, writer)
         if x.interval is None:

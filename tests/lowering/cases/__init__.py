@@ -18,13 +18,14 @@ from . import (
     operations,
     pooling,
     shape,
+    softmax,
 )
 from .case import Case, randomise
 
 __all__ = ["CASES", "Case", "randomise"]
 
 _FAMILIES = (
-    *(dense, embedding, convolution, pooling, shape, normalization, activation, noise, merge),
+    *(dense, embedding, convolution, pooling, shape, normalization, activation, softmax, noise, merge),
     *(operations, models),
 )
 CASES: tuple[Case, ...] = tuple(case for family in _FAMILIES for case in family.CASES)
