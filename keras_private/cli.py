@@ -64,6 +64,12 @@ def plan(
     plot: Annotated[
         Path | None, typer.Option(help="Draw where rounds, bytes and time go, into this .png, .svg or .pdf.")
     ] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="An .npz file of usual inputs: one array, or one for each input by its name.")
+    ] = None,
+    saturate: Annotated[
+        bool, typer.Option(help="Cut values off, by calibration, where else nothing is proved.")
+    ] = True,
     keras: Annotated[str, typer.Option(help="What loads the model: keras or tf_keras.")] = "keras",
     imports: Annotated[
         list[str] | None, typer.Option("--import", help="Your module with layers and lowerings; it is run.")
@@ -77,6 +83,7 @@ def plan(
     import os
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from keras_private.calibration import load as load_data
     from keras_private.inspection import check, load
 
     if keras not in ("keras", "tf_keras"):
@@ -84,7 +91,16 @@ def plan(
     sys.path.insert(0, os.getcwd())  # as `python -m` does, for --import
     for name in imports or []:
         importlib.import_module(name)
-    report = check(load(model, keras), input_range, batch=batch, precision=precision, reveal=reveal)
+    data = None if calibration is None else load_data(calibration)
+    report = check(
+        load(model, keras),
+        input_range,
+        batch=batch,
+        precision=precision,
+        reveal=reveal,
+        calibration=data,
+        saturate=saturate,
+    )
     typer.echo(report)
     if plot is not None and report.plan is not None:
         from keras_private.plotting import plot_plan

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from keras_private.calibration import arrays_of
 from keras_private.lowering import LOGITS, draft_of
 from keras_private.plan.optimise import optimise
 from keras_private.plan.plan import Draft
@@ -19,6 +20,8 @@ class Choices:
 
     input_range: Any = None
     reveal: Any = LOGITS
+    calibration: Any = None
+    saturate: bool = True
 
 
 def compiled(model: Any, choices: Choices, precision: int) -> Draft:
@@ -30,7 +33,9 @@ def compiled(model: Any, choices: Choices, precision: int) -> Draft:
     Raises:
         ConfigError: a choice is nothing that it may be.
         UnsupportedModelError: lists everything in the model that cannot be lowered.
+        InputError: the calibration data does not fit the model.
         PlanError: the range makes no sense, or the model exceeds a limit; names the layer and what to do.
     """
     recorded = draft_of(model, choices.input_range, precision=precision, reveal=choices.reveal)
-    return optimise(recorded, precision=precision)
+    data = None if choices.calibration is None else arrays_of(choices.calibration, recorded.plan)
+    return optimise(recorded, precision=precision, calibration=data, saturate=choices.saturate)

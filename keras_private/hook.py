@@ -37,6 +37,7 @@ from keras_private.party.fields import NUMBERS
 from keras_private.plan import summary as table
 from keras_private.plan.layers import Timing
 from keras_private.plan.memory import room, said
+from keras_private.plan.origins import guess
 from keras_private.plan.plan import Accuracy, Draft, Plan
 from keras_private.plotting import plot_plan
 from keras_private.progress import serving_bar
@@ -100,6 +101,8 @@ def share(
     reveal: Any = LOGITS,
     tolerance: float | None = None,
     verbose: int = 1,
+    calibration: Any = None,
+    saturate: bool = True,
 ) -> Any:
     """Send every party of a started cluster its shares of this model. Sharing again replaces what was shared.
 
@@ -115,16 +118,22 @@ def share(
             "label": only where the largest value is along the last axis, an int64; behind a last sigmoid, only
             whether each probability is above 1/2, a bool. "top5": where the five largest are, the largest first.
         tolerance: largest error to accept of an answer, as a part of the outputs' range (before a final activation).
-            The error is measured on random inputs before anything is sent. None: 0.01, and more than that is a warning.
-        verbose: 1 prints the plan's digest, for clients to pin (`connect_to_model(…, owner=…, digest=…)`), and
-            how many rows fit if these are fewer than `limits.max_batch`; 0 does not.
+            The error is measured on `calibration`, or on random inputs, before anything is sent. None: 0.01, and more
+            than that is a warning.
+        verbose: 1 prints the plan's digest, for clients to pin (`connect_to_model(…, owner=…, digest=…)`),
+            how many rows fit if these are fewer than `limits.max_batch`, and which ranges were guessed; 0 does not.
+        calibration: inputs of the usual kind, as `model.predict` takes them; some dozens will do. They stay here. They
+            tell how large values get and how exact answers are, instead of random inputs.
+        saturate: with `calibration` and `input_range`, values are cut off at some eight times what the data made of
+            them, in as few places as let everything be proved: what no data of this kind does saturates and cannot
+            overflow. False: what worst cases leave unproved stays so.
 
     Returns:
         The model. `with model.share(cluster): …` stops it at the end.
 
     Raises:
         ConfigError: `cluster` is no TFECluster, or `reveal` nothing that it may be.
-        InputError: tolerance is not a number above 0.
+        InputError: tolerance is not a number above 0, or the calibration data does not fit the model.
         StateError: the cluster has not been started.
         UnsupportedModelError: lists everything in the model that cannot be lowered.
         PlanError: the range makes no sense, the model exceeds a limit (not even one row fits into
@@ -138,7 +147,8 @@ def share(
         raise StateError("the cluster is not running: call cluster.start() before model.share(cluster)")
     _check_tolerance(tolerance)
     precision, fingerprint = config.precision_fractional, _fingerprint(self)
-    draft = compiled(self, Choices(input_range=input_range, reveal=reveal), precision)
+    choices = Choices(input_range=input_range, reveal=reveal, calibration=calibration, saturate=saturate)
+    draft = compiled(self, choices, precision)
     _check_accuracy(draft, tolerance)
     fits = room(draft.plan, config.limits)
     memory = said(fits, config.limits)
@@ -150,6 +160,8 @@ def share(
         with contextlib.suppress(OSError, ValueError):  # nobody reads it; the model is shared all the same
             if min(fits.run_rows, fits.query_rows) < config.limits.max_batch:
                 print(memory, flush=True)  # noqa: T201
+            if guessed := guess(draft):
+                print(guessed, flush=True)  # noqa: T201
             print(f"shared by {cluster.owner.name} as digest {owned.digest}", flush=True)  # noqa: T201
     return self
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_private.compiler import Choices, compiled
-from keras_private.errors import ConfigError, KerasPrivateError, UnsupportedModelError
+from keras_private.errors import ConfigError, InputError, KerasPrivateError, UnsupportedModelError
 from keras_private.extras import require
 from keras_private.lowering import LOGITS, compare_lowerings
 from keras_private.lowering.foreign import Comparison
@@ -94,12 +94,14 @@ def check(
     batch: int = 1,
     precision: int = 16,
     reveal: Any = LOGITS,
+    calibration: Any = None,
+    saturate: bool = True,
 ) -> Report:
     """Say what `share` would say of a model and what a query would cost. Needs no cluster, sends nothing.
 
     Args:
         model: a Keras model.
-        input_range, reveal: as for `share`.
+        input_range, reveal, calibration, saturate: as for `share`.
         batch: rows of the query that costs are given for.
         precision: fractional bits, `precision_fractional` of cluster.yaml.
 
@@ -109,6 +111,7 @@ def check(
 
     Raises:
         ConfigError: an argument makes no sense, or there is no Keras here.
+        InputError: the calibration data does not fit the model.
     """
     require("owner", "check()")
     if type(batch) is not int or batch < 1:
@@ -120,9 +123,10 @@ def check(
     plan = accuracy = None
     try:
         compared = tuple(compare_lowerings(model, precision=precision, reveal=reveal))
-        draft = compiled(model, Choices(input_range=input_range, reveal=reveal), precision)
+        choices = Choices(input_range=input_range, reveal=reveal, calibration=calibration, saturate=saturate)
+        draft = compiled(model, choices, precision)
         plan, accuracy = draft.plan, draft.accuracy
-    except ConfigError:
+    except (ConfigError, InputError):
         raise
     except UnsupportedModelError as error:
         problems = error.problems

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "keras_private"
 ORDER = (
     *("errors", "extras", "config", "sharing", "net", "plan", "mpc", "logs", "party"),
     *("client", "worker", "upload", "owner", "status", "managed", "cluster"),
-    *("lowering", "compiler", "inspection", "progress", "plotting", "hook", "cli"),
+    *("lowering", "calibration", "compiler", "inspection", "progress", "plotting", "hook", "cli"),
 )
 ONLY = {"lowering": {"errors", "plan", "sharing"}}  # narrower than its place says
 EXCEPT = {"cluster": {"keras_private.lowering.tfe.load"}}  # for tfe_config, when it is asked for
@@ -28,7 +28,14 @@ NUMBA = "numba comes with it: a party listens before it is there, and a client n
 PARTY = "clients know clusters, too, and start no party"
 COMMAND = "a command waits only for what it needs itself"
 LATER = {
-    "cli": {"party.__main__": COMMAND, "inspection": COMMAND, "plotting": COMMAND, "net": COMMAND, "status": COMMAND},
+    "cli": {
+        "party.__main__": COMMAND,
+        "calibration": COMMAND,
+        "inspection": COMMAND,
+        "plotting": COMMAND,
+        "net": COMMAND,
+        "status": COMMAND,
+    },
     "cluster": {"logs": PARTY, "managed": PARTY, "party.server": PARTY, "lowering.tfe": "TensorFlow comes with it"},
     "lowering.model": {"lowering.recorder": "TF Encrypted comes with it; what cannot be lowered is said before"},
     "mpc.kernels": {"mpc.kernels": NUMBA},

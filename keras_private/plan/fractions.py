@@ -41,6 +41,7 @@ Array = NDArray[np.float64]
 
 SAFE_BITS = 61  # one below the contract: room for one more addition
 GUARD_BITS = 4  # significant bits of a layer's largest weight beyond the precision
+FAIR_BITS = 2  # that a proof may take from a layer's weights: a third of the cuts, and no loss that was found
 EXTRA_BITS = 12  # a weight's fractional bits beyond the precision, for the sake of its largest element alone
 TINY_BITS = 24  # a value's fractional bits beyond the precision, at most, because it is small
 TABLE_BITS = 26  # of a value that comes out of a table, which has them for nothing
@@ -140,6 +141,11 @@ class Fractions:
         wanted += next((free - drop for free in FREE_DROPS if drop <= free), 0)
         room = min(self._room(until.proven, until.seen, least + frac), until.limit) - frac
         return max(min(wanted, room), least)
+
+    def fair(self, op: Op) -> int:
+        """Fractional bits that do for the weight of a product: its largest element has FAIR_BITS significant ones less
+        than values have."""
+        return self.working + min(max(_small(self.draft.values[op.weights[0]]) - FAIR_BITS, 0), EXTRA_BITS)
 
     def exact(self, op: Op, interval: Interval) -> int:
         """Fractional bits of the weight that would leave no trace in a unit of the result, for inputs in `interval`."""

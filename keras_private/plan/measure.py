@@ -6,7 +6,9 @@ too wide to be of use, fractional bits follow these sizes, with a wide margin.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,10 @@ from keras_private.plan.plan import Draft
 
 Array = NDArray[np.float64]
 
+_PIECE = 200_000_000  # multiplications that are done at once, which bounds the memory
+_WORK = 20_000_000_000  # and that an owner's data may take
+_FEWEST, _MOST = 16, 4096  # of its rows
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Measured:
@@ -27,6 +33,7 @@ class Measured:
         seen make of weights that size (a unit that stayed silent has a size too). Before a ReLU, not after it.
     seen: for each tensor the largest magnitude that it had. Of a product of two values that never are large together,
         as a row and one over its size, it is far less.
+    held: the same after a ReLU of its op.
     outputs: float64, (count, *output shape) each, in the plan's order.
     """
 
@@ -34,6 +41,7 @@ class Measured:
     outputs: tuple[Array, ...]
     sizes: dict[str, float]
     seen: dict[str, float]
+    held: dict[str, float]
 
 
 def measure(draft: Draft, inputs: tuple[Array, ...]) -> Measured:
@@ -46,12 +54,13 @@ def measure(draft: Draft, inputs: tuple[Array, ...]) -> Measured:
     last_use = {name: index for index, op in enumerate(plan.ops) for name in op.inputs}
     values = {given.tensor: x for given, x in zip(plan.inputs, inputs, strict=True)}
     seen = {name: float(np.max(np.abs(x))) for name, x in values.items()}
-    sizes = dict(seen)
+    sizes, held = dict(seen), dict(seen)
     for index, op in enumerate(plan.ops):
         weights = [draft.values[name] for name in op.weights]
         kind = kind_of(op)
         result = kind.plain(op, [values[name] for name in op.inputs], weights)
         values[op.output] = fused_relu(op, result)
+        held[op.output] = float(np.max(np.abs(values[op.output])))
         largest = float(np.max(np.abs(result)))
         if not np.isfinite(largest):
             raise PlanError(f"{describe(op)}: its values outgrow every number format; rescale the layer's weights")
@@ -62,7 +71,38 @@ def measure(draft: Draft, inputs: tuple[Array, ...]) -> Measured:
         for name in {*op.inputs, op.output} - plan.ends:
             if last_use.get(name, -1) <= index:
                 del values[name]
-    return Measured(inputs, tuple(values[made.tensor] for made in plan.outputs), sizes, seen)
+    return Measured(inputs, tuple(values[made.tensor] for made in plan.outputs), sizes, seen, held)
+
+
+def calibrated(draft: Draft, inputs: Sequence[NDArray[Any]]) -> Measured:
+    """The same of an owner's data, of which there may be much: taken in pieces, and evenly from all over it as many
+    rows as can be tried in reasonable time; and outputs of some of these."""
+    count, each = len(inputs[0]), 1 + work(draft)
+    chosen = _evenly(count, max(_FEWEST, min(_MOST, _WORK // each)))
+    rows = max(1, _PIECE // each)
+    sizes: dict[str, float] = {}
+    seen: dict[str, float] = {}
+    held: dict[str, float] = {}
+    for start in range(0, len(chosen), rows):
+        piece = measure(draft, _rows(inputs, chosen[start : start + rows]))
+        for whole, part in ((sizes, piece.sizes), (seen, piece.seen), (held, piece.held)):
+            whole.update((name, max(size, whole.get(name, 0.0))) for name, size in part.items())
+    few = _evenly(count, few_of(each))
+    found = measure(draft, _rows(inputs, few))
+    return replace(found, sizes=sizes, seen=seen, held=held)
+
+
+def _rows(inputs: Sequence[NDArray[Any]], places: NDArray[np.int64]) -> tuple[Array, ...]:
+    return tuple(x[places].astype(np.float64) for x in inputs)
+
+
+def few_of(each: int) -> int:
+    """How many rows to run again and again, of so many multiplications each."""
+    return max(2, min(8, _PIECE // each))
+
+
+def _evenly(count: int, most: int) -> NDArray[np.int64]:
+    return np.linspace(0, count - 1, min(count, most)).round().astype(np.int64)
 
 
 def work(draft: Draft) -> int:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from keras_private.errors import PlanError
 from keras_private.plan import samples
 from keras_private.plan.contract import limited
 from keras_private.plan.fixed_point import fixed_point
 from keras_private.plan.fractions import Fractions
-from keras_private.plan.measure import Measured, measure, work
+from keras_private.plan.measure import Measured, calibrated, few_of, measure, work
+from keras_private.plan.origins import origins
 from keras_private.plan.passes.fold import fold
 from keras_private.plan.passes.identities import identities
 from keras_private.plan.passes.layout import layout
 from keras_private.plan.passes.max_pooling import max_pooling
 from keras_private.plan.passes.pooling import average_pooling
 from keras_private.plan.plan import Draft
+from keras_private.plan.saturate import saturated
 from keras_private.plan.serialise import MAX_PRECISION
 from keras_private.plan.simulate import accuracy
 from keras_private.plan.summary import unproven
@@ -32,9 +36,6 @@ _TRIALS = ((0, False), (0, True), (5, True), (9, True))
 _GOAL = 5e-4
 _WORTH = 1.5  # a trial must make the error smaller by this, for what it may cost
 
-_FEWEST, _MOST = 2, 8  # sample inputs
-_WORK = 200_000_000  # multiplications that the samples may take
-
 
 def simplify(draft: Draft) -> Draft:
     """The recorded plan after all rewrites, still in real numbers."""
@@ -47,12 +48,17 @@ def simplify(draft: Draft) -> Draft:
     return draft
 
 
-def optimise(draft: Draft, *, precision: float = 16) -> Draft:
+def optimise(
+    draft: Draft, *, precision: float = 16, calibration: Sequence[NDArray[Any]] | None = None, saturate: bool = True
+) -> Draft:
     """The executable plan of a recorded one: rewritten, bounded, in fixed point.
 
     Args:
         draft: recorded, with the weights in plain; not changed.
         precision: fractional bits of every value between layers at least, a whole number from 1 to 24.
+        calibration: the owner's data, numbers of (count, *input shape) for each input in the plan's order: what values
+            are to be expected. None: random inputs in the declared ranges.
+        saturate: with calibration data and ranges, values are cut off where else nothing would be proven.
 
     Returns:
         The executable draft, with the error to expect of its answers. Its weights are still real numbers, to be encoded
@@ -64,25 +70,35 @@ def optimise(draft: Draft, *, precision: float = 16) -> Draft:
     bits = _whole(precision)
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite afterwards is refused by name
         simple = simplify(draft)
-        measured = measure(simple, samples.inputs(draft, max(_FEWEST, min(_MOST, _WORK // (1 + work(simple))))))
-        best = _trial(simple, bits, measured, *_TRIALS[0])
+        if calibration is None:
+            measured = measure(simple, samples.inputs(draft, few_of(1 + work(simple))))
+        else:
+            measured = calibrated(simple, calibration)
+        saturate = saturate and calibration is not None and simple.plan.ranged
+        best = _trial(simple, bits, measured, *_TRIALS[0], saturate=saturate)
         error = accuracy(best, measured)
         for trial in _TRIALS[1:]:
             if error.relative <= _GOAL or not simple.plan.ranged:
                 break
             try:
-                done = _trial(simple, bits, measured, *trial)
+                done = _trial(simple, bits, measured, *trial, saturate=saturate)
                 smaller = error if done.plan == best.plan else accuracy(done, measured)
             except PlanError:  # no room for more; the first one had enough
                 break
             if smaller.error * _WORTH < error.error and (unproven(best.plan) or not unproven(done.plan)):
                 best, error = done, smaller
         best = limited(best, measured.inputs)
-    return replace(best, accuracy=error)
+    error = replace(error, calibrated=calibration is not None)
+    return replace(best, accuracy=error, origins=origins(best.plan, calibrated=error.calibrated))
 
 
-def _trial(draft: Draft, precision: int, measured: Measured, extra: int, exact: bool) -> Draft:
-    return fixed_point(draft, Fractions(draft, precision, extra, measured), exact=exact)
+def _trial(draft: Draft, precision: int, measured: Measured, extra: int, exact: bool, *, saturate: bool) -> Draft:
+    fractions = Fractions(draft, precision, extra, measured)
+    if saturate:
+        cut, measured = saturated(draft, fractions, measured)
+        fractions = fractions if cut is draft else Fractions(cut, precision, extra, measured)
+        draft = cut
+    return fixed_point(draft, fractions, exact=exact)
 
 
 def _whole(precision: float) -> int:

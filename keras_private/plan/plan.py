@@ -160,11 +160,13 @@ class Accuracy:
 
     error: largest difference to expect of any output value. span: from the lowest to the highest output value seen.
     Of several outputs both are the least exact one's, in parts of its range. count: inputs that it was measured on.
+    calibrated: these were the owner's data, not random.
     """
 
     error: float
     span: float
     count: int
+    calibrated: bool = False
 
     @property
     def relative(self) -> float:
@@ -176,11 +178,16 @@ class Accuracy:
 
 @dataclass(repr=False)
 class Draft:
-    """A plan with its weights in plain numbers (float64). The owner's alone: it never leaves the owner's process."""
+    """A plan with its weights in plain numbers (float64). The owner's alone: it never leaves the owner's process.
+
+    accuracy: of an executable draft. origins: of its tensors, where it is known from how large they get: "proved",
+        "measured" or "guessed" (`origins.py`).
+    """
 
     plan: Plan
     values: dict[str, NDArray[np.float64]]
-    accuracy: Accuracy | None = None  # of an executable draft
+    accuracy: Accuracy | None = None
+    origins: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"Draft({len(self.plan.ops)} ops, {len(self.values)} weights hidden)"

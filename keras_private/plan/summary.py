@@ -10,6 +10,7 @@ from keras_private.plan.cost import Cost
 from keras_private.plan.layers import Timing, named
 from keras_private.plan.networks import NETWORKS, estimate
 from keras_private.plan.ops import CONTRACT_BITS, Product, dropped, kind_of
+from keras_private.plan.origins import is_proved
 from keras_private.plan.plan import REAL, Accuracy, Input, Op, Output, Plan, Shape
 from keras_private.plan.ports import said_range
 from keras_private.plan.schedule import costs, stages
@@ -106,12 +107,7 @@ def _times(plan: Plan, timing: Timing | None) -> list[str]:
 
 def unproven(plan: Plan) -> list[str]:
     """The layers, in order, with a value whose range could not be proved."""
-    return list(dict.fromkeys(op.layer or op.kind for op in plan.ops if _is_unproven(plan, op)))
-
-
-def _is_unproven(plan: Plan, op: Op) -> bool:
-    product = isinstance(kind_of(op), Product) and op.attrs.get("bound", CONTRACT_BITS) >= CONTRACT_BITS
-    return product or plan.tensors[op.output].bound is None
+    return list(dict.fromkeys(op.layer or op.kind for op in plan.ops if not is_proved(plan, op)))
 
 
 def size(count: int) -> str:
@@ -216,7 +212,7 @@ def _unproven(plan: Plan) -> list[str]:
         return ["Ranges: proven for every value; nothing can overflow for inputs within the declared range."]
     names = ", ".join(layers[:8]) + (f" and {len(layers) - 8} more" if len(layers) > 8 else "")
     limit = CONTRACT_BITS - max(
-        plan.tensors[op.output].frac + int(op.attrs.get("drop", 0)) for op in plan.ops if _is_unproven(plan, op)
+        plan.tensors[op.output].frac + int(op.attrs.get("drop", 0)) for op in plan.ops if not is_proved(plan, op)
     )
     cause = (
         "no input_range was declared; share(cluster, input_range=(low, high)) lets bounds be proven"
@@ -234,8 +230,9 @@ def _expected(plan: Plan, accuracy: Accuracy | None) -> list[str]:
     if accuracy is None or all(made.kind != REAL for made in plan.outputs):
         return []
     part = f", {accuracy.relative:.2g} of the range they lie in" if accuracy.span else ""
+    inputs = "inputs of the calibration data" if accuracy.calibrated else "random inputs"
     text = (
         f"Largest error expected of an output: {accuracy.error:.2g}{part}. That is measured, on {accuracy.count} "
-        "random inputs, by rounding where the parties round; it is no bound."
+        f"{inputs}, by rounding where the parties round; it is no bound."
     )
     return textwrap.wrap(text, WIDTH)

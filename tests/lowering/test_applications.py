@@ -11,6 +11,7 @@ from keras_private.lowering.model import draft_of
 from keras_private.plan.evaluate import evaluate
 from keras_private.plan.optimise import optimise
 from keras_private.plan.simulate import simulate
+from keras_private.plan.summary import unproven
 
 
 def images(count: int, size: int, random: np.random.Generator) -> np.ndarray:
@@ -35,10 +36,12 @@ def test_difference_of_logits(name: str, size: int) -> None:
             layer.momentum = 0.0
     model(images(32, size, random), training=True)
     draft = draft_of(model, (0, 1))
-    done = optimise(draft)
     x = images(4, size, random)
     plain = evaluate(draft, x)
     assert plain.std() > 0.5
-    assert np.abs(simulate(done, [x])[0] - plain).max() < 0.004
-    assert done.accuracy is not None
-    assert done.accuracy.relative < 1e-2
+    for data in (None, [images(24, size, random)]):  # with data nothing is left unproven
+        done = optimise(draft, calibration=data)
+        assert np.abs(simulate(done, [x])[0] - plain).max() < 0.004
+        assert done.accuracy is not None
+        assert done.accuracy.relative < 1e-2
+        assert bool(unproven(done.plan)) == (data is None)

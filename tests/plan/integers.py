@@ -7,6 +7,7 @@ import numpy as np
 from keras_private.plan.attributes import constant_array
 from keras_private.plan.builder import Draft
 from keras_private.plan.ops import kind_of
+from keras_private.plan.ops.order import Clip
 from keras_private.plan.ops.windows import windows_of
 from keras_private.plan.plan import Op
 from keras_private.sharing import fixed
@@ -28,7 +29,10 @@ def run(draft: Draft, *xs: np.ndarray) -> dict[str, np.ndarray]:
         if op.attrs.get("relu") or op.kind == "relu":
             result = np.maximum(result, 0)
         drop = op.attrs.get("drop", 0)
-        raw[op.output] = result >> drop
+        result = result >> drop
+        if op.kind == "clip":
+            result = np.clip(result, *Clip.ends(op, plan.tensors[op.output].frac))
+        raw[op.output] = result
     return raw
 
 
@@ -47,7 +51,7 @@ def _apply(op: Op, xs: list[np.ndarray], ws: list[np.ndarray]) -> np.ndarray:
         return xs[0] * constant_array(op.attrs["multiplier"])
     elif op.kind == "public_matmul":
         return xs[0] @ constant_array(op.attrs["matrix"])
-    elif op.kind in ("relu", "truncate"):
+    elif op.kind in ("relu", "truncate", "clip"):
         return xs[0]
     elif op.kind == "max_pool2d":
         return plain(op, [xs[0].astype(np.float64)], []).astype(np.int64)  # raw values are below 2^53 here

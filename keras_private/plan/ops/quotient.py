@@ -117,7 +117,7 @@ class Normalise(Composite):
     def interval(self, op: Op, xs: Sequence[Interval], ws: Sequence[Array]) -> Interval:
         """At most sqrt(n), which one number reaches that all of the row's size is in."""
         (x,) = xs
-        most = math.sqrt(_count(op, x.low.shape[1:])) * (1 + 1e-9)
+        most = math.sqrt(summed(op, x.low.shape[1:])) * (1 + 1e-9)
         if op.attrs["centre"]:
             return Interval(np.full_like(x.low, -most), np.full_like(x.high, most))
         return Interval(np.where(x.low < 0, -most, 0.0), np.where(x.high > 0, most, 0.0))
@@ -131,7 +131,7 @@ class Normalise(Composite):
     def write(self, op: Op, xs: Sequence[V], writer: Writer[V]) -> V:
         x, axes = writer.settled(xs[0], op.layer), op.attrs["axes"]
         x = writer.raised(x, op.attrs["epsilon"], op.layer)
-        count, unit = _count(op, x.tensor.shape), 1.0
+        count, unit = summed(op, x.tensor.shape), 1.0
         if op.attrs["centre"]:
             up = round(math.log2(count))
             unit = count / 2**up
@@ -168,7 +168,8 @@ class Normalise(Composite):
         return multiplied(op, x, inverse, writer, (-most, most))
 
 
-def _count(op: Op, shape: Shape) -> int:
+def summed(op: Op, shape: Shape) -> int:
+    """How many numbers a `normalise` sums the squares of."""
     return math.prod(shape[axis] for axis in op.attrs["axes"])
 
 
