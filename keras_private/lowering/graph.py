@@ -200,9 +200,17 @@ def _inputs(node: Any) -> list[Any]:
 
 def _outputs(node: Any) -> list[Any]:
     tensors = node.output_tensors if hasattr(node, "operation") else node.outputs
+    return list(_leaves(tensors))
+
+
+def _leaves(tensors: Any) -> Iterator[Any]:
     if isinstance(tensors, Mapping):  # sorted, as a nested model's own outputs are
-        return [tensors[key] for key in sorted(tensors)]
-    return list(tensors) if isinstance(tensors, list | tuple) else [tensors]
+        tensors = [tensors[key] for key in sorted(tensors)]
+    if not isinstance(tensors, list | tuple):
+        yield tensors
+        return
+    for each in tensors:
+        yield from _leaves(each)
 
 
 def _operation(node: Any, known: Mapping[int, int]) -> Operation | None:

@@ -46,13 +46,6 @@ _AT_THE_CLIENT = "at the start of the model, leave it out and let clients do it 
 _HINTS: dict[str, tuple[Ground, Refusal]] = {
     **_hints(
         Ground.MISSING,
-        "recurrent layers run step by step, and there is no lowering for that",
-        "use Conv1D with padding='causal' over the steps and train again",
-        *("LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional", "LSTMCell", "GRUCell", "SimpleRNNCell"),
-        *("StackedRNNCells", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"),
-    ),
-    **_hints(
-        Ground.MISSING,
         "attention needs a softmax of values inside a model, which is not supported yet",
         "use Conv1D or Dense over the steps and train again",
         *("Attention", "AdditiveAttention", "MultiHeadAttention", "GroupQueryAttention"),
@@ -121,12 +114,6 @@ _HINTS: dict[str, tuple[Ground, Refusal]] = {
     ),
     **_hints(
         Ground.MISSING,
-        "no lowering is known for this kind of layer",
-        "if it wraps a Dense: that does the same without it, on inputs of any rank",
-        *("TimeDistributed", "Wrapper"),
-    ),
-    **_hints(
-        Ground.MISSING,
         "masks are not supported",
         "pad and train without one",
         "Masking",
@@ -142,11 +129,5 @@ _HINTS: dict[str, tuple[Ground, Refusal]] = {
         "no lowering is known for this kind of layer",
         _AT_THE_CLIENT,
         *("AutoContrast", "CategoryEncoding", "Discretization", "IntegerLookup", "MelSpectrogram", "STFTSpectrogram"),
-    ),
-    **_hints(
-        Ground.MISSING,
-        "no lowering is known for this kind of layer",
-        "write its layers out one after the other",
-        "Pipeline",
     ),
 }

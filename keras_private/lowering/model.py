@@ -14,7 +14,7 @@ from keras_private.lowering.graph import Call, Graph, honoured, shape_of
 from keras_private.lowering.layout import sizes
 from keras_private.lowering.operation import Operand, lower_operation, replaced
 from keras_private.lowering.ports import Ports, Range, ports_of, ranges_of
-from keras_private.lowering.registry import find
+from keras_private.lowering.registry import Lowering, find
 from keras_private.lowering.reveal import LOGITS, revealed, reveals_of
 from keras_private.lowering.validate import validate
 from keras_private.plan.plan import Draft
@@ -116,10 +116,12 @@ def _recording(takes: Ports, ranges: Sequence[Any], precision: int) -> tuple[Any
     return prot, given
 
 
-def _lowered(call: Call, prot: Any, values: Mapping[int, Any]) -> Any:
+def lowered(call: Call, prot: Any, values: Mapping[int, Any], lowering: Lowering | None = None) -> Any:
+    """What a validated call makes of values by their numbers: its output, or a list of them; by its layer's lowering,
+    or by this one."""
     if call.operation is not None:
         return lower_operation(prot, call.operation, values)
-    lowering = find(call.layer)
+    lowering = lowering or find(call.layer)
     assert lowering is not None, "validated"  # noqa: S101
     given = [values[number] for number in call.inputs]
     arguments = {
@@ -168,7 +170,7 @@ def _run(
         if seen is not None:
             seen(call, [values[number] for number in call.inputs])
         with prot.layer(call.name) if hasattr(prot, "layer") else nullcontext():
-            made = _lowered(call, prot, values)
+            made = lowered(call, prot, values)
         values.update(zip(call.outputs, made if len(call.outputs) > 1 else [made], strict=True))
         users.subtract(call.reads)
         for number in call.reads:

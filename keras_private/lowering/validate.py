@@ -51,7 +51,7 @@ def validate(model: Any, reveal: Any = PROBABILITIES) -> Graph:
         graph = without_final_activations(graph, [len(shape_of(end)) for end in ends], kept)
     problems = [(model.name, _kind(model), refusal) for refusal in _model_problems(model, graph)]
     for call in graph.calls if graph else ():
-        problems += [(call.name, _kind(call.layer), refusal) for refusal in _call_problems(call)]
+        problems += [(call.name, _kind(call.layer), refusal) for refusal in call_problems(call)]
     if problems or graph is None:
         lines = tuple(_lines(problems))
         many = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
@@ -92,7 +92,8 @@ def _model_problems(model: Any, graph: Graph | None) -> Iterator[Refusal]:
             yield Refusal(f"no output depends on its input {tensor.name!r}", "leave that input out of Model(…)")
 
 
-def _call_problems(call: Call) -> Iterator[Refusal]:
+def call_problems(call: Call) -> Iterator[Refusal]:
+    """Why one call cannot be lowered."""
     layer = call.layer
     if call.operation is not None:
         yield from operation_refusals(call.operation)
@@ -114,10 +115,10 @@ def _call_problems(call: Call) -> Iterator[Refusal]:
 
 
 def _ignores_training(layer: Any) -> bool:
-    """keras 3 writes training=True into every call of an augmentation layer, and predict() goes by neither that nor
-    the user's own."""
+    """keras 3 writes training=True into every call of an augmentation layer and of a Pipeline, and predict() goes by
+    neither that nor the user's own."""
     cls = type(layer)
-    return cls.__name__ in AUGMENTATION and cls.__module__.startswith("keras.")
+    return cls.__name__ in (*AUGMENTATION, "Pipeline") and cls.__module__.startswith("keras.")
 
 
 def _argument(name: str) -> Refusal:

@@ -35,6 +35,7 @@ class PlanBuilder:
         self._tensors: dict[str, Tensor] = {}
         self._values: dict[str, NDArray[np.float64]] = {}
         self._names = Names(self._values)
+        self._alike: dict[str, list[str]] = {}  # weights that were taken in by one name
         self._ops: list[Op] = []
         if input_shape is not None:
             self.add_input("input", input_shape, range=input_range)
@@ -76,7 +77,8 @@ class PlanBuilder:
         return self._tensor(tensor).shape
 
     def weight(self, value: ArrayLike, name: str) -> str:
-        """Take a secret constant in; returns its unique name in the plan.
+        """Take a secret constant in; returns its unique name in the plan. The same one under the same name is one: a
+        layer that is called again, or in every step, is sent once.
 
         Raises:
             PlanError: it holds NaN or infinity, or has more than 2^28 elements.
@@ -86,8 +88,14 @@ class PlanBuilder:
             raise PlanError(f"weight {identifier(name)!r} holds NaN or infinite values; the model cannot be shared")
         if not shape_fits(array.shape):
             raise PlanError(f"weight {identifier(name)!r} has an impossible shape {array.shape}")
-        unique = self._names.fresh(identifier(name))
+        base = identifier(name)
+        same = self._alike.setdefault(base, [])
+        for known in same:
+            if np.array_equal(self._values[known], array):
+                return known
+        unique = self._names.fresh(base)
         self._values[unique] = array
+        same.append(unique)
         return unique
 
     def op(

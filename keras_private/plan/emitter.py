@@ -61,6 +61,7 @@ class Emitter:
         self.encoded: dict[str, Weight] = {}
         self.ops: list[Op] = []
         self._names = Names(self.weights)
+        self._alike: dict[tuple[str, int], list[str]] = {}  # by recorded name and fractional bits
         self._settled: dict[str, Value] = {}  # by executable name: the same value truncated
         # Operands so far, for the kinds that are asked about an op.
         self._written = replace(plan, precision=self.precision, tensors=self.tensors, weights=self.encoded)
@@ -118,15 +119,20 @@ class Emitter:
         return self.emit(Op("reshape", (), (), "", {}, layer), [x], shape=(1,) * missing + x.tensor.shape)
 
     def encode(self, op: Op, name: str, frac: int, value: Array) -> str:
-        """A weight of the executable plan, named after a recorded one."""
+        """A weight of the executable plan, named after a recorded one; the same one for all who need the same."""
         if value.size and float(np.max(np.abs(value))) >= 2.0 ** (CONTRACT_BITS - frac):
             raise PlanError(
                 f"{describe(op)}: weight {name!r} is too large for {self.precision} fractional bits; "
                 "lower precision_fractional or rescale the layer"
             )
+        same = self._alike.setdefault((name, frac), [])
+        for known in same:
+            if np.array_equal(self.weights[known], value):
+                return known
         new = self._names.fresh(name.partition(":")[0])
         self.weights[new] = value
         self.encoded[new] = Weight(value.shape, frac)
+        same.append(new)
         return new
 
     def emit(

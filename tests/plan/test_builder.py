@@ -27,9 +27,18 @@ def test_records_shapes_names_and_defaults() -> None:
 
 def test_weight_names_are_unique_and_values_hidden() -> None:
     builder = PlanBuilder((3,))
-    names = {builder.weight(np.full(3, 1234.5), "w") for _ in range(4)}
+    names = {builder.weight(np.full(3, 1234.5 + place), "w") for place in range(4)}
     assert len(names) == 4
     assert "1234" not in repr(builder.finish(builder.input))
+
+
+def test_a_weight_that_is_taken_in_again_is_one() -> None:
+    builder = PlanBuilder((3,))
+    first, other = builder.weight(np.ones(3), "w"), builder.weight(np.zeros(3), "w")
+    assert builder.weight(np.ones(3), "w") == first != other
+    assert builder.weight(np.zeros(3), "w") == other
+    assert builder.weight(np.ones(3), "v") != first
+    assert builder.weight(np.ones((3, 1)), "w") not in (first, other)
 
 
 def test_an_unknown_final_activation_is_refused() -> None:

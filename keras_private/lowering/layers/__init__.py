@@ -2,6 +2,7 @@
 
 from keras_private.lowering.layers import (  # noqa: F401
     activation,
+    bidirectional,
     convolution,
     dense,
     embedding,
@@ -10,6 +11,7 @@ from keras_private.lowering.layers import (  # noqa: F401
     normalization,
     norms,
     pooling,
+    recurrent,
     shape,
     softmax,
 )

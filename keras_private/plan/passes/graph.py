@@ -34,6 +34,7 @@ class Graph:
         self._tensors: dict[str, Tensor] = dict(draft.plan.tensors)
         self._names = Names(self._tensors)
         self._weight_names = Names(self._values)
+        self._alike: dict[str, list[str]] = {}  # new weights, by what they are named after
         self._outputs = list(draft.plan.outputs)
         self._producers: dict[str, Op] = {}
         self._users: defaultdict[str, Counter[str]] = defaultdict(Counter)  # outputs of the ops that use a tensor
@@ -99,9 +100,15 @@ class Graph:
     # --- changing
 
     def weight(self, value: Array, like: str) -> str:
-        """A new weight, named after an old one."""
-        name = self._weight_names.fresh(like.partition(":")[0] + ":1")
+        """A new weight, named after an old one; the same one for all ops that come to the same."""
+        base = like.partition(":")[0] + ":1"
+        same = self._alike.setdefault(base, [])
+        for known in same:
+            if np.array_equal(self._values[known], value):
+                return known
+        name = self._weight_names.fresh(base)
         self._values[name] = np.array(value, dtype=np.float64, order="C")
+        same.append(name)
         return name
 
     def new(self, kind: str, source: str | Sequence[str], like: Op, *, weights: Sequence[str] = (), **attrs: Any) -> Op:

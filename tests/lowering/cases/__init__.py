@@ -17,6 +17,7 @@ from . import (
     normalization,
     operations,
     pooling,
+    recurrent,
     shape,
     softmax,
 )
@@ -26,6 +27,6 @@ __all__ = ["CASES", "Case", "randomise"]
 
 _FAMILIES = (
     *(dense, embedding, convolution, pooling, shape, normalization, activation, softmax, noise, merge),
-    *(operations, models),
+    *(recurrent, operations, models),
 )
 CASES: tuple[Case, ...] = tuple(case for family in _FAMILIES for case in family.CASES)

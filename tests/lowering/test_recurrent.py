@@ -1,0 +1,102 @@
+"""Recurrent layers: what is refused, what is proven over many steps, what a step costs, and how exact it stays."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from keras_private.errors import UnsupportedModelError
+from keras_private.lowering import draft_of
+from keras_private.plan.optimise import optimise
+from keras_private.plan.plan import Draft
+from keras_private.plan.summary import unproven
+
+from .cases import randomise
+
+keras = importlib.import_module("keras")
+tf_keras = importlib.import_module("tf_keras")
+L: Any = keras.layers
+
+
+@keras.saving.register_keras_serializable()
+class Counter(L.Layer):
+    """A cell of somebody's own."""
+
+    state_size = output_size = 3
+
+    def call(self, inputs: Any, states: Any) -> Any:
+        return inputs + states[0], [inputs + states[0]]
+
+
+class Louder(L.LSTMCell):
+    def call(self, inputs: Any, states: Any, training: bool = False) -> Any:
+        y, after = super().call(inputs, states, training)
+        return 2 * y, after
+
+
+class Twice(L.Layer):
+    """A layer of somebody's own."""
+
+    def call(self, x: Any) -> Any:
+        return 2 * x
+
+    def compute_output_shape(self, shape: Any) -> Any:
+        return shape
+
+
+ROWS = np.ones((2, 4), bool)
+
+REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "stateful": (lambda x: L.LSTM(2, stateful=True)(x), "it keeps states from one query to the next"),
+    "a cell of one's own": (lambda x: L.RNN(Counter())(x), "its cell Counter computes something of its own"),
+    "a cell that was changed": (lambda x: L.RNN([L.LSTMCell(3), Louder(3)])(x), "its cell Louder computes"),
+    "an activation of one's own": (lambda x: L.LSTM(2, activation=lambda y: y * y)(x), "activation"),
+    "a mask a row": (lambda x: L.GRU(2)(x, mask=ROWS), "its mask differs from row to row"),
+    "a mask without steps": (lambda x: L.GRU(2)(x, mask=~ROWS[:1]), "its mask leaves no step"),
+    "states that are arrays": (
+        lambda x: L.GRU(2)(x, initial_state=np.ones((2, 2), np.float32)),
+        "its initial_state is an array",
+    ),
+    "both ways": (lambda x: L.Bidirectional(L.RNN(Counter()))(x), "its cell Counter computes something of its own"),
+    "a layer of one's own at every step": (lambda x: L.TimeDistributed(Twice())(x), "its Twice twice: "),
+    "a layer that cannot be, at every step": (
+        lambda x: L.TimeDistributed(L.Activation(lambda y: y * y))(x),
+        "its Activation",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_refused(name: str) -> None:
+    build, expected = REFUSED[name]
+    batch = 2 if name == "stateful" else None
+    x = keras.Input((4, 3), batch_size=batch)
+    with pytest.raises(UnsupportedModelError, match=expected) as raised:
+        draft_of(keras.Model(x, build(x)))
+    assert len(raised.value.problems) == 1
+
+
+def test_time_first_is_refused() -> None:
+    x = tf_keras.Input((4, 3))
+    with pytest.raises(UnsupportedModelError, match="its first axis is time"):
+        draft_of(tf_keras.Model(x, tf_keras.layers.LSTM(2, time_major=True)(x)))
+
+
+def _model(layer: Any, steps: int) -> Any:
+    x = keras.Input((steps, 2))
+    return randomise(keras.Model(x, layer(x)))
+
+
+def _executable(layer: Any, steps: int) -> Draft:
+    return optimise(draft_of(_model(layer, steps), (-1.0, 1.0)))
+
+
+@pytest.mark.parametrize("layer", [L.SimpleRNN(3), L.LSTM(3), L.GRU(3)], ids=lambda layer: layer.name)
+def test_weights_are_sent_once_and_everything_is_proven(layer: Any) -> None:
+    short, long = _executable(layer, 4), _executable(layer, 24)
+    assert len(long.plan.weights) <= len(short.plan.weights) + 2
+    assert not unproven(long.plan)
