@@ -50,14 +50,15 @@ class Contraction:
         return self._laid_out(x, self._left, self._matrices, self._rows, self._depth)
 
     def tall(self, sums: Words, lows: Words) -> Words:
-        """y_i + y_{i+1} over y_i of the right operand, as (matrices, 2·depth, columns)."""
+        """y_i + y_{i+1} over y_i of the right operand, as (matrices, 2·depth, columns), in panels."""
         both = [self._laid_out(y, self._right, self._matrices, self._depth, self._columns) for y in (sums, lows)]
-        return np.concatenate(both, axis=1)
+        return ring.panels(np.concatenate(both, axis=1))
 
-    def add(self, mine: Words, next_: Words, tall: Words, out: Words) -> None:
-        """out += the party's summand of the product, for the summands of the left operand and the laid out right."""
+    def add(self, first: Words, second: Words | None, tall: Words, out: Words) -> None:
+        """out += the party's summand of the product, for its terms of the left operand and the laid out right."""
         product = np.zeros(tuple(map(self._size, (self._matrices, self._rows, self._columns))), np.uint64)
-        ring.matmul(self.wide(mine), self.wide(next_), tall, product)
+        wide = self.wide(first)
+        ring.matmul(wide, wide[:, :0] if second is None else self.wide(second), tall, product)
         out += product.reshape(self._made).transpose(self._order).reshape(out.shape)
 
     def _laid_out(self, operand: Words, labels: Labels, *groups: Labels) -> Words:

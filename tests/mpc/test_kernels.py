@@ -20,9 +20,13 @@ def shorts(count: int) -> np.ndarray:
 
 GEOMETRY: Any = ((2, 1), (1, 1), (1, 0))  # strides, dilation, origin
 CALLS: dict[str, tuple[Any, ...]] = {
-    "matmul": (ring.matmul, words(2, 3, 5), words(2, 3, 5), words(2, 10, 4), words(2, 3, 4)),
+    "matmul": (ring.matmul, words(2, 3, 5), words(2, 3, 5), words(2, 2, 10, 8), words(2, 3, 9)),
     "add_rows": (ring.add_rows, words(3, 5), words(5, 4), words(3, 4)),
-    "conv2d": (ring.conv2d, words(2, 6, 5, 3), words(2, 6, 5, 3), words(36, 4), words(24, 4), (3, 2, 3, 4), *GEOMETRY),
+    "conv2d": (
+        ring.conv2d,
+        *(words(2, 6, 5, 3), words(2, 6, 5, 3), words(2, 36, 8), words(24, 9), (3, 2, 3, 4)),
+        *GEOMETRY,
+    ),
     "depthwise_conv2d": (
         ring.depthwise_conv2d,
         *(words(2, 6, 5, 3), words(2, 6, 5, 3), words(3, 2, 3, 4), words(3, 2, 3, 4), words(2, 3, 4, 3, 4)),

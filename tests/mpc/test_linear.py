@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keras_private.mpc.kernels import ring
 from keras_private.mpc.ops import bind
 from keras_private.plan import cost
 from keras_private.plan.plan import Op, Tensor
@@ -193,3 +194,15 @@ def test_a_layer_shows_no_weight() -> None:
     op = Op("matmul", ("x",), ("w",), "y", {"drop": 0})
     plan = plan_of(16, op.inputs, [op.output], {}, [op])
     assert repr(bind(op, plan, [share])) == "SecretProduct(matmul)"
+
+
+@pytest.mark.parametrize("terms", [1, 2])
+@pytest.mark.parametrize(("rows", "depth", "columns"), [(1, 600, 16), (8, 257, 7), (73, 520, 8), (17, 300, 33)])
+def test_products_in_pieces_of_panels(terms: int, rows: int, depth: int, columns: int) -> None:
+    generator = np.random.default_rng(rows)
+    first, second = (generator.integers(0, 2**64, (2, rows, depth), np.uint64) for _ in range(2))
+    tall = generator.integers(0, 2**64, (2, 2 * depth, columns), np.uint64)
+    out = generator.integers(0, 2**64, (2, rows, columns), np.uint64)
+    expected = out + first @ tall[:, :depth] + (second @ tall[:, depth:] if terms == 2 else np.uint64(0))
+    ring.matmul(first, second if terms == 2 else second[:, :0], ring.panels(tall), out)
+    assert np.array_equal(out, expected)

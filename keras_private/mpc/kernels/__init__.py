@@ -16,10 +16,10 @@ def warm_up() -> None:
     def words(*shape: int) -> np.ndarray:
         return np.zeros(shape, np.uint64)
 
-    ring.matmul(words(1, 1, 1), words(1, 1, 1), words(1, 2, 1), words(1, 1, 1))
+    ring.matmul(words(1, 1, 1), words(1, 1, 1), words(1, 1, 2, 8), words(1, 1, 1))
     ring.add_rows(words(1, 1), words(1, 1), words(1, 1))
     image = words(1, 1, 1, 1)
-    ring.conv2d(image, image, words(2, 1), words(1, 1), (1, 1, 1, 1), (1, 1), (1, 1), (0, 0))
+    ring.conv2d(image, image, words(1, 2, 8), words(1, 1), (1, 1, 1, 1), (1, 1), (1, 1), (0, 0))
     ring.depthwise_conv2d(image, image, image, image, words(1, 1, 1, 1, 1), (1, 1), (1, 1), (0, 0))
     ring.sum_pool2d(image, words(1, 1, 1, 1), (1, 1), (1, 1), (0, 0))
     bits.to_planes(words(1), 0, words(4, 1))

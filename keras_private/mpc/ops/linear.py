@@ -27,12 +27,11 @@ def bind_matmul(op: Op, plan: Plan, weights: Sequence[Share]) -> Run:
 
 
 def lay_matrix(_: Op, w: Share) -> Multiply:
-    tall = _tall(w)[None]
+    tall, depth = _tall(w)[None], w.shape[0]
 
-    def multiply(x: Share, z: Words) -> None:
-        depth, columns = x.shape[-1], z.shape[-1]
-        mine, next_ = x.mine.reshape(1, -1, depth), x.next.reshape(1, -1, depth)
-        ring.matmul(mine, next_, tall, z.reshape(1, -1, columns))
+    def multiply(first: Words, second: Words | None, z: Words) -> None:
+        terms = first.reshape(1, -1, depth), _or_none(first, second).reshape(1, -1, depth)
+        ring.matmul(*terms, tall, z.reshape(1, -1, z.shape[-1]))
 
     return multiply
 
@@ -45,9 +44,9 @@ def bind_conv2d(op: Op, _: Plan, weights: Sequence[Share]) -> Run:
 def lay_kernel(op: Op, w: Share) -> Multiply:
     tall, size = _tall(w), w.shape[:2]
 
-    def multiply(x: Share, z: Words) -> None:
+    def multiply(first: Words, second: Words | None, z: Words) -> None:
         flat = z.reshape(-1, z.shape[-1])
-        ring.conv2d(x.mine, x.next, tall, flat, (*size, *z.shape[1:3]), *_geometry(op))
+        ring.conv2d(first, _or_none(first, second), tall, flat, (*size, *z.shape[1:3]), *_geometry(op))
 
     return multiply
 
@@ -60,17 +59,22 @@ def bind_depthwise_conv2d(op: Op, _: Plan, weights: Sequence[Share]) -> Run:
 def lay_depthwise(op: Op, w: Share) -> Multiply:
     sums, lows = w.mine + w.next, w.mine
 
-    def multiply(x: Share, z: Words) -> None:
+    def multiply(first: Words, second: Words | None, z: Words) -> None:
         by_channel = z.reshape(*z.shape[:3], *w.shape[2:])
-        ring.depthwise_conv2d(x.mine, x.next, sums, lows, by_channel, *_geometry(op))
+        ring.depthwise_conv2d(first, _or_none(first, second), sums, lows, by_channel, *_geometry(op))
 
     return multiply
 
 
 def _tall(w: Share) -> Words:
-    """w_i + w_{i+1} over w_i, each with a column for each output channel."""
+    """w_i + w_{i+1} over w_i, each with a column for each output channel, in panels."""
     columns = w.shape[-1]
-    return np.concatenate([(w.mine + w.next).reshape(-1, columns), w.mine.reshape(-1, columns)])
+    return ring.panels(np.concatenate([(w.mine + w.next).reshape(-1, columns), w.mine.reshape(-1, columns)]))
+
+
+def _or_none(first: Words, second: Words | None) -> Words:
+    """The second term as the kernels take it: without any row if there is none."""
+    return first[:0] if second is None else second
 
 
 def _geometry(op: Op) -> tuple[Pair, Pair, Pair]:

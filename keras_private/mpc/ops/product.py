@@ -1,8 +1,16 @@
-"""Products of two secrets: z_i = x_i·(y_i + y_{i+1}) + x_{i+1}·y_i locally, then one `reshare`.
+"""Products of two secrets: a summand of x·y locally, then one `reshare`.
 
-(Araki et al., CCS 2016, section 2.2.) y is a weight or another tensor; a party's second operand is *laid out* as its
-multiplication wants it, a weight's once, when the model is loaded. The truncation and the ReLU that follow start in the
-very round that opens the product, see `reshare`.
+Theory of operation. y is a weight or another tensor. Party i lays it out as its multiplication wants it, a weight once,
+when the model is loaded: s = y_i + y_{i+1} and t = y_i. Its summand is a·s + b·t for two terms a and b that it makes of
+its share of x. Each of the nine products x_j·y_k is counted once, and the dealer has one term only:
+
+    P0   x_0·s + (x_1 - x_0)·t   =   x_0·y_1 + x_1·y_0
+    P1   x_1·s + x_2·t           =   x_1·y_1 + x_1·y_2 + x_2·y_1
+    P2   (x_2 + x_0)·s           =   x_2·y_2 + x_2·y_0 + x_0·y_2 + x_0·y_0
+
+Where several parties deal for parts of the values there are no roles yet, and everybody takes x_i·s + x_{i+1}·t (Araki
+et al., CCS 2016, section 2.2). The truncation and the ReLU that follow start in the very round that opens the product,
+see `reshare`.
 """
 
 from __future__ import annotations
@@ -24,8 +32,8 @@ from keras_private.plan.ops.equation import Equation
 from keras_private.plan.plan import Op, Plan, Shape
 from keras_private.sharing.share import Share
 
-# x, z -> None: adds this party's summand of x·y to z, of the output's shape
-Multiply: TypeAlias = Callable[[Share, Words], None]
+# a, b, z -> None: adds a·s + b·t to z, of the output's shape; a and b are of x's shape, b may be None
+Multiply: TypeAlias = Callable[[Words, Words | None, Words], None]
 # op, y -> Multiply; y is a weight, or a tensor with its batch axis
 Lay: TypeAlias = Callable[[Op, Share], Multiply]
 
@@ -50,7 +58,7 @@ class SecretProduct(Opening):
         return (yield from self.into(party, xs, empty_share(shape)))
 
     def into(self, party: Party, xs: Sequence[Share], out: Share) -> Protocol[Share]:
-        z = self.product(xs, out.shape).reshape(-1)
+        z = self.product(party, xs, out.shape).reshape(-1)
         result = Share(out.mine.reshape(-1), out.next.reshape(-1))
         seats = party.seats() if len(party.turns) > 1 else [party]
         running: list[Protocol[Share]] = []
@@ -71,28 +79,35 @@ class SecretProduct(Opening):
             return [reshare(party, z, opened), *relu_steps(party, opened, product_bound(self._op), drop, out=out)]
         return [reshare(party, z, opened), truncation(party, opened, drop, out)]
 
-    def product(self, xs: Sequence[Share], shape: Shape) -> Words:
+    def product(self, party: Party, xs: Sequence[Share], shape: Shape) -> Words:
         """This party's additive summand of the product, bias included. Local."""
         z = np.zeros(shape, np.uint64)
         if self._bias is not None:
             z += self._bias
         # The last input is the second operand, also of a square, which has one.
         multiply = self._lay(self._op, xs[-1]) if self._by_weight is None else self._by_weight
-        multiply(xs[0], z)
+        multiply(*_terms(party, xs[0]), z)
         return z
 
     def __repr__(self) -> str:
         return f"SecretProduct({self._op.kind})"
 
 
+def _terms(party: Party, x: Share) -> tuple[Words, Words | None]:
+    """What this party multiplies by s and by t."""
+    if len(party.turns) > 1 or party.role == 1:
+        return x.mine, x.next
+    return (x.mine + x.next, None) if party.is_dealer else (x.mine, x.next - x.mine)
+
+
 def by_rows(lay: Lay) -> Lay:
     """How a tensor is laid out of which each row is the second operand of the same row."""
 
     def lay_rows(op: Op, y: Share) -> Multiply:
-        def multiply(x: Share, z: Words) -> None:
+        def multiply(first: Words, second: Words | None, z: Words) -> None:
             for row in range(len(z)):
-                one = Share(x.mine[row : row + 1], x.next[row : row + 1])
-                lay(op, Share(y.mine[row], y.next[row]))(one, z[row : row + 1])
+                one = slice(row, row + 1)
+                lay(op, Share(y.mine[row], y.next[row]))(first[one], None if second is None else second[one], z[one])
 
         return multiply
 
@@ -104,9 +119,9 @@ def lay_contraction(equation: Equation, given: Shape, y: Share, *, of_batch: boo
     batch = y.shape[:1] if of_batch else (1,)
     laid_out = Contraction(equation, (*batch, *given), y.shape, of_batch=of_batch).tall(y.mine + y.next, y.mine)
 
-    def multiply(x: Share, z: Words) -> None:
-        contraction = Contraction(equation, x.shape, y.shape, of_batch=of_batch)
-        contraction.add(x.mine, x.next, laid_out, z)
+    def multiply(first: Words, second: Words | None, z: Words) -> None:
+        contraction = Contraction(equation, first.shape, y.shape, of_batch=of_batch)
+        contraction.add(first, second, laid_out, z)
 
     return multiply
 
@@ -119,9 +134,10 @@ def bind_mul(op: Op, _: Plan, weights: Sequence[Share]) -> Run:
 def lay_values(_: Op, y: Share) -> Multiply:
     sums, lows = y.mine + y.next, y.mine
 
-    def multiply(x: Share, z: Words) -> None:
-        z += x.mine * sums
-        z += x.next * lows
+    def multiply(first: Words, second: Words | None, z: Words) -> None:
+        z += first * sums
+        if second is not None:
+            z += second * lows
 
     return multiply
 

@@ -83,7 +83,8 @@ class Product(Kind, abstract=True):
 
     @abstractmethod
     def laid_out(self, op: Op, plan: Plan, rows: int) -> int:
-        """Bytes of the copies of operands, and of the product, that a party multiplies in."""
+        """Bytes of the copies of operands, and of the product, that a party multiplies in. A second operand in panels
+        takes up to twice its size."""
 
     def error(self, op: Op, plan: Plan) -> float:
         return truncation_error(op)
@@ -137,7 +138,7 @@ class Bilinear(Product, abstract=True):
 
     def laid_out(self, op: Op, plan: Plan, rows: int) -> int:
         sizes = [math.prod(plan.tensors[name].shape) for name in op.inputs]
-        return rows * (16 * sizes[0] + 40 * sum(sizes[1:]) + 8 * math.prod(plan.tensors[op.output].shape))
+        return rows * (24 * sizes[0] + 72 * sum(sizes[1:]) + 8 * math.prod(plan.tensors[op.output].shape))
 
     @abstractmethod
     def fan_in(self, op: Op, left: Shape, right: Shape) -> int:
