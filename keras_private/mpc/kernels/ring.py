@@ -94,12 +94,12 @@ def _tile(rows: int, vectors: int) -> Callable[..., None]:
             builder.store(total, at(sums, number(LANES * position), vector), align=8)
         return context.get_dummy_value()
 
-    @intrinsic  # type: ignore[untyped-decorator]
+    @intrinsic
     def tile(typing: Any, left: Any, row: Any, at: Any, piece: Any, sums: Any) -> Any:
         del typing
         return types.void(left, row, at, piece, sums), generate
 
-    return tile  # type: ignore[no-any-return]
+    return tile
 
 
 _tall_wide, _tall_narrow = _tile(TALL_TILE, 2), _tile(TALL_TILE, 1)
