@@ -5,13 +5,14 @@ What an owner chooses about a plan is one `Choices`, so that the three offer the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from keras_private.calibration import arrays_of
 from keras_private.lowering import LOGITS, draft_of
 from keras_private.plan.optimise import optimise
 from keras_private.plan.plan import Draft
+from keras_private.plan.scoring import evaluations_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -22,6 +23,7 @@ class Choices:
     reveal: Any = LOGITS
     calibration: Any = None
     saturate: bool = True
+    evaluation: Any = None
 
 
 def compiled(model: Any, choices: Choices, precision: int) -> Draft:
@@ -38,4 +40,6 @@ def compiled(model: Any, choices: Choices, precision: int) -> Draft:
     """
     recorded = draft_of(model, choices.input_range, precision=precision, reveal=choices.reveal)
     data = None if choices.calibration is None else arrays_of(choices.calibration, recorded.plan)
-    return optimise(recorded, precision=precision, calibration=data, saturate=choices.saturate)
+    draft = optimise(recorded, precision=precision, calibration=data, saturate=choices.saturate)
+    evaluations = evaluations_of(choices.evaluation, draft.plan)
+    return replace(draft, plan=replace(draft.plan, evaluations=evaluations))

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_private.client.evaluation import Score
 from keras_private.compiler import Choices, compiled
 from keras_private.errors import (
     ConfigError,
@@ -103,6 +104,7 @@ def share(
     verbose: int = 1,
     calibration: Any = None,
     saturate: bool = True,
+    evaluation: Any = None,
 ) -> Any:
     """Send every party of a started cluster its shares of this model. Sharing again replaces what was shared.
 
@@ -127,6 +129,10 @@ def share(
         saturate: with `calibration` and `input_range`, values are cut off at some eight times what the data made of
             them, in as few places as let everything be proved: what no data of this kind does saturates and cannot
             overflow. False: what worst cases leave unproved stays so.
+        evaluation: what clients' data and targets may be evaluated by (`Client.evaluate_model`), and who is told: None,
+            nothing; "client", the client that asked; "owner", only the owner (`model.evaluations()`); or a dict from
+            metric ("accuracy", "top5", "binary_accuracy", "mean_absolute_error", "mean_squared_error") to one of these.
+            An evaluation has 20 rows at least; ("client", 100) and ("owner", 100) ask for more or fewer.
 
     Returns:
         The model. `with model.share(cluster): …` stops it at the end.
@@ -136,8 +142,8 @@ def share(
         InputError: tolerance is not a number above 0, or the calibration data does not fit the model.
         StateError: the cluster has not been started.
         UnsupportedModelError: lists everything in the model that cannot be lowered.
-        PlanError: the range makes no sense, the model exceeds a limit (not even one row fits into
-            `limits.memory_mb`, for instance), or its error the `tolerance` that was given.
+        PlanError: the range makes no sense, the model cannot be evaluated so, it exceeds a limit (not even one row
+            fits into `limits.memory_mb`, for instance), or its error the `tolerance` that was given.
         ClusterError: the parties could not take the model.
     """
     config = getattr(cluster, "config", None)
@@ -147,7 +153,9 @@ def share(
         raise StateError("the cluster is not running: call cluster.start() before model.share(cluster)")
     _check_tolerance(tolerance)
     precision, fingerprint = config.precision_fractional, _fingerprint(self)
-    choices = Choices(input_range=input_range, reveal=reveal, calibration=calibration, saturate=saturate)
+    choices = Choices(
+        input_range=input_range, reveal=reveal, calibration=calibration, saturate=saturate, evaluation=evaluation
+    )
     draft = compiled(self, choices, precision)
     _check_accuracy(draft, tolerance)
     fits = room(draft.plan, config.limits)
@@ -214,6 +222,13 @@ def stop(self: Any) -> None:
         raise
 
 
+def evaluations(self: Any) -> list[Score]:
+    """What came of the clients' evaluations that the owner alone is told of, the latest 1024, oldest first: of each the
+    metric, the client's name, the rows, the total and the value. Raises as `OwnedModel.evaluations`.
+    """
+    return _shared_of(self, "evaluations()").owned.evaluations()
+
+
 def private_summary(self: Any, print_fn: Callable[[str], Any] | None = None, plot: str | Path | None = None) -> None:
     """Print what the parties compute: per layer the op, output shape, rounds, bytes and bound, and, once a query ran,
     its share of the time; what networks cost; the error to expect, and how many rows fit.
@@ -251,6 +266,7 @@ _METHODS: dict[str, Callable[..., Any]] = {
     "share": share,
     "serve": serve,
     "stop": stop,
+    "evaluations": evaluations,
     "private_summary": private_summary,
     "__enter__": _enter,
     "__exit__": _exit,

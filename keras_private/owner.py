@@ -11,10 +11,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
+import numpy as np
 from numpy.typing import ArrayLike
 
+from keras_private.client.evaluation import Score, total_of
 from keras_private.client.target import Cluster
-from keras_private.config import LEADER, ClusterConfig
+from keras_private.config import LEADER, PARTY_NAMES, ClusterConfig
 from keras_private.errors import (
     ClusterError,
     InputError,
@@ -30,8 +32,10 @@ from keras_private.net.roles import Role
 from keras_private.party.dial import ask, call, expect
 from keras_private.party.fields import NUMBERS
 from keras_private.party.messages import (
+    AskEvaluations,
     AskStatus,
     AskTiming,
+    Evaluations,
     Hello,
     Progress,
     Serve,
@@ -41,7 +45,9 @@ from keras_private.party.messages import (
 from keras_private.party.network import Network
 from keras_private.party.wire import encode
 from keras_private.plan.plan import Plan
+from keras_private.plan.scoring import scoring
 from keras_private.plan.serialise import digest, serialise
+from keras_private.sharing.share import Share
 from keras_private.upload import call_party, encode_weights, take_away, upload
 
 _PROGRESS_S = 60.0  # a serving leader says something at least this often
@@ -69,6 +75,7 @@ class OwnedModel:
         self._config = config
         self._network = network
         self._plan = serialise(plan)
+        self._scorings = {allowed.metric: scoring(plan, allowed.metric) for allowed in plan.evaluations}
         self._weights = encode_weights(plan, values)
         self._id = b""
         self._changing = threading.Lock()  # held while the parties are given the model, or have it taken away
@@ -193,6 +200,44 @@ class OwnedModel:
         finally:
             channel.close()
 
+    def evaluations(self) -> list[Score]:
+        """What came of the clients' evaluations whose results are the owner's, the latest 1024, oldest first.
+
+        The parties keep their shares of them until the model is shared again or stopped; then, and if a party was
+        restarted, they are gone.
+
+        Raises:
+            StateError: the model was stopped.
+            NoModelError: a party does not hold this upload of the model any more.
+            IntegrityError: the parties' shares of a result disagree.
+            PartyError: a party sent what is no result.
+            RefusedError, LinkError: a party refused, or cannot be reached.
+        """
+        if self._stopped:
+            raise StateError("the model was stopped, and the parties have forgotten its evaluations with it")
+        found = []
+        for index in range(len(PARTY_NAMES)):
+            channel = call_party(self._config, self._network, index)
+            try:
+                asked = AskEvaluations(self._id)
+                found.append(results_of(ask(channel, asked, Evaluations, self._config.limits.timeout_s), index))
+            finally:
+                channel.close()
+        return [
+            self._score(key, [shares[key] for shares in found])
+            for key in found[0]
+            if all(key in shares for shares in found)  # others are just now on their way
+        ]
+
+    def _score(self, key: ResultKey, shares: list[Share]) -> Score:
+        _, client, metric, rows = key
+        scored = self._scorings.get(metric)
+        if scored is None:
+            raise PartyError(f"the parties have a result by {printable(metric.encode())!r}, which was never allowed")
+        (made,) = scored.plan.outputs
+        total = total_of(shares, scored.plan.frac(made))
+        return Score.of(metric, rows, scored.counts, total, printable(client.encode()))
+
     def stop(self) -> None:
         """Have the parties forget the model; what waits is refused. The second time it does nothing.
 
@@ -226,6 +271,24 @@ class OwnedModel:
             return ask(channel, AskTiming(self._id), Timing, timeout)
         finally:
             channel.close()
+
+
+ResultKey = tuple[bytes, str, str, int]
+"""Evaluation, client, metric, rows."""
+
+
+def results_of(message: Evaluations, index: int) -> dict[ResultKey, Share]:
+    """Party `index`'s shares of results.
+
+    Raises:
+        PartyError: it is not as many shares as results.
+    """
+    keys = list(zip(message.evaluations, message.clients, message.metrics, message.rows, strict=False))
+    counts = {len(part) for part in (message.evaluations, message.clients, message.metrics, message.rows)}
+    if counts != {len(keys)} or any(len(part) != 8 * len(keys) for part in (message.mine, message.next)):
+        raise PartyError(f"{PARTY_NAMES[index]} sent results that are none; is its software the same?")
+    mine, following = (np.frombuffer(part, "<u8").astype(np.uint64) for part in (message.mine, message.next))
+    return {key: Share(mine[at : at + 1], following[at : at + 1]) for at, key in enumerate(keys)}
 
 
 def _changes(listener: OnTrouble | None) -> OnTrouble:

@@ -30,7 +30,7 @@ def combine(answers: Mapping[int, Answer], rows: int, model: Description) -> lis
         IntegrityError: the copies of a summand disagree.
     """
     shape = (rows, model.output_words)
-    shares = [_share(answers[index], shape, index) for index in range(len(PARTY_NAMES))]
+    shares = [share_of(answers[index], shape, index) for index in range(len(PARTY_NAMES))]
     raw, end, found = reconstruct(shares), 0, []
     for port in model.outputs:
         start, end = end, end + math.prod(port.shape)
@@ -46,7 +46,12 @@ def _decoded(raw: NDArray[np.uint64], port: OutputPort) -> NDArray[Any]:
     return _activated(fixed.decode(raw, port.frac), port.final_activation).astype(np.float32)
 
 
-def _share(answer: Answer, shape: tuple[int, ...], index: int) -> Share:
+def share_of(answer: Answer, shape: tuple[int, ...], index: int) -> Share:
+    """Party `index`'s share of numbers of this shape.
+
+    Raises:
+        PartyError: it has the wrong size.
+    """
     size = 8 * math.prod(shape)
     if len(answer.mine) != size or len(answer.next) != size:
         raise PartyError(

@@ -13,6 +13,7 @@ from keras_private.errors import InputError, PartyError, PlanError
 from keras_private.party.messages import Description, InputPort
 from keras_private.plan.plan import BIT, FINAL_ACTIVATIONS, INTEGER, REAL, Input, Output, Plan, Tensor
 from keras_private.plan.ports import FORMS, PORT_KINDS, REVEALS, check_described
+from keras_private.plan.scoring import EVALUATORS, METRICS
 
 Reals: TypeAlias = NDArray[np.float64]
 
@@ -34,6 +35,8 @@ def check_model(model: Description) -> None:
         ("has inputs or outputs of the kind", kinds, PORT_KINDS),
         ("ends in", {port.final_activation for port in model.outputs}, FINAL_ACTIVATIONS),
         ("reveals", {port.reveal for port in model.outputs}, REVEALS),
+        ("is evaluated by", {port.metric for port in model.evaluations}, METRICS),
+        ("tells evaluations to", {port.recipient for port in model.evaluations}, EVALUATORS),
     ):
         if unknown := sorted(given.difference(known)):
             raise PartyError(
@@ -59,15 +62,19 @@ def _as_plan(model: Description) -> Plan:
     return Plan(precision, tuple(inputs), tuple(outputs), numbered, {}, (), model.takes, model.gives)
 
 
-def check_data(data: Any, model: Description) -> list[Reals]:
+def check_data(data: Any, model: Description, most: int | None = None) -> list[Reals]:
     """The batch as arrays that may be sent, one for each input. Everything is compared as float64, which is what is
     encoded.
+
+    Args:
+        most: rows that it may have; None: as many as a query.
 
     Raises:
         InputError: it may not be sent; the message names the input, says why, and what the model takes.
     """
+    most = model.max_batch if most is None else most
     found = [
-        _check_part(part, port, "" if model.takes == "array" else f"input {port.name!r}: ", model.max_batch)
+        check_part(part, port, "" if model.takes == "array" else f"input {port.name!r}: ", most)
         for part, port in zip(taken_apart(data, model), model.inputs, strict=True)
     ]
     rows = {port.name: len(values) for port, values in zip(model.inputs, found, strict=True)}
@@ -77,7 +84,8 @@ def check_data(data: Any, model: Description) -> list[Reals]:
     return found
 
 
-def _check_part(data: Any, port: InputPort, where: str, most: int) -> Reals:
+def check_part(data: Any, port: InputPort, where: str, most: int) -> Reals:
+    """As `check_data`, of one input; `where`: what errors begin with."""
     try:
         given: NDArray[Any] = np.asarray(data)
     except (TypeError, ValueError):
@@ -120,13 +128,19 @@ def _check_contract(values: Reals, port: InputPort, where: str) -> None:
         )
 
 
+def rows_of_size(words: int, limit: int) -> int:
+    """Rows of so many words each that a query of `limit` bytes may have: of its two halves one is a seed, the other
+    8 bytes a number."""
+    return max(0, limit - QUERY_OVERHEAD) // (8 * words)
+
+
 def check_size(rows: int, model: Description, megabytes: int, limit: int) -> None:
-    """Refuse what the parties would hang up on: of a query's two parts one is a seed, the other 8 bytes a number.
+    """Refuse what the parties would hang up on.
 
     Raises:
         InputError: the query is over the cluster's limit; names the largest batch that is not.
     """
-    most = (limit - QUERY_OVERHEAD) // (8 * model.input_words)
+    most = rows_of_size(model.input_words, limit)
     if rows > most:
         advice = f"ask at most {most} at once" if most else "request_mb in cluster.yaml must be raised"
         raise InputError(f"a query of {rows} rows is over the cluster's limit of {megabytes} MB; {advice}")

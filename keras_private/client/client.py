@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from keras_private.client.checks import check_data, check_size, count_of, seconds_of
+from keras_private.client.evaluation import Score, evaluate
 from keras_private.client.parts import Prediction
 from keras_private.client.query import Query
 from keras_private.client.session import Request, Session
@@ -37,7 +38,7 @@ from keras_private.errors import (
 )
 from keras_private.net.roles import Role
 from keras_private.party.causes import gone
-from keras_private.party.messages import InputPort, OutputPort
+from keras_private.party.messages import EvaluationPort, InputPort, OutputPort
 
 QUERY_TIMEOUT_S = 600.0
 """How long a query waits for its answer unless told otherwise. It may be asked before the model is served."""
@@ -167,6 +168,12 @@ class Client:
         session = self._session
         return session.model.outputs if session else None
 
+    @property
+    def evaluations(self) -> dict[str, EvaluationPort] | None:
+        """What the model's owner allows `evaluate_model` to ask for, by metric: who is told, and the fewest rows."""
+        session = self._session
+        return {port.metric: port for port in session.model.evaluations} if session else None
+
     def close(self) -> None:
         """Leave the parties; queries on their way end with a StateError. To query again, connect again.
 
@@ -261,6 +268,47 @@ class Client:
             try:
                 session, request = self._send(query)
                 return session.result(request, query.deadline)
+            except KerasPrivateError as error:
+                self._pause(query.pause_after(error))
+
+    def evaluate_model(
+        self,
+        x: Any,
+        y: Any,
+        metric: str = "accuracy",
+        batch: float | None = None,
+        timeout: float | None = None,
+        *,
+        retries: float = RETRIES,
+    ) -> Score:
+        """How good the model is on this client's data, in private: the parties see neither inputs nor targets, nor how
+        a single row does. One number is told, to whom the owner chose by `share(evaluation=…)`.
+
+        Args:
+            x: what `query_model` takes, but with any number of rows, from `evaluations[…].fewest` on.
+            y: the targets, a row for each of x. "accuracy", "top5": class numbers, or for each row one-hot numbers or
+                probabilities, of which the largest counts. "binary_accuracy": 0 or 1 for each output. Else real numbers
+                in the output's shape.
+            metric: one of those that the owner allows, `evaluations`.
+            batch: rows to share at a time; None: as many as the parties take.
+            timeout: seconds to wait for the result; None: this client's own.
+            retries: as for `query_model`; an evaluation whose parties were interrupted begins again.
+
+        Returns:
+            The number of rows, and, if the client is told, the total and the value.
+
+        Raises:
+            InputError: the owner does not allow this evaluation; too few rows; or as for `query_model`.
+            As for `query_model` otherwise.
+        """
+        self._here()
+        query = self._query((x, y), timeout, retries)
+        count = None if batch is None else count_of(batch, "batch")
+        while True:
+            try:
+                target, session = self._connected(query.deadline)
+                limit = target.cluster.config.limits.request_bytes
+                return evaluate(session, query, metric, count, limit, self._pause)
             except KerasPrivateError as error:
                 self._pause(query.pause_after(error))
 

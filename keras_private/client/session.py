@@ -16,7 +16,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -42,12 +42,15 @@ from keras_private.party.messages import (
     Description,
     Error,
     Hello,
+    InputPort,
+    Part,
     Query,
 )
 from keras_private.party.network import Channel, Network
 from keras_private.party.wire import decode, encode
 from keras_private.sharing import fixed
-from keras_private.sharing.share import Package, Part, split
+from keras_private.sharing.share import Package, split
+from keras_private.sharing.share import Part as Half
 
 GLANCE_S = 0.1
 """How long a reader waits before it looks up: at deadlines, at what has changed."""
@@ -128,16 +131,22 @@ class Session:
 
     # Requests
 
-    def send(self, values: Sequence[Reals]) -> Request:
+    def send(
+        self, values: Sequence[Reals], ports: Sequence[InputPort] | None = None, part: Part | None = None
+    ) -> Request:
         """Share a checked batch, an array for each input, among the parties.
 
         If a connection breaks meanwhile, the request has failed.
+
+        Args:
+            ports: what the values are; None: the model's inputs.
+            part: of which evaluation they are; None: they are a query.
         """
         model = self.model
-        words = _encoded(values, model)
+        words = _encoded(values, model.inputs if ports is None else ports)
         packages = split(words)
         request = Request(os.urandom(ID_BYTES), len(words))
-        size = CONTROL_BYTES + 16 * len(words) * model.output_words
+        size = CONTROL_BYTES + (16 * len(words) * model.output_words if part is None else 0)
         with self._changed:
             # A late answer to a larger query, given up meanwhile, may come too: the limit never shrinks.
             self._answer_bytes = max(self._answer_bytes, size)
@@ -146,7 +155,7 @@ class Session:
         try:
             for index in _SEND_ORDER:
                 request.asked.add(index)
-                query = _query(request, model, packages[index])
+                query = _query(request, model, part, packages[index])
                 try:
                     self._channels[index].send(encode(query))
                 except LinkError as error:
@@ -177,12 +186,19 @@ class Session:
         return done()
 
     def result(self, request: Request, deadline: float) -> Prediction:
-        """The answer, as the model gives it, to a request, waited for until the deadline.
+        """The answer, as the model gives it, to a request, waited for until the deadline. Raises as `answers`.
+
+        Raises:
+            IntegrityError: the parties' shares disagree.
+        """
+        return put_together(combine(self.answers(request, deadline), request.rows, self.model), self.model)
+
+    def answers(self, request: Request, deadline: float) -> Mapping[int, Answer]:
+        """What the parties answer to a request, waited for until the deadline.
 
         Raises:
             RefusedError, PartyError: a party refused, failed or went away.
             LinkTimeoutError: no answer until the deadline.
-            IntegrityError: the parties' shares disagree.
         """
         try:
             answered = self.wait(lambda: request.settled, deadline)
@@ -195,7 +211,12 @@ class Session:
             raise LinkTimeoutError(f"no answer came in time from {due}; is the model being served?")
         if request.failure is not None:
             raise copy.copy(request.failure) from request.failure.__cause__  # others may have failed with it too
-        return put_together(combine(request.answers, request.rows, self.model), self.model)
+        return request.answers
+
+    def give_up(self, evaluation: bytes) -> None:
+        """Let the parties forget an evaluation. Waits for nobody."""
+        for index, errands in enumerate(self._errands):
+            errands.put(partial(self._tell, index, encode(Cancel(evaluation))))
 
     def take_back(self, request: Request) -> None:
         """Nobody waits for this answer any more: let the parties forget the request. Waits for nobody."""
@@ -289,19 +310,19 @@ class Session:
         self._changed.notify_all()
 
 
-def _query(request: Request, model: Description, package: Package) -> Query:
-    return Query(request.id, model.model, request.rows, _part(package.mine), _part(package.next))
+def _query(request: Request, model: Description, part: Part | None, package: Package) -> Query:
+    return Query(request.id, model.model, request.rows, part, _half(package.mine), _half(package.next))
 
 
-def _part(part: Part) -> bytes | memoryview:
-    return as_bytes(part.astype("<u8", copy=False)) if isinstance(part, np.ndarray) else bytes(part)
+def _half(half: Half) -> bytes | memoryview:
+    return as_bytes(half.astype("<u8", copy=False)) if isinstance(half, np.ndarray) else bytes(half)
 
 
-def _encoded(values: Sequence[Reals], model: Description) -> NDArray[np.uint64]:
+def _encoded(values: Sequence[Reals], ports: Sequence[InputPort]) -> NDArray[np.uint64]:
     """What is shared: of each row all inputs, flattened, one behind the other."""
     rows = [
         fixed.encode(part, port.frac).reshape(len(part), math.prod(port.shape))
-        for part, port in zip(values, model.inputs, strict=True)
+        for part, port in zip(values, ports, strict=True)
     ]
     return rows[0] if len(rows) == 1 else np.concatenate(rows, axis=1)
 

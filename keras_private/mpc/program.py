@@ -51,8 +51,30 @@ class Program:
         for name, weight in plan.weights.items():
             if weights[name].shape != weight.shape:
                 raise PlanError(f"weight {name!r} has shape {weights[name].shape}, the plan says {weight.shape}")
+        self._bound(plan, [bind(op, plan, [weights[name] for name in op.weights]) for op in plan.ops])
+
+    def followed_by(self, plan: Plan) -> Program:
+        """A program with the same weights and further ops behind these.
+
+        Args:
+            plan: an executable plan that begins with this one's ops; those behind them have no weights.
+
+        Raises:
+            PlanError: it does not.
+        """
+        old, new = self.plan, plan.ops[len(self.plan.ops) :]
+        alike = all(plan.tensors.get(name) == tensor for name, tensor in old.tensors.items())
+        if not alike or plan.ops[: len(old.ops)] != old.ops:
+            raise PlanError("only what begins with a program's ops can follow it")
+        if any(op.weights for op in new):
+            raise PlanError("what follows a program has no weights of its own")
+        found = Program.__new__(Program)
+        found._bound(plan, [*self._runs, *(bind(op, plan, []) for op in new)])
+        return found
+
+    def _bound(self, plan: Plan, runs: list[Run]) -> None:
         self.plan = plan
-        self._runs = [bind(op, plan, [weights[name] for name in op.weights]) for op in plan.ops]
+        self._runs = runs
         self._stages = stages(plan)
         self.timing: Timing | None = None
         self._last_use = {name: position for position, op in enumerate(plan.ops) for name in op.inputs}

@@ -11,10 +11,11 @@ import numpy as np
 
 from keras_private.party.causes import broken
 from keras_private.party.failure import cause_of
-from keras_private.party.messages import REFUSED
+from keras_private.party.messages import REFUSED, Part
 from keras_private.party.models import HeldModel
 from keras_private.party.node import Node
 from keras_private.party.queue import Piece, Request
+from keras_private.party.tally import Result, Tallies
 from keras_private.sharing.share import Share
 
 if TYPE_CHECKING:
@@ -23,11 +24,19 @@ if TYPE_CHECKING:
 Settle = Callable[[float], list[Request]]
 """Takes what a run has finished out of the queue; called with the seconds that it took."""
 
+_NOTHING = Share(np.empty(0, np.uint64), np.empty(0, np.uint64))
 _TWO_COPIES = "the parties were sent different copies of the same share; send each of them what the others get"
 
 
-def run_batch(node: Node, lane: int, party: Party, model: HeldModel, pieces: list[Piece], settle: Settle) -> None:
-    """Run rows of requests and answer those that are over; `settle` says which of these still wait for it."""
+def run_batch(
+    node: Node, lane: int, party: Party, model: HeldModel, tallies: Tallies, pieces: list[Piece], settle: Settle
+) -> None:
+    """Run rows of requests and answer those that are over; `settle` says which of these still wait for it.
+
+    Args:
+        tallies: of this lane.
+        pieces: of queries, or one of one part of an evaluation.
+    """
     from keras_private.mpc.copies import compare_copies  # numba comes with it: a party listens before it is there
     from keras_private.mpc.rounds import together
 
@@ -35,17 +44,21 @@ def run_batch(node: Node, lane: int, party: Party, model: HeldModel, pieces: lis
     link.stats.reset()
     link.phase = "running a query"
     shares, rows = [piece.share for piece in pieces], sum(piece.rows for piece in pieces)
-    node.run_bytes = max(node.run_bytes, rows * model.room.row_bytes)
+    running = model.what_runs(pieces[0].request.part)
+    node.run_bytes = max(node.run_bytes, rows * running.room.row_bytes)
     try:
-        computing = model.program.protocol(party, _join(shares))
+        computing = running.program.protocol(party, _join(shares))
         output, honest = party.run(together(computing, compare_copies(shares)))
     except Exception:
         log.info("run stopped", lane=lane, layer=party.layer)
         raise
     link.phase = "idle"
     _hand_out(pieces, output, honest)
+    for piece in pieces:
+        if piece.request.part and piece.request.over and piece.request.honest:
+            _add_up(piece.request, piece.request.part, model, tallies)
     seconds = time.perf_counter() - started
-    node.served += sum(piece.request.over and piece.request.honest for piece in pieces)
+    node.served += sum(piece.request.counts and piece.request.over and piece.request.honest for piece in pieces)
     answer(node, lane, settle(seconds))
     log.info(
         "run done",
@@ -56,6 +69,17 @@ def run_batch(node: Node, lane: int, party: Party, model: HeldModel, pieces: lis
         bytes=link.stats.sent_bytes,
         ms=round(1000 * seconds, 3),
     )
+
+
+def _add_up(request: Request, part: Part, model: HeldModel, tallies: Tallies) -> None:
+    """Instead of the scores of a part its client is told of the total, or of nothing."""
+    tally = tallies.add(part, model.id, request.client, request.output)
+    told = _NOTHING
+    if part.last and model.scorers[part.metric].allowed.recipient == "client":
+        told = tally.share
+    elif part.last:
+        model.results.add(Result(part.evaluation, request.client, part.metric, tally.rows, tally.share))
+    request.outputs = [told]
 
 
 def answer(node: Node, lane: int, requests: list[Request]) -> None:

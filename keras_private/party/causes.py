@@ -14,6 +14,7 @@ STOPPED: Cause = messages.STOPPED, "the model was stopped by its owner; ask agai
 SHARED_AGAIN: Cause = messages.REPLACED, "the model was replaced by its owner; call connect_to_model again"
 
 INTERRUPTED: Cause = messages.BROKEN, "the parties lost each other between two runs of this request; ask again"
+LOST: Cause = messages.BROKEN, "the parties do not know this evaluation any more; begin it again"
 
 
 def gone(party: str) -> Cause:

@@ -19,12 +19,14 @@ from keras_private.party.messages import (
     Cancel,
     Describe,
     Error,
+    Part,
     Query,
 )
 from keras_private.party.models import HeldModel
 from keras_private.party.network import Channel
 from keras_private.party.node import IDLE_S, Node
 from keras_private.party.queue import ID_IN_USE, Request
+from keras_private.party.tally import OPEN
 from keras_private.party.wire import decode, encode
 from keras_private.sharing.share import Package, Share
 
@@ -54,6 +56,7 @@ class ClientSession:
         self._patience = 0.0  # seconds that it may still wait for room
         self._lock = threading.Lock()  # around the fields below; never held while sending
         self._open: dict[bytes, int] = {}  # requests, and what each of them holds of the memory
+        self._evaluations: dict[bytes, None] = {}  # that have begun and, as far as is known here, go on; in order
         self._outbox: deque[tuple[bytes, int]] = deque()  # messages, and what each of them holds of it
         self._waiting = 0  # bytes in the outbox that hold none
         self._writing = False  # somebody sends; nobody else may, or they would wait for the connection
@@ -87,7 +90,7 @@ class ClientSession:
                     self._give_back(self._receiving)
         finally:
             self._forget()
-            for id_ in list(self._open):
+            for id_ in [*self._open, *self._evaluations]:
                 self._drop(id_)
 
     def _make_room(self, nbytes: int) -> None:
@@ -113,7 +116,8 @@ class ClientSession:
                 self._left(self._settle(message.request))
                 raise
         elif isinstance(message, Cancel):
-            if message.request in self._open:
+            if message.request in self._open or message.request in self._evaluations:
+                self._evaluations.pop(message.request, None)
                 self._drop(message.request)
         elif isinstance(message, Describe):
             try:
@@ -132,22 +136,52 @@ class ClientSession:
 
     def _query(self, query: Query) -> None:
         model = self._model()
-        most = model.room.query_rows
         if query.model != model.id:
             self.refuse(query.request, *causes.SHARED_AGAIN)
             return
+        running = model.what_runs(query.part)
+        most = running.room.query_rows
         if not 1 <= query.rows <= most:
             reason = " (limits.memory_mb)" if most < self._node.config.limits.max_batch else ""
             raise RefusedError(f"a batch has from 1 to {most} rows{reason}, not {query.rows}")
-        plan = model.plan
+        plan = running.plan
+        if query.part:
+            self._evaluation(query.part, query.rows, model)
         words = query.rows * (plan.input_words + plan.output_words)
         self._node.memory.take(self._client, 16 * words)  # before seeds become shares
         with self._lock:
             self._open[query.request] = 16 * words
         share = Package(query.mine, query.next).expand((query.rows, plan.input_words))
-        self._admit(
-            Request(query.request, self._client, model.id, model.digest, query.rows, share, self.answer, self.refuse)
+        request = Request(
+            query.request,
+            self._client,
+            model.id,
+            model.digest,
+            query.rows,
+            share,
+            self.answer,
+            self.refuse,
+            part=query.part,
         )
+        self._admit(request)
+
+    def _evaluation(self, part: Part, rows: int, model: HeldModel) -> None:
+        """Whether a part may be one of an evaluation that the owner allows; where in it it stands, the lane looks at.
+
+        Raises:
+            RefusedError: it may not.
+        """
+        scorer, end = model.scorers[part.metric], part.start + rows
+        if end > scorer.scoring.most:
+            raise RefusedError(f"an evaluation has up to {scorer.scoring.most} rows, not {end}")
+        if part.last and end < scorer.allowed.fewest:
+            raise RefusedError(f"an evaluation of this model has at least {scorer.allowed.fewest} rows, not {end}")
+        if part.last:  # it ends with the request
+            self._evaluations.pop(part.evaluation, None)
+            return
+        self._evaluations[part.evaluation] = None
+        while len(self._evaluations) > 2 * OPEN:  # refused, or over: a client that goes on with one names it again
+            self._evaluations.pop(next(iter(self._evaluations)))
 
     # Called once for each request, by whichever thread settles it
 

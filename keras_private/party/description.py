@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 from keras_private.net.roles import Role
-from keras_private.party.messages import Description, InputPort, OutputPort
-from keras_private.party.models import HeldModel
+from keras_private.party.messages import Description, EvaluationPort, InputPort, OutputPort
+from keras_private.party.models import HeldModel, Scorer
+from keras_private.plan.plan import Input, Plan
 
 
 def describe(model: HeldModel) -> Description:
     """Of the plan its inputs and outputs, and nothing of what is in between."""
     plan = model.plan
-    inputs = tuple(
-        InputPort(given.name, plan.shape(given), given.kind, plan.frac(given), given.range, given.limit)
-        for given in plan.inputs
-    )
+    inputs = tuple(_input(given, plan) for given in plan.inputs)
     outputs = tuple(
         OutputPort(made.name, plan.shape(made), made.kind, plan.frac(made), made.final_activation, made.reveal)
         for made in plan.outputs
     )
+    evaluations = tuple(_evaluation(scorer) for scorer in model.scorers.values())
     owner, rows = Role.parse(model.owner).name, model.room.query_rows
-    return Description(model.id, model.digest, owner, plan.takes, inputs, plan.gives, outputs, rows)
+    return Description(model.id, model.digest, owner, plan.takes, inputs, plan.gives, outputs, evaluations, rows)
+
+
+def _input(given: Input, plan: Plan) -> InputPort:
+    return InputPort(given.name, plan.shape(given), given.kind, plan.frac(given), given.range, given.limit)
+
+
+def _evaluation(scorer: Scorer) -> EvaluationPort:
+    allowed, scoring, plan = scorer.allowed, scorer.scoring, scorer.plan
+    (score,) = plan.outputs
+    return EvaluationPort(
+        allowed.metric,
+        allowed.recipient,
+        allowed.fewest,
+        scoring.most,
+        scorer.room.query_rows,
+        _input(scoring.target, plan),
+        scoring.counts,
+        plan.frac(score),
+    )

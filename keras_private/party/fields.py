@@ -41,18 +41,25 @@ else:
     Blob = bytes
 
 
-class Message(Struct, frozen=True, forbid_unknown_fields=True, tag_field="type"):
-    """Base of every message; a subclass' tag is its type on the wire. Bytes do not show."""
+class Discreet:
+    """Bytes do not show."""
 
-    @property
-    def kind(self) -> str:
-        return kind_of(type(self))
+    __slots__ = ()
+    __struct_fields__: tuple[str, ...]
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:  # Struct's own, which tracebacks of `rich` print, shows all
         return [(name, _shown(getattr(self, name))) for name in self.__struct_fields__]
+
+
+class Message(Discreet, Struct, frozen=True, forbid_unknown_fields=True, tag_field="type"):
+    """Base of every message; a subclass' tag is its type on the wire."""
+
+    @property
+    def kind(self) -> str:
+        return kind_of(type(self))
 
 
 def _shown(value: object) -> object:

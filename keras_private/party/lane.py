@@ -23,6 +23,7 @@ from keras_private.net.link import Link
 from keras_private.party.dial import call
 from keras_private.party.network import Channel
 from keras_private.party.node import Node
+from keras_private.party.tally import Tallies
 
 if TYPE_CHECKING:
     from keras_private.mpc.party import Party
@@ -35,7 +36,11 @@ class CalledOffError(LinkError):
 
 
 class Lane:
-    """What the leader's end and a follower's have in common: how the links are built and given up."""
+    """What the leader's end and a follower's have in common: how the links are built and given up.
+
+    Attributes:
+        tallies: of the evaluations that go on in it.
+    """
 
     def __init__(self, number: int, node: Node) -> None:
         self.number = number
@@ -45,6 +50,7 @@ class Lane:
         self._epoch = b""
         self._link: Link | None = None
         self._up = False
+        self.tallies = Tallies()
         self._complaint = ""  # why it cannot be built, as it was logged last
         self._thread = threading.Thread(target=self._live, name=f"{node.name} lane {number}", daemon=True)
 
@@ -154,6 +160,7 @@ class Lane:
     def _forget_link(self) -> None:
         with self._changed:
             link, self._link, self._up = self._link, None, False
+        self.tallies.clear()
         if link is not None:
             link.close()
 

@@ -4,6 +4,7 @@
     client     Describe → Description · Query → Answer or Error · Cancel
     owner      Load → Accepted, Weight…  → Loaded · Serve → Progress… · Stop → Stopped · AskStatus → Status
                AskTiming → Timing
+               AskEvaluations → Evaluations
     parties    control (server1, server2 → server0): Hold, Drop, Model, LaneFailed; back: OpenLane, Discard; both: Ping
                lane (between runs, as link control): Run
 
@@ -19,6 +20,7 @@ from msgspec import Meta, Struct
 
 from keras_private.party.fields import (
     Blob,
+    Discreet,
     FractionalBits,
     Id,
     Ids,
@@ -33,8 +35,9 @@ from keras_private.party.fields import (
     Texts,
 )
 from keras_private.plan.ports import MAX_PORTS
+from keras_private.plan.scoring import METRICS
 
-VERSION: Final = 3
+VERSION: Final = 4
 """Of these messages, and of what the parties send each other in a lane; both sides must speak the same one. If bytes
 change, it does (`tests/vectors`).
 """
@@ -122,6 +125,34 @@ class OutputPort(Struct, frozen=True, array_like=True, forbid_unknown_fields=Tru
     reveal: Text
 
 
+class EvaluationPort(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """An evaluation that a model's owner allows, see `plan.Evaluation` and `plan.scoring`.
+
+    target: what a row has behind the model's inputs. counts, frac: scores of a row, and the fractional bits that their
+    total has. most: rows of an evaluation; batch: of one of its parts.
+    """
+
+    metric: Text
+    recipient: Text
+    fewest: Natural
+    most: Natural
+    batch: Natural
+    target: InputPort
+    counts: Natural
+    frac: FractionalBits
+
+
+class Part(Discreet, Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Of which evaluation a query's rows are a part. `start`: rows that came before it; `last`: none comes after it,
+    and the total is told."""
+
+    evaluation: Id
+    metric: Text
+    start: Natural
+    last: bool
+
+
+EvaluationPorts = Annotated[tuple[EvaluationPort, ...], Meta(max_length=len(METRICS))]
 InputPorts = Annotated[tuple[InputPort, ...], Meta(min_length=1, max_length=MAX_PORTS)]
 OutputPorts = Annotated[tuple[OutputPort, ...], Meta(min_length=1, max_length=MAX_PORTS)]
 
@@ -130,6 +161,7 @@ class Description(Message, tag="description", frozen=True):
     """All that a client is told about a model; `owner` is the name in their certificate.
 
     A query's words are, for each row, all inputs, flattened, one behind the other; an answer's all outputs.
+    `max_batch` is for queries.
     """
 
     model: Id
@@ -139,6 +171,7 @@ class Description(Message, tag="description", frozen=True):
     inputs: InputPorts
     gives: Text
     outputs: OutputPorts
+    evaluations: EvaluationPorts
     max_batch: Natural
 
     @property
@@ -153,17 +186,20 @@ class Description(Message, tag="description", frozen=True):
 
 
 class Query(Message, tag="query", frozen=True):
-    """One party's package of a shared batch: each part a 32-byte seed or the words themselves."""
+    """One party's package of a shared batch: each half a 32-byte seed or the words themselves. `part`: None of a query;
+    of an evaluation each row has its targets behind the inputs."""
 
     request: Id
     model: Id
     rows: Natural
+    part: Part | None
     mine: Blob
     next: Blob
 
 
 class Answer(Message, tag="answer", frozen=True):
-    """One party's share of the output, little-endian words."""
+    """One party's share of the output, little-endian words. To a part of an evaluation: of the total, or nothing, if
+    others follow or the owner is told."""
 
     request: Id
     mine: Blob
@@ -171,6 +207,8 @@ class Answer(Message, tag="answer", frozen=True):
 
 
 class Cancel(Message, tag="cancel", frozen=True):
+    """`request`: or an evaluation."""
+
     request: Id
 
 
@@ -259,6 +297,23 @@ class Timing(Message, tag="timing", frozen=True):
     stages: Naturals
 
 
+class AskEvaluations(Message, tag="ask-evaluations", frozen=True):
+    """What came of the evaluations of this upload that its owner is told of?"""
+
+    model: Id
+
+
+class Evaluations(Message, tag="evaluations", frozen=True):
+    """One party's shares of the totals, little-endian words, in the order of the other fields."""
+
+    evaluations: Ids
+    clients: Texts
+    metrics: Texts
+    rows: Naturals
+    mine: Blob
+    next: Blob
+
+
 # Parties -------------------------------------------------------------------------------------------------------------
 
 
@@ -270,10 +325,12 @@ class Hold(Message, tag="hold", frozen=True):
     model: Id
     digest: Text
     rows: Natural
+    part: Part | None
 
 
 class Drop(Message, tag="drop", frozen=True):
-    """A follower's client went away or changed its mind. The leader decides what becomes of the request."""
+    """A follower's client went away or changed its mind. The leader decides what becomes of the request, or of the
+    evaluation."""
 
     request: Id
 
@@ -302,7 +359,8 @@ class OpenLane(Message, tag="open-lane", frozen=True):
 
 
 class Discard(Message, tag="discard", frozen=True):
-    """The leader will not run these requests; followers forget them and tell their clients why."""
+    """The leader will not run these requests, or go on with these evaluations; followers forget them and tell their
+    clients why."""
 
     requests: Ids
     code: Text

@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from keras_private.config import Limits
 from keras_private.errors import InputError, PlanError, RefusedError
-from keras_private.party.messages import Load, Weight
+from keras_private.party.messages import Load, Part, Weight
+from keras_private.party.tally import Results
 from keras_private.plan.memory import Room, room
-from keras_private.plan.plan import Plan
+from keras_private.plan.plan import Evaluation, Plan
+from keras_private.plan.scoring import Scoring, scoring
 from keras_private.plan.serialise import digest, parse
 from keras_private.sharing.share import Package, Share
 
@@ -22,8 +24,27 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Scorer:
+    """What an evaluation runs: the model's program, with what scores its output behind it."""
+
+    allowed: Evaluation
+    scoring: Scoring
+    room: Room
+    program: Program = field(repr=False)
+
+    @property
+    def plan(self) -> Plan:
+        return self.scoring.plan
+
+
+@dataclass(frozen=True, slots=True)
 class HeldModel:
-    """A loaded model. `id` names the upload: shares of different uploads of one plan do not fit together."""
+    """A loaded model. `id` names the upload: shares of different uploads of one plan do not fit together.
+
+    Attributes:
+        scorers: what evaluates it, by metric.
+        results: of evaluations that its owner is told of.
+    """
 
     id: bytes
     digest: str
@@ -31,6 +52,22 @@ class HeldModel:
     plan: Plan
     room: Room
     program: Program = field(repr=False)
+    scorers: Mapping[str, Scorer] = field(default_factory=dict)
+    results: Results = field(default_factory=Results)
+
+    def what_runs(self, part: Part | None) -> HeldModel | Scorer:
+        """What a query runs, or a part of an evaluation.
+
+        Raises:
+            RefusedError: the owner allows no such evaluation.
+        """
+        if part is None:
+            return self
+        scorer = self.scorers.get(part.metric)
+        if scorer is None:
+            allowed = ", ".join(self.scorers) or "none"
+            raise RefusedError(f"the owner allows no evaluation by {part.metric[:40]!r} of this model, but {allowed}")
+        return scorer
 
 
 class Shelf:
@@ -125,6 +162,8 @@ class Upload:
             size = f"{16 * words / 2**20:.1f} MB"
             raise PlanError(f"this model's shares take {size}, the limit is {limits.model_mb} MB (limits.model_mb)")
         self._room = room(self._plan, limits)
+        found = [(allowed, scoring(self._plan, allowed.metric)) for allowed in self._plan.evaluations]
+        self._scorings = [(allowed, scored, room(scored.plan, limits)) for allowed, scored in found]
         self._shares: dict[str, Share] = {}
         self._due = [(name, part) for name in self._plan.weights for part in ("mine", "next")]
         self.parts = len(self._due)
@@ -164,4 +203,7 @@ class Upload:
         from keras_private.mpc.program import Program  # numba comes with it: a party listens before it is there
 
         program = Program(self._plan, self._shares)
-        return HeldModel(self.id, digest(self._plan), self._owner, self._plan, self._room, program)
+        scorers = {}
+        for allowed, scored, fits in self._scorings:
+            scorers[allowed.metric] = Scorer(allowed, scored, fits, program.followed_by(scored.plan))
+        return HeldModel(self.id, digest(self._plan), self._owner, self._plan, self._room, program, scorers)

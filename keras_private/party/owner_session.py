@@ -10,19 +10,23 @@ from keras_private.errors import (
     KerasPrivateError,
     LinkError,
     LinkTimeoutError,
+    NoModelError,
     PartyError,
     PlanError,
     RefusedError,
 )
+from keras_private.net.roles import Role
 from keras_private.party.dial import code_of
 from keras_private.party.fields import Message
 from keras_private.party.messages import (
     CONTROL_BYTES,
     PIECE_BYTES,
     Accepted,
+    AskEvaluations,
     AskStatus,
     AskTiming,
     Error,
+    Evaluations,
     Load,
     Loaded,
     Serve,
@@ -83,6 +87,8 @@ class OwnerSession:
                 return
             elif isinstance(message, Stop):
                 answer = self._stop(message)
+            elif isinstance(message, AskEvaluations):
+                answer = self._evaluations(message)
             elif isinstance(message, AskStatus):
                 answer = self._status()
             elif isinstance(message, AskTiming):
@@ -150,6 +156,20 @@ class OwnerSession:
         if found is None:
             return Timing(0, ())
         return Timing(found.rows, tuple(round(1e6 * seconds) for seconds in found.seconds))
+
+    def _evaluations(self, asked: AskEvaluations) -> Evaluations:
+        model = self._node.shelf.owned(asked.model, self._owner)
+        if model is None:
+            raise NoModelError("it does not hold this upload of the model any more, nor what came of its evaluations")
+        results = model.results.all()
+        return Evaluations(
+            tuple(result.evaluation for result in results),
+            tuple(Role.parse(result.client).name for result in results),
+            tuple(result.metric for result in results),
+            tuple(result.rows for result in results),
+            b"".join(result.share.mine.astype("<u8").tobytes() for result in results),
+            b"".join(result.share.next.astype("<u8").tobytes() for result in results),
+        )
 
     def _serve(self, serve: Serve) -> None:  # noqa: ARG002
         raise RefusedError(f"the leader, {PARTY_NAMES[LEADER]}, serves; ask it")

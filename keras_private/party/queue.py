@@ -25,6 +25,7 @@ import numpy as np
 
 from keras_private.errors import RefusedError
 from keras_private.party.budget import Budget
+from keras_private.party.messages import Part
 from keras_private.sharing.share import Share
 
 ID_IN_USE = "this request id is in use already; use a new random one"
@@ -45,6 +46,8 @@ class Request:
     refuse: Callable[[bytes, str, str], None]
     """Tells the client (id, code, text) that there will be no output."""
     arrived: float = field(default_factory=time.monotonic)
+    part: Part | None = None
+    """Of which evaluation it is one; None: it is a query."""
     done: int = 0
     """Rows that have run; used by the lane that runs it."""
     honest: bool = True
@@ -55,6 +58,11 @@ class Request:
     def over(self) -> bool:
         """Whether nothing of it is left to run."""
         return self.done == self.rows or not self.honest
+
+    @property
+    def counts(self) -> bool:
+        """Whether its end is that of a query, or of an evaluation."""
+        return self.part is None or self.part.last
 
     def collect(self, output: Share, honest: bool) -> None:
         """Take in the output of the next rows."""

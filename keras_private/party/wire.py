@@ -24,12 +24,13 @@ from keras_private.party.fields import Message, kind_of
 from keras_private.party.messages import (
     CONTROL_BYTES,
     Answer,
+    Evaluations,
     Load,
     Query,
     Weight,
 )
 
-_LARGE: Final = (Query, Answer, Load, Weight)
+_LARGE: Final = (Query, Answer, Load, Weight, Evaluations)
 """All messages that may have more than CONTROL_BYTES."""
 
 # A message begins: map of so many fields (0x80 + up to 15), "type", text of so many bytes (0xa0 + up to 31), the type.

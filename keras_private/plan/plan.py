@@ -102,9 +102,24 @@ class Output:
     recipient: str = "client"
 
 
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A metric that the parties compute of a client's data and targets, and of which only the total is told.
+
+    metric: one of METRICS (`scoring.py`). recipient: who is told: one of EVALUATORS. fewest: rows that an evaluation
+        has at least.
+    """
+
+    metric: str
+    recipient: str
+    fewest: int
+
+
 @dataclass(frozen=True)
 class Plan:
     """A whole program from input tensors to output tensors.
+
+    evaluations: what else may be asked for; none but these.
 
     takes, gives: "array", "list", "tuple" or "dict": how the model takes its inputs and gives its outputs. The arrays
         of a list are in the order of `inputs` or `outputs`, those of a dict under their names.
@@ -120,6 +135,7 @@ class Plan:
     ops: tuple[Op, ...]
     takes: str = "array"
     gives: str = "array"
+    evaluations: tuple[Evaluation, ...] = ()
 
     @property
     def executable(self) -> bool:

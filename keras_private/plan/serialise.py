@@ -19,12 +19,24 @@ import msgpack
 from keras_private.errors import PlanError
 from keras_private.plan.ops import MAX_ELEMENTS, infer, kind_of, shape_fits
 from keras_private.plan.ops.piecewise import check_tables
-from keras_private.plan.plan import CONTRACT_BITS, IDENTIFIER, Input, Op, Output, Plan, Shape, Tensor, Weight
+from keras_private.plan.plan import (
+    CONTRACT_BITS,
+    IDENTIFIER,
+    Evaluation,
+    Input,
+    Op,
+    Output,
+    Plan,
+    Shape,
+    Tensor,
+    Weight,
+)
 from keras_private.plan.ports import MAX_PORTS, check_ports
+from keras_private.plan.scoring import METRICS, MOST, check_evaluations
 from keras_private.sharing.fixed import MAX_FRAC
 
 MAGIC = "keras_private plan"
-VERSION = 5
+VERSION = 6
 MAX_BYTES = 4 << 20
 MAX_OPS = 10_000
 MAX_WEIGHT_ELEMENTS = 1 << 28  # of all weights together
@@ -38,6 +50,7 @@ _FIELDS = (
     "inputs",
     "gives",
     "outputs",
+    "evaluations",
     "tensors",
     "weights",
     "ops",
@@ -62,6 +75,7 @@ def serialise(plan: Plan) -> bytes:
             [made.name, made.tensor, made.kind, made.final_activation, made.reveal, made.recipient]
             for made in plan.outputs
         ],
+        "evaluations": [[allowed.metric, allowed.recipient, allowed.fewest] for allowed in plan.evaluations],
         "tensors": [
             [name, tensor.shape, tensor.frac, tensor.bound, tensor.bit]
             for name, tensor in ((name, plan.tensors[name]) for name in names)
@@ -101,8 +115,10 @@ def parse(
     inputs, outputs = tuple(map(_input, document["inputs"])), tuple(map(_output, document["outputs"]))
     tensors = _check_program(precision, inputs, outputs, claimed, weights, ops)
     takes, gives = _text(document["takes"], "takes"), _text(document["gives"], "gives")
-    plan = Plan(precision, inputs, outputs, tensors, weights, ops, takes, gives)
+    evaluations = tuple(map(_evaluation, document["evaluations"]))
+    plan = Plan(precision, inputs, outputs, tensors, weights, ops, takes, gives, evaluations)
     check_ports(plan)
+    check_evaluations(plan)
     if serialise(plan) != bytes(data):
         raise PlanError("the plan is not in its one canonical encoding; it was altered after it was written")
     return plan
@@ -137,6 +153,7 @@ def _document(data: bytes, max_bytes: int, max_ops: int) -> dict[str, Any]:
     most = {
         "inputs": MAX_PORTS,
         "outputs": MAX_PORTS,
+        "evaluations": len(METRICS),
         "tensors": max_ops + MAX_PORTS,
         "weights": 2 * max_ops,
         "ops": max_ops,
@@ -167,6 +184,12 @@ def _output(entry: Any) -> Output:
         for value, what in zip(texts, ("kind", "final_activation", "reveal", "recipient"), strict=True)
     )
     return Output(_text(name, "output's name"), _name(tensor, "output"), kind, final_activation, reveal, recipient)
+
+
+def _evaluation(entry: Any) -> Evaluation:
+    metric, recipient, fewest = _record(entry, 3, "evaluation")
+    texts = _text(metric, "evaluation's metric"), _text(recipient, "evaluation's recipient")
+    return Evaluation(*texts, _int(fewest, "the fewest rows of an evaluation", 1, MOST))
 
 
 def _op(entry: Any) -> Op:

@@ -109,7 +109,7 @@ def test_what_is_no_list_of_three(parts: Any) -> None:
 @given(st.integers(1, 4), st.permutations([X, N, B]))
 def test_rows_are_encoded_side_by_side(rows: int, ports: list[InputPort]) -> None:
     model, parts = described(ports), data(rows)
-    words = _encoded(check_data(parts, model), model).view(np.int64)
+    words = _encoded(check_data(parts, model), model.inputs).view(np.int64)
     assert words.shape == (rows, model.input_words)
     scale = {"real": 2.0**16, "integer": 1, "bit": 1}
     expected = [np.rint(parts[port.name].reshape(rows, -1) * scale[port.kind]) for port in ports]

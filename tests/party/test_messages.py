@@ -50,6 +50,8 @@ WRONG: dict[str, list[object]] = {
         *([port(limit=limit)] for limit in (1, 1 << 63, 0.0, -0.25, float("nan"), float("inf"), True, "1")),
         *([port(range=[*ends])] for ends in ((0.0,), (0.0, 1.0, 2.0), (0.0, True), (0.0, "1"), (0.0, float("nan")))),
     ],
+    "Part | None": [[], [ID, "accuracy", 1], [ID, "accuracy", -1, True], [ID[1:], "a", 0, True], [ID, "a", 0, 1], "x"],
+    "EvaluationPorts": [None, [None], [["accuracy"]], [["accuracy", "client", 20, 20, 128, None, 1, 0]], 1],
     "OutputPorts": [[], None, [["y", [3], "real", 16, "softmax"]], [["y", [3], "real", 16, "", 1]]],
 }
 NO_TYPE = "does not begin with a type that is known"

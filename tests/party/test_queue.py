@@ -52,7 +52,7 @@ class Desk:
     def take(self, max_rows: int = 10) -> list[Request]:
         """What would run next; nothing if nothing would."""
         looked = iter([False])
-        return [piece.request for piece in self.queue.take(lambda: max_rows, lambda: next(looked, True))]
+        return [piece.request for piece in self.queue.take(lambda _: max_rows, lambda: next(looked, True))]
 
     def finish(self, requests: list[Request]) -> list[Request]:
         """A run with all their rows went well."""
@@ -62,7 +62,7 @@ class Desk:
 
 
 def hold_of(request: Request, **changes: Any) -> Hold:
-    hold = Hold(request.id, request.client, request.model, request.digest, request.rows)
+    hold = Hold(request.id, request.client, request.model, request.digest, request.rows, request.part)
     return msgspec.structs.replace(hold, **changes)
 
 
@@ -272,7 +272,7 @@ def test_serving_ends_with_a_reason(desk: Desk) -> None:
 def test_take_wakes_up(desk: Desk) -> None:
     taken: list[list[Request]] = []
     thread = threading.Thread(
-        target=lambda: taken.append([piece.request for piece in desk.queue.take(lambda: 10, lambda: False)])
+        target=lambda: taken.append([piece.request for piece in desk.queue.take(lambda _: 10, lambda: False)])
     )
     thread.start()
     desk.queue.start_serving(None)

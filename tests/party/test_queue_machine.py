@@ -186,7 +186,7 @@ class Queues(RuleBasedStateMachine):
             self.note(index, asked.id)
             return
         if index != LEADER:
-            self.tell_leader(index, Hold(asked.id, client, model, digest, rows))
+            self.tell_leader(index, Hold(asked.id, client, model, digest, rows, None))
 
     # Control
 
@@ -413,7 +413,7 @@ class Queues(RuleBasedStateMachine):
 
     def announce(self, room: int) -> None:
         looks = iter([False] * 3)
-        pieces = self.leader.take(lambda: room, lambda: next(looks, True))
+        pieces = self.leader.take(lambda _: room, lambda: next(looks, True))
         if not pieces:
             return
         assert self.leader.serving

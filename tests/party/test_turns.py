@@ -39,7 +39,7 @@ def test_nobody_gets_more_than_another_who_wants_more(wanted: list[int], room: i
 @given(WAITING, st.integers(1, 200), st.integers(1, 40))
 def test_a_run(sizes: dict[str, list[int]], room: int, most: int) -> None:
     waiting = make(sizes)
-    pieces = Turns().choose(waiting, room, most)
+    pieces = Turns().choose(waiting, lambda _: room, most)
     assert pieces
     assert len(pieces) <= most
     assert sum(piece.rows for piece in pieces) <= room
@@ -57,7 +57,7 @@ def test_everything_runs_in_the_end_and_nobody_is_passed_over(sizes: dict[str, l
     due = sum(map(sum, sizes.values()))
     last = dict.fromkeys(sizes, 0)
     while waiting:
-        pieces, runs = turns.choose(waiting, room, 1000), runs + 1
+        pieces, runs = turns.choose(waiting, lambda _: room, 1000), runs + 1
         for request, rows in pieces:
             request.done += rows
             due -= rows
@@ -69,17 +69,21 @@ def test_everything_runs_in_the_end_and_nobody_is_passed_over(sizes: dict[str, l
 
 def test_one_image_beside_large_batches() -> None:
     turns, batch = Turns(), request("batch", 100)
-    assert turns.choose({"batch": [batch]}, 128, 1000) == [Piece(batch, 100)]  # alone: as it is
+    assert turns.choose({"batch": [batch]}, lambda _: 128, 1000) == [Piece(batch, 100)]  # alone: as it is
     image = request("image", 1)
-    assert turns.choose({"batch": [batch], "image": [image]}, 128, 1000) == [Piece(image, 1), Piece(batch, 31)]
-    assert turns.choose({"batch": [batch]}, 128, 1000) == [Piece(batch, 32)]  # the other one will be back
+    run = turns.choose({"batch": [batch], "image": [image]}, lambda _: 128, 1000)
+    assert run == [
+        Piece(image, 1),
+        Piece(batch, 31),
+    ]
+    assert turns.choose({"batch": [batch]}, lambda _: 128, 1000) == [Piece(batch, 32)]  # the other one will be back
 
 
 def test_what_is_larger_than_the_room_runs_in_pieces() -> None:
     large, small = request("a", 50), request("a", 1)
     turns, runs = Turns(), []
     for _ in range(3):
-        run = turns.choose({"a": [r for r in (large, small) if r.done < r.rows]}, 20, 1000)
+        run = turns.choose({"a": [r for r in (large, small) if r.done < r.rows]}, lambda _: 20, 1000)
         for piece in run:
             first = int(piece.share.mine[0, 0])
             runs.append((piece.request.rows, first, piece.rows))
@@ -124,17 +128,17 @@ def test_a_run_waits_for_those_who_will_be_back_at_once(monkeypatch: pytest.Monk
     monkeypatch.setattr(turns_module, "time", clock)
     turns, both, alone = Turns(), make({"a": [1], "b": [1]}), make({"a": [1]})
     assert turns.patience(both) == 0
-    turns.choose(both, 8, 8)
+    turns.choose(both, lambda _: 8, 8)
     turns.ended(2, 0.004)
     clock.now += 0.001
     assert turns.patience(alone) == pytest.approx(0.003)  # no longer than a run takes
     assert turns.patience(both) == 0
-    turns.choose(both, 8, 8)
+    turns.choose(both, lambda _: 8, 8)
     turns.ended(2, 0.004)
     clock.now += 0.005  # b has not come
     assert turns.patience(alone) == 0
     for _ in range(turns_module._IMPATIENT):  # and for a while nobody is waited for
-        turns.choose(both, 8, 8)
+        turns.choose(both, lambda _: 8, 8)
         turns.ended(2, 0.004)
         last = turns.patience(alone)
     assert last == pytest.approx(0.004)
@@ -143,7 +147,7 @@ def test_a_run_waits_for_those_who_will_be_back_at_once(monkeypatch: pytest.Monk
 def test_after_a_run_that_hung_nobody_is_waited_for_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turns_module, "time", Clock())
     turns = Turns()
-    turns.choose(make({"a": [1], "b": [1]}), 8, 8)
+    turns.choose(make({"a": [1], "b": [1]}), lambda _: 8, 8)
     turns.ended(2, 50.0)
     assert turns.patience(make({"a": [1]})) == pytest.approx(turns_module.COMPANY_S)
 
@@ -151,11 +155,11 @@ def test_after_a_run_that_hung_nobody_is_waited_for_as_long(monkeypatch: pytest.
 def test_nobody_waits_for_a_client_that_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turns_module, "time", Clock())
     turns, alone = Turns(), make({"a": [1]})
-    turns.choose(make({"a": [1], "b": [1]}), 8, 8)
+    turns.choose(make({"a": [1], "b": [1]}), lambda _: 8, 8)
     turns.ended(2, 0.004)
     for _ in range(turns_module._LATEST):
         assert turns.patience(alone) > 0
-        turns.choose(alone, 8, 8)
+        turns.choose(alone, lambda _: 8, 8)
         turns.ended(1, 0.004)
     assert turns.patience(alone) == 0
 
@@ -164,5 +168,5 @@ def test_a_client_alone_never_waits() -> None:
     turns, alone = Turns(), make({"a": [1]})
     for _ in range(5):
         assert turns.patience(alone) == 0
-        turns.choose(alone, 8, 8)
+        turns.choose(alone, lambda _: 8, 8)
         turns.ended(1, 1.0)

@@ -155,7 +155,7 @@ def attr(document: Any, op: int, name: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda d: d.update(version=1), "version 1, this program reads version 5"),
+        (lambda d: d.update(version=1), "version 1, this program reads version 6"),
         (lambda d: d.update(format="other"), "not a keras_private plan"),
         (lambda d: d.update(extra=1), "fields"),
         (lambda d: d.pop("inputs"), "fields"),

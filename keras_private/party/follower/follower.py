@@ -67,7 +67,7 @@ class Follower(Duty):
             raise PartyError(gone(PARTY_NAMES[LEADER])[1]).again()
         self.queue.add(request)
         try:
-            leader.send(encode(Hold(request.id, request.client, request.model, request.digest, request.rows)))
+            leader.send(encode(_hold(request)))
         except LinkError:
             self.queue.refuse([request.id], *gone(PARTY_NAMES[LEADER]))
 
@@ -98,6 +98,8 @@ class Follower(Duty):
             self.lanes[message.lane].open(message.epoch)
         elif isinstance(message, Discard):
             self.queue.refuse(message.requests, message.code, message.text)
+            for lane in self.lanes:
+                lane.tallies.forget(message.requests)
         else:
             raise FrameError(
                 f"{self._node.name} ← {PARTY_NAMES[LEADER]}, control: a {message.kind} message is not due here",
@@ -108,3 +110,7 @@ class Follower(Duty):
         for lane in self.lanes:
             lane.open(None)
         self.queue.refuse_all(*gone(PARTY_NAMES[LEADER]))
+
+
+def _hold(request: Request) -> Hold:
+    return Hold(request.id, request.client, request.model, request.digest, request.rows, request.part)

@@ -7,8 +7,9 @@ import time
 from typing import TYPE_CHECKING
 
 from keras_private.config import FOLLOWERS, PARTY_NAMES
+from keras_private.errors import RefusedError
 from keras_private.party.batch import run_batch
-from keras_private.party.causes import SHARED_AGAIN, STOPPED, Cause, broken, gone
+from keras_private.party.causes import LOST, SHARED_AGAIN, STOPPED, Cause, broken, gone
 from keras_private.party.failure import cause_of, suspect_of
 from keras_private.party.fields import ID_BYTES
 from keras_private.party.lane import CalledOffError, Lane
@@ -17,10 +18,11 @@ from keras_private.party.leader.queue import LeaderQueue
 from keras_private.party.messages import (
     LaneFailed,
     OpenLane,
+    Part,
     Run,
 )
 from keras_private.party.node import Backoff, Node
-from keras_private.party.queue import Piece
+from keras_private.party.queue import Piece, Request
 from keras_private.party.wire import encode
 
 if TYPE_CHECKING:
@@ -93,16 +95,22 @@ class LeaderLane(Lane):
                     node.log.warning("lane down", lane=self.number)
             backoff.wait()
 
-    def _room(self) -> int:
+    def _room(self, part: Part | None) -> int:
         """Rows that the next run may have."""
         model = self._node.shelf.model
-        return model.room.run_rows if model else 1  # without a model the run will be refused
+        try:
+            return model.what_runs(part).room.run_rows if model else 1  # without a model the run will be refused
+        except RefusedError:  # so it will be where another model does not allow this evaluation
+            return 1
 
     def _lead(self, party: Party, run: list[Piece]) -> None:
         ids = [piece.request.id for piece in run]
         model = self._node.shelf.model
         if model is None or model.id != run[0].request.model:
             self._refuse(ids, SHARED_AGAIN if model else STOPPED)
+            return
+        if cause := self._obstacle(run[0].request):
+            self._refuse(ids, cause)
             return
         party.link.phase = "announcing a run"
         rows = tuple(piece.rows for piece in run)
@@ -114,9 +122,19 @@ class LeaderLane(Lane):
             self.number,
             party,
             model,
+            self.tallies,
             run,
             lambda seconds: self._queue.finish(ids, served=True, seconds=seconds, rows=sum(rows)),
         )
+
+    def _obstacle(self, request: Request) -> Cause | None:
+        """Why a part of an evaluation cannot run, or nothing."""
+        if request.part is None:
+            return None
+        if self._queue.is_gone(request.part.evaluation):  # a follower may be told so later than of this run
+            return LOST
+        asked = request.part, request.model, request.client
+        return self.tallies.obstacle(*asked) or self.tallies.crowded(*asked)
 
     def _fail(self, error: Exception, run: list[Piece]) -> None:
         was_up = self._up

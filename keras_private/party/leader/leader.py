@@ -7,7 +7,7 @@ from functools import partial
 
 from keras_private.config import FOLLOWERS, PARTY_NAMES
 from keras_private.errors import FrameError
-from keras_private.party.causes import SHARED_AGAIN, STOPPED
+from keras_private.party.causes import LOST, SHARED_AGAIN, STOPPED
 from keras_private.party.dial import code_of
 from keras_private.party.duty import Duty
 from keras_private.party.fields import Message
@@ -62,10 +62,21 @@ class Leader(Duty):
         self.queue.add(request)
 
     def drop(self, id_: bytes) -> None:
+        self._forget([id_])
         self.queue.drop(id_)
 
     def expire(self) -> None:
         self.queue.expire()
+        waiting = self.queue.evaluations
+        for lane in self.lanes:
+            if idle := lane.tallies.idle(self._node.timeout, waiting):
+                self._forget(idle)
+                self.queue.discard(idle, *LOST)
+
+    def _forget(self, ids: list[bytes]) -> None:
+        """These requests, or evaluations, do not go on."""
+        for lane in self.lanes:
+            lane.tallies.forget(ids)
 
     # The model
 
@@ -87,7 +98,7 @@ class Leader(Duty):
         if isinstance(message, Hold):
             self.queue.hold(index, message)
         elif isinstance(message, Drop):
-            self.queue.drop(message.request)
+            self.drop(message.request)
         elif isinstance(message, Model):
             serving = self.queue.current
             if serving and (obstacle := self.followers.obstacle()):

@@ -14,7 +14,7 @@ from keras_private.config import FOLLOWERS, PARTY_NAMES
 from keras_private.errors import RefusedError
 from keras_private.party.causes import INTERRUPTED, Cause, apart, gone, never_came
 from keras_private.party.leader.turns import Turns
-from keras_private.party.messages import FAILED, REFUSED, Hold
+from keras_private.party.messages import FAILED, REFUSED, Hold, Part
 from keras_private.party.queue import Piece, Request, RequestQueue
 
 MAX_REQUESTS = 2048  # of one run: their ids must fit into one announcement
@@ -95,6 +95,17 @@ class LeaderQueue(RequestQueue):
             ids = [id_ for id_ in ids if id_ not in self._running]
             removed = self._forget(ids, code, text)
         self._tell(ids, removed, code, text)
+
+    def is_gone(self, id_: bytes) -> bool:
+        """Whether this request, or evaluation, was discarded lately."""
+        with self._lock:
+            return id_ in self._gone
+
+    @property
+    def evaluations(self) -> set[bytes]:
+        """Of which parts are here."""
+        with self._lock:
+            return {request.part.evaluation for request in self._requests.values() if request.part}
 
     def _forget(self, ids: list[bytes], code: str, text: str) -> list[Request]:
         """Remove and mark, under the lock under which they were found not to run: no lane can take them between."""
@@ -192,8 +203,9 @@ class LeaderQueue(RequestQueue):
         # Another party may have failed in the run that went well here, and hold nothing of them any more.
         self.discard(begun, *INTERRUPTED)
 
-    def take(self, max_rows: Callable[[], int], stop: Callable[[], bool]) -> list[Piece]:
-        """Wait for the next run: rows of requests that all three parties hold, `max_rows()` of them at most.
+    def take(self, max_rows: Callable[[Part | None], int], stop: Callable[[], bool]) -> list[Piece]:
+        """Wait for the next run: rows of requests that all three parties hold, `max_rows(None)` of them at most, or of
+        one part of an evaluation, as many as for it.
 
         The requests stay in the queue, marked as running, until `finish`. Empty: `stop()` became true (notify
         `changed` then).
@@ -205,7 +217,7 @@ class LeaderQueue(RequestQueue):
                     self.changed.wait(_LOOK_UP_S)
                 elif patience := self._turns.patience(waiting):
                     self.changed.wait(patience)
-                elif run := self._next_run(serving, waiting, max_rows()):
+                elif run := self._next_run(serving, waiting, max_rows):
                     self._running.update((piece.request.id, serving) for piece in run)
                     serving.claimed += len(run)
                     return run
@@ -241,7 +253,7 @@ class LeaderQueue(RequestQueue):
                 self._holds.pop(id_, None)
                 over.append(id_)
                 if serving:
-                    self._count(serving, served=served and (request is None or request.honest))
+                    self._count(serving, served=served and (request is None or (request.honest and request.counts)))
             self.changed.notify_all()
             self._settled.notify_all()
             picked = self._pick(over)
@@ -258,7 +270,9 @@ class LeaderQueue(RequestQueue):
                 if serving.budget <= 0:
                     self.stop_serving(serving)
 
-    def _next_run(self, serving: Serving, waiting: Mapping[str, Sequence[Request]], max_rows: int) -> list[Piece]:
+    def _next_run(
+        self, serving: Serving, waiting: Mapping[str, Sequence[Request]], max_rows: Callable[[Part | None], int]
+    ) -> list[Piece]:
         allowed = len(self._requests) if serving.budget is None else serving.budget - serving.claimed
         return self._turns.choose(waiting, max_rows, min(allowed, MAX_REQUESTS)) if allowed > 0 else []
 
@@ -321,7 +335,7 @@ class LeaderQueue(RequestQueue):
 def _contradiction(request: Request, index: int, hold: Hold) -> str:
     """Why a request cannot run although follower `index` holds it, or nothing."""
     name = PARTY_NAMES[index]
-    if (request.client, request.rows) != (hold.client, hold.rows):
+    if (request.client, request.rows, request.part) != (hold.client, hold.rows, hold.part):
         return f"server0 and {name} were sent different requests under one id; send the same one to all three"
     if request.digest != hold.digest:
         return (

@@ -19,8 +19,9 @@ in that time, the next runs wait for nobody.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
+from keras_private.party.messages import Part
 from keras_private.party.queue import Piece, Request
 
 COMPANY_S = 2.0  # a client that waited so lately will probably be back
@@ -91,12 +92,14 @@ class Turns:
         self._impatient_until = self._runs + _IMPATIENT
         return 0.0
 
-    def choose(self, waiting: Mapping[str, Sequence[Request]], room: int, most: int) -> list[Piece]:
-        """The next run.
+    def choose(
+        self, waiting: Mapping[str, Sequence[Request]], room: Callable[[Part | None], int], most: int
+    ) -> list[Piece]:
+        """The next run: of queries, or of one part of an evaluation.
 
         Args:
             waiting: every client's requests that can run, in order of arrival.
-            room: rows that a run may have.
+            room: rows that a run may have, of such a part or of queries.
             most: requests that it may have.
         """
         now = time.monotonic()
@@ -104,11 +107,18 @@ class Turns:
             client: (run, at) for client, (run, at) in self._served.items() if client in waiting or now - at < COMPANY_S
         }
         company = len(waiting.keys() | self._served.keys()) > 1
-        if company:
-            room = min(room, max(self.pace.rows, len(waiting)))
         # Who was served longest ago comes first; among those never served, who came first (the order of `waiting`).
         clients = sorted(waiting, key=lambda client: self._served.get(client, (-1, 0.0))[0])
-        parts = share_out([sum(r.rows - r.done for r in waiting[client]) for client in clients], room)
+        first = waiting[clients[0]][0]
+        if first.part:  # nobody else's rows, and no other's of this client
+            waiting = {clients[0]: [first]}
+        elif any(request.part for requests in waiting.values() for request in requests):
+            waiting = {client: [r for r in requests if not r.part] for client, requests in waiting.items()}
+        clients = [client for client in clients if waiting.get(client)]
+        rows = room(first.part)
+        if company:
+            rows = min(rows, max(self.pace.rows, len(waiting)))
+        parts = share_out([sum(r.rows - r.done for r in waiting[client]) for client in clients], rows)
         queues = [_pieces(waiting[c], part, cut=company) for c, part in zip(clients, parts, strict=True)]
         pieces: list[Piece] = []
         while len(pieces) < most and any(queues):  # by turns, so that `most` is shared too

@@ -1,0 +1,148 @@
+"""Tallies: what a party has added up of the evaluations that go on, and what came of those that an owner is told of.
+
+Theory of operation. A large set comes in parts, each of which is a request with scores for answers (`plan.scoring`). A
+party adds its shares of the scores to its *tally* of the evaluation, and tells nobody; with the last part the tally is
+the total's share, and leaves for the client, or waits for the owner. Sums of fresh sharings are fresh, so that the
+total's summands tell no more than their sum.
+
+The three tallies of an evaluation have to stay alike. So they belong to a lane, like its masks: only what is announced
+in the lane changes them, all begin empty with it, and end with it. The leader looks at its own tally before it
+announces a part (`obstacle`), and what it lets go (the client is gone, or has said nothing for long) it never goes on
+with; so a follower may be told later, at any moment. A part that does not begin where the tally ends is refused: so
+none counts twice, and none is left out.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_private.party.causes import LOST, Cause
+from keras_private.party.messages import REFUSED, Part
+from keras_private.sharing.share import Share
+
+OPEN = 16
+"""Evaluations that go on of one client."""
+KEPT = 1024
+"""Results that a party keeps for the owner of a model; then the oldest go."""
+
+
+@dataclass(slots=True, eq=False)
+class Tally:
+    """One evaluation that goes on: this party's share of the sum of the scores of the rows that came so far."""
+
+    model: bytes
+    client: str
+    metric: str
+    rows: int = 0
+    share: Share = field(default_factory=lambda: Share(np.zeros(1, np.uint64), np.zeros(1, np.uint64)), repr=False)
+    touched: float = field(default_factory=time.monotonic)
+
+    def add(self, scores: Share) -> None:
+        """Take in the scores of further rows, (rows, scores of a row)."""
+        self.rows += scores.shape[0]
+        self.share = Share(self.share.mine + _sum(scores.mine), self.share.next + _sum(scores.next))
+        self.touched = time.monotonic()
+
+
+def _sum(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    return np.sum(words, dtype=np.uint64).reshape(1)
+
+
+class Tallies:
+    """Those of one lane. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: dict[bytes, Tally] = {}
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def clear(self) -> None:
+        with self._lock:
+            self._open.clear()
+
+    def forget(self, ids: Iterable[bytes]) -> None:
+        """These evaluations do not go on; those that are not here are left out."""
+        with self._lock:
+            for id_ in ids:
+                self._open.pop(id_, None)
+
+    def obstacle(self, part: Part, model: bytes, client: str) -> Cause | None:
+        """Why a part cannot be added, or nothing. At the leader, before it is announced; the same at a follower, who
+        has all that the leader has."""
+        with self._lock:
+            tally = self._open.get(part.evaluation)
+        if tally is None:
+            return LOST if part.start else None
+        if (tally.client, tally.metric) != (client, part.metric):
+            return REFUSED, "this evaluation's id is in use, for something else; use a new random one"
+        if tally.model != model:
+            return LOST
+        if tally.rows != part.start:
+            return REFUSED, f"the evaluation has come to row {tally.rows}, and this part begins at {part.start}"
+        return None
+
+    def crowded(self, part: Part, model: bytes, client: str) -> Cause | None:
+        """Why no further evaluation of this client may begin, or nothing. The leader alone asks."""
+        if part.start:
+            return None
+        with self._lock:
+            count = sum((tally.client, tally.model) == (client, model) for tally in self._open.values())
+        if count < OPEN:
+            return None
+        return REFUSED, f"{client} has {count} evaluations that go on, and may have {OPEN}; end or cancel one"
+
+    def add(self, part: Part, model: bytes, client: str, scores: Share) -> Tally:
+        """Add the scores of a part that has run; the tally, which is the total's if it was the last."""
+        with self._lock:
+            tally = self._open.get(part.evaluation) or Tally(model, client, part.metric)
+            tally.add(scores)
+            if part.last:
+                self._open.pop(part.evaluation, None)
+            else:
+                self._open[part.evaluation] = tally
+            return tally
+
+    def idle(self, seconds: float, waiting: Collection[bytes]) -> list[bytes]:
+        """Evaluations that have not gone on for so long, though no part of them waits."""
+        before = time.monotonic() - seconds
+        with self._lock:
+            return [id_ for id_, tally in self._open.items() if tally.touched < before and id_ not in waiting]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """An evaluation that has ended, for the owner: this party's share of the total."""
+
+    evaluation: bytes
+    client: str
+    metric: str
+    rows: int
+    share: Share = field(repr=False)
+
+
+class Results:
+    """The latest results of a model. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: deque[Result] = deque(maxlen=KEPT)
+
+    def __repr__(self) -> str:
+        return f"<{len(self._kept)} results>"
+
+    def add(self, result: Result) -> None:
+        with self._lock:
+            self._kept.append(result)
+
+    def all(self) -> list[Result]:
+        with self._lock:
+            return list(self._kept)
