@@ -191,7 +191,7 @@ def attr(document: Any, op: int, name: str, value: Any) -> None:
         (lambda d: port(d, "outputs", 2, "bit"), "no fractional bits"),
         (lambda d: port(d, "outputs", 3, "tanh"), "final_activation"),
         (lambda d: port(d, "outputs", 3, None), "string"),
-        (lambda d: port(d, "outputs", 4, "top5"), "reveal must be one of values, label"),
+        (lambda d: port(d, "outputs", 4, "top7"), "reveal must be one of values, label"),
         (lambda d: port(d, "outputs", 4, "label"), "what the plan makes is something else"),
         (lambda d: port(d, "outputs", 5, "everybody"), "recipient must be one of client"),
         (lambda d: d["outputs"][0].pop(), "list of 6 fields"),
