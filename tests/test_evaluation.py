@@ -359,7 +359,8 @@ def test_a_client_that_gives_up_leaves_nothing(client: Client, memory_cluster: A
 
 
 def test_results_are_their_owners(memory_cluster: Any, client: Client, model: OwnedModel) -> None:
-    channel = call(memory_cluster.network(Role("owner", "mallory")), 0, Hello.plain("owner", memory_cluster.config.cluster), 10)
+    hello = Hello.plain("owner", memory_cluster.config.cluster)
+    channel = call(memory_cluster.network(Role("owner", "mallory")), 0, hello, 10)
     with pytest.raises(RefusedError, match="belongs to owner:owner"):
         ask(channel, AskEvaluations(model._id), Evaluations, 10)
     with pytest.raises(NoModelError, match="does not hold this upload"):
