@@ -63,19 +63,6 @@ _HINTS: dict[str, tuple[Ground, Refusal]] = {
         "ReversibleEmbedding",
     ),
     **_hints(
-        Ground.MISSING,
-        "convolution and pooling over three axes are not supported",
-        "fold one axis into the channels (Permute, Reshape) and use the 2D layer",
-        *("Conv3D", "Conv3DTranspose", "AveragePooling3D", "MaxPooling3D"),
-    ),
-    **_hints(
-        Ground.MISSING,
-        "no lowering is known for this kind of layer",
-        "use AveragePooling or MaxPooling with the pool size that gives this output",
-        *("AdaptiveAveragePooling1D", "AdaptiveAveragePooling2D", "AdaptiveAveragePooling3D"),
-        *("AdaptiveMaxPooling1D", "AdaptiveMaxPooling2D", "AdaptiveMaxPooling3D"),
-    ),
-    **_hints(
         Ground.CODE,
         "what it does is Python code",
         "write it with layers or with operations (+, -, *, keras.ops.relu, …) between them, or as a "

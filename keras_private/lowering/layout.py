@@ -1,6 +1,7 @@
 """TF Encrypted's images are NCHW, Keras' usually NHWC. These transposes cancel when the plan is optimised.
 
-A sequence is an image of one row, so every layer that has a 1D form has one lowering for both.
+A sequence is an image of one row, so every layer that has a 1D form has one lowering for both. A volume has an axis
+more than an image; `convolve.py` and the pooling layers make images of it.
 """
 
 from __future__ import annotations
@@ -11,16 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_private.lowering.registry import array, pair
+from keras_private.lowering.registry import array
 
 
 def images(prot: Any, x: Any, data_format: str) -> tuple[Any, Callable[[Any], Any]]:
-    """A batch of images or sequences as NCHW, and the way back to its own layout and rank."""
-    first = data_format == "channels_first"
-    if len(x.shape) == 4:
+    """A batch of sequences, images or volumes as NCHW or NCDHW, and the way back to its own layout and rank."""
+    first, rank = data_format == "channels_first", len(x.shape)
+    if rank > 3:
         if first:
             return x, lambda y: y
-        return prot.transpose(x, [0, 3, 1, 2]), lambda y: prot.transpose(y, [0, 2, 3, 1])
+        last = [0, *range(2, rank), 1]
+        return prot.transpose(x, [0, rank - 1, *range(1, rank - 1)]), lambda y: prot.transpose(y, last)
     one, two = sizes(x)
     if first:
         return prot.reshape(x, [-1, one, 1, two]), lambda y: prot.reshape(y, [-1, sizes(y)[0], sizes(y)[2]])
@@ -32,16 +34,15 @@ def images(prot: Any, x: Any, data_format: str) -> tuple[Any, Callable[[Any], An
     return prot.transpose(prot.reshape(x, [-1, 1, one, two]), [0, 3, 1, 2]), back
 
 
-def along(value: Any, x: Any) -> tuple[int, int]:
-    """A window, stride or dilation of a layer on `x`, for images and (one row) for sequences."""
-    if len(x.shape) == 4:
-        return pair(value)
-    (steps,) = (value,) if isinstance(value, int) else value
-    return 1, int(steps)
+def along(value: Any, x: Any, missing: Any = 1) -> tuple[Any, ...]:
+    """A window, stride or dilation of a layer on `x`, one for every axis of `images`; sequences have one row."""
+    axes = len(x.shape) - 2
+    given = (value,) * axes if isinstance(value, int) else tuple(int(each) for each in value)
+    return (missing, *given) if axes == 1 else given
 
 
 def kernel_of(variable: Any) -> NDArray[np.float64]:
-    """A kernel of a 1D or 2D layer as (height, width, …)."""
+    """A kernel as (height, width, …), or (depth, height, width, …)."""
     kernel = array(variable)
     return kernel[None] if kernel.ndim == 3 else kernel
 
@@ -67,3 +68,15 @@ def keep(prot: Any, x: Any, axis: int, indices: Sequence[int]) -> Any:
     begin, end, strides = [0] * len(x.shape), [0, *sizes(x)], [1] * len(x.shape)
     begin[axis], end[axis], strides[axis] = places[0], places[-1] + 1, step
     return prot.strided_slice(x, begin, end, strides, begin_mask=1, end_mask=1)
+
+
+def times_matrix(prot: Any, x: Any, axis: int, matrix: NDArray[np.float64]) -> Any:
+    """One axis times a public matrix (its size, another); by choosing places where that is all that the matrix does."""
+    chosen = matrix.argmax(axis=0)
+    if np.array_equal(matrix, np.eye(len(matrix))[:, chosen]):
+        return keep(prot, x, axis, chosen.tolist())
+    last = len(x.shape) - 1
+    order = [*(each for each in range(last + 1) if each != axis), axis]
+    x = prot.transpose(x, order) if axis != last else x
+    y = prot.matmul(x, prot.define_constant(matrix))
+    return prot.transpose(y, np.argsort(order).tolist()) if axis != last else y

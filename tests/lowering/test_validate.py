@@ -68,7 +68,6 @@ def test_equal_problems_are_one_line(keras: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "args", "shape", "expected"),
     [
-        ("Conv3D", (2, 2), (4, 4, 4, 1), "2D layer"),
         ("RandomCrop", (2, 2), (4, 4, 1), "let clients do it"),
     ],
 )

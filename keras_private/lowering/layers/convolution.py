@@ -1,16 +1,17 @@
-"""Convolutions of images and sequences: Conv, DepthwiseConv, SeparableConv, ConvTranspose."""
+"""Convolutions of sequences, images and volumes: Conv, DepthwiseConv, SeparableConv, ConvTranspose."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_private.lowering.geometry import transposed_places
+from keras_private.lowering.convolve import convolve, depthwise
+from keras_private.lowering.geometry import Transposed, transposed
 from keras_private.lowering.layers.activation import activate, check_activation
-from keras_private.lowering.layout import along, images, kernel_of, sizes
+from keras_private.lowering.layout import along, images, keep, kernel_of, sizes
 from keras_private.lowering.registry import Refusal, array, lowers, secret
 
 
@@ -21,8 +22,6 @@ def _check(layer: Any) -> Iterable[Refusal]:
 
 
 def _check_transposed(layer: Any) -> Iterable[Refusal]:
-    if getattr(layer, "groups", 1) != 1:
-        yield Refusal(f"{layer.groups} groups are not supported", "use groups=1")
     if layer.padding == "same" and layer.output_padding is not None:
         for size, added in zip(layer.kernel_size, layer.output_padding, strict=True):
             if size % 2 == 0 and added == 0:  # a size that no convolution has the input's size for
@@ -30,12 +29,12 @@ def _check_transposed(layer: Any) -> Iterable[Refusal]:
     yield from _check(layer)
 
 
-@lowers("Conv1D", "Conv2D", check=_check)
+@lowers("Conv1D", "Conv2D", "Conv3D", check=_check)
 def lower_conv(prot: Any, layer: Any, x: Any) -> Any:
-    kernel = _ungrouped(kernel_of(layer.kernel), layer.groups)
     y, back = images(prot, x, layer.data_format)
     y, padding = _padded(prot, layer, y, x)
-    y = prot.conv2d(y, secret(prot, kernel, "kernel"), along(layer.strides, x), padding, **_dilations(layer, x))
+    strides, dilation = along(layer.strides, x), along(layer.dilation_rate, x)
+    y = convolve(prot, y, kernel_of(layer.kernel), strides, padding, dilation, layer.groups)
     return _finish(prot, layer, y, back)
 
 
@@ -54,66 +53,66 @@ def lower_separable_conv(prot: Any, layer: Any, x: Any) -> Any:
     return _finish(prot, layer, prot.conv2d(y, pointwise, (1, 1), "VALID"), back)
 
 
-@lowers("Conv1DTranspose", "Conv2DTranspose", check=_check_transposed)
+@lowers("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose", check=_check_transposed)
 def lower_conv_transpose(prot: Any, layer: Any, x: Any) -> Any:
-    """A convolution with the turned kernel of an image with zeros between its pixels."""
-    kernel = kernel_of(layer.kernel)[::-1, ::-1].swapaxes(2, 3)  # Keras keeps it as (…, filters, channels)
+    """Makes a block of outputs as the filters of one place, which are then put where they belong."""
+    kernel = kernel_of(layer.kernel).swapaxes(-1, -2)  # Keras keeps it as (…, filters, channels)
+    strides, dilation = along(layer.strides, x), along(layer.dilation_rate, x)
+    added = (None,) * len(strides) if layer.output_padding is None else along(layer.output_padding, x, missing=None)
     y, back = images(prot, x, layer.data_format)
-    given = layer.output_padding
-    added = (None, None) if given is None else along(given, x) if len(x.shape) == 4 else (None, along(given, x)[1])
-    strides, dilations = along(layer.strides, x), along(layer.dilation_rate, x)
-    for axis in (0, 1):
-        places = transposed_places(
-            sizes(y)[1 + axis], kernel.shape[axis], strides[axis], dilations[axis], layer.padding, added[axis]
-        )
-        y = _spread(prot, y, 2 + axis, places)
-    y = prot.conv2d(y, secret(prot, kernel, "kernel"), (1, 1), "VALID", **_dilations(layer, x))
-    return _finish(prot, layer, y, back)
+    ways = [
+        transposed(*each[:4], layer.padding, each[4])
+        for each in zip(sizes(y)[1:], kernel.shape, strides, dilation, added, strict=False)
+    ]
+    for axis, way in enumerate(ways, 2):
+        y = keep(prot, y, axis, range(max(0, -way.before), sizes(y)[axis - 1] - max(0, -way.after)))
+    pads = [(0, 0), (0, 0), *((max(0, way.before), max(0, way.after)) for way in ways)]
+    y = prot.pad(y, pads) if any(map(any, pads)) else y
+    y = convolve(prot, y, _blocks(kernel, ways, dilation), [1] * len(ways), "valid", dilation)
+    return _finish(prot, layer, _spread(prot, y, strides, [way.length for way in ways]), back)
 
 
-def _spread(prot: Any, x: Any, axis: int, places: list[int | None]) -> Any:
-    """The entries of `axis` at these places, with zeros where there is None."""
-    size = sizes(x)[axis - 1]
-    if places == list(range(size)):
-        return x
-    if None in places:
-        x = prot.pad(x, [[0, int(at == axis)] for at in range(len(x.shape))])  # one zero, for all of them
-    return prot.gather(x, [size if place is None else place for place in places], axis)
+def _blocks(kernel: NDArray[np.float64], ways: Sequence[Transposed], dilation: Sequence[int]) -> NDArray[np.float64]:
+    """(spatial…, channels, filters) as (spatial…, channels, filters times outputs of a block)."""
+    axes = len(ways)
+    for axis, (way, step) in enumerate(zip(ways, dilation, strict=True)):
+        taps = way.taps[::step]  # with a dilation there is no stride, and those between are none of the kernel's
+        zero = kernel.shape[axis]  # the place of a tap that is 0
+        places = [[zero if tap is None else tap // step for tap in row] for row in taps]
+        wider = np.concatenate([kernel, np.zeros_like(kernel[(slice(None),) * axis + (slice(1),)])], axis)
+        kernel = np.moveaxis(wider.take(places, axis), axis + 1, -1)
+    return kernel.reshape(*kernel.shape[: axes + 1], -1)
+
+
+def _spread(prot: Any, y: Any, strides: Sequence[int], lengths: Sequence[int]) -> Any:
+    """The filters of every place to the places of their outputs."""
+    axes, size = len(strides), sizes(y)[1:]
+    if set(strides) != {1}:
+        y = prot.reshape(y, [-1, sizes(y)[0] // int(np.prod(strides)), *strides, *size])
+        order = [axis for each in range(axes) for axis in (2 + axes + each, 2 + each)]
+        y = prot.transpose(y, [0, 1, *order])
+        y = prot.reshape(y, [-1, sizes(y)[0], *(length * stride for length, stride in zip(size, strides, strict=True))])
+    for axis, length in enumerate(lengths, 2):
+        y = keep(prot, y, axis, range(length))
+    return y
 
 
 def _depthwise(prot: Any, layer: Any, kernel: Any, y: Any, x: Any) -> Any:
     y, padding = _padded(prot, layer, y, x)
-    weight = secret(prot, kernel_of(kernel), "depthwise_kernel")
-    return prot.depthwise_conv2d(y, weight, along(layer.strides, x), padding, **_dilations(layer, x))
+    return depthwise(prot, y, kernel_of(kernel), along(layer.strides, x), padding, along(layer.dilation_rate, x))
 
 
 def _padded(prot: Any, layer: Any, y: Any, x: Any) -> tuple[Any, str]:
     """The image and how the protocol has to pad it. Causal: no output sees a later step."""
     if layer.padding != "causal":
-        return y, layer.padding.upper()
+        return y, layer.padding
     before = along(layer.dilation_rate, x)[1] * (along(layer.kernel_size, x)[1] - 1)
-    return prot.pad(y, [[0, 0], [0, 0], [0, 0], [before, 0]]), "VALID"
-
-
-def _dilations(layer: Any, x: Any) -> dict[str, tuple[int, int]]:
-    """Only where there is any: TF Encrypted's own protocols do not know the argument."""
-    dilation = along(layer.dilation_rate, x)
-    return {} if dilation == (1, 1) else {"dilations": dilation}
+    return prot.pad(y, [[0, 0], [0, 0], [0, 0], [before, 0]]), "valid"
 
 
 def _finish(prot: Any, layer: Any, y: Any, back: Callable[[Any], Any]) -> Any:
     """Bias, layout, activation."""
     if layer.use_bias:
-        y = prot.add(y, secret(prot, array(layer.bias).reshape(-1, 1, 1), "bias"))
+        behind = (1,) * (len(y.shape) - 2)
+        y = prot.add(y, secret(prot, array(layer.bias).reshape(-1, *behind), "bias"))
     return activate(prot, layer.activation, back(y))
-
-
-def _ungrouped(kernel: NDArray[np.float64], groups: int) -> NDArray[np.float64]:
-    """The kernel of the same convolution without groups: zero where a filter does not see a channel."""
-    if groups == 1:
-        return kernel
-    height, width, channels, filters = kernel.shape
-    whole = np.zeros((height, width, groups, channels, groups, filters // groups))
-    for group, part in enumerate(np.split(kernel, groups, axis=3)):
-        whole[:, :, group, :, group, :] = part
-    return whole.reshape(height, width, groups * channels, filters)

@@ -10,6 +10,7 @@ import numpy as np
 
 Build = Callable[[Any, Any], Any]  # (keras, input tensor) -> output tensor
 
+VOLUME = (4, 5, 3, 2)
 IMAGE = (6, 5, 3)
 STEPS = (7, 3)
 FIRST = "channels_first"

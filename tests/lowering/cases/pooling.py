@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .case import FIRST, IMAGE, STEPS, Case, layer
+from .case import FIRST, IMAGE, STEPS, VOLUME, Case, layer
 
 CASES: tuple[Case, ...] = (
     layer("AveragePooling1D", STEPS, 2),
@@ -30,4 +30,34 @@ CASES: tuple[Case, ...] = (
     layer("GlobalAveragePooling2D", IMAGE, keepdims=True),
     layer("GlobalMaxPooling2D", IMAGE),
     layer("GlobalMaxPooling2D", IMAGE, keepdims=True),
+    *(
+        layer(f"{kind}Pooling3D", VOLUME, pool, strides=strides, padding=padding, private=pool == 2)
+        for kind in ("Average", "Max")
+        for pool, strides, padding in [
+            (2, None, "valid"),
+            ((1, 3, 2), (1, 2, 1), "same"),
+            (3, 2, "same"),
+            ((2, 3, 3), 1, "valid"),
+        ]
+    ),
+    layer("AveragePooling3D", VOLUME, 2, data_format=FIRST, only="keras", private=False),
+    layer("MaxPooling3D", VOLUME, 2, strides=1, data_format=FIRST, only="keras", private=False),
+    layer("AveragePooling2D", IMAGE, 2, padding="same", data_format=FIRST, only="keras", private=False),
+    layer("MaxPooling2D", IMAGE, 2, padding="same", data_format=FIRST, only="keras", private=False),
+    layer("AveragePooling1D", STEPS, 2, data_format=FIRST, only="keras", private=False),
+    layer("GlobalMaxPooling2D", IMAGE, data_format=FIRST, private=False),
+    *(
+        layer(f"Adaptive{kind}Pooling{len(shape) - 1}D", shape, size, only="keras", private=private, **first)
+        for kind in ("Average", "Max")
+        for shape, size, private, first in [
+            (STEPS, 3, False, {}),
+            (STEPS, 9, False, {}),
+            (STEPS, 2, False, {"data_format": FIRST}),
+            ((6, 6, 2), (3, 2), False, {}),
+            (IMAGE, (4, 2), True, {}),
+            (IMAGE, (2, 3), False, {"data_format": FIRST}),
+            (VOLUME, (2, 3, 2), False, {}),
+            (VOLUME, (1, 5, 3), False, {}),
+        ]
+    ),
 )
