@@ -12,6 +12,7 @@ messages and rounds as a layer over images has, and at most `window - stride` wa
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,75 +22,107 @@ from keras_private.lowering.geometry import same_along
 from keras_private.lowering.layout import keep, sizes
 from keras_private.lowering.registry import secret
 
-Kernel = NDArray[np.float64]  # (spatial…, channels of a group, filters)
+Array = NDArray[np.float64]
 
 
-def convolve(
-    prot: Any, x: Any, kernel: Kernel, strides: Sequence[int], padding: str, dilation: Sequence[int], groups: int = 1
-) -> Any:
-    """The convolution of NCHW images or NCDHW volumes, in the same layout. padding: "same" or "valid"."""
-    channels = kernel.shape[-2]
-    if groups > 1 and channels == 1 and len(x.shape) == 4:
-        apart = kernel.reshape(*kernel.shape[:-2], groups, -1)
-        return depthwise(prot, x, apart, strides, padding, dilation)
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """How a kernel goes over an image or a volume. padding: "same" or "valid"."""
+
+    strides: Sequence[int]
+    padding: str
+    dilation: Sequence[int]
+
+    @property
+    def arguments(self) -> tuple[tuple[int, ...], str]:
+        """As the protocol's calls take them."""
+        return tuple(self.strides), self.padding.upper()
+
+    @property
+    def dilations(self) -> dict[str, tuple[int, ...]]:
+        """Only where there is any: TF Encrypted's own protocols do not know the argument."""
+        return {} if set(self.dilation) == {1} else {"dilations": tuple(self.dilation)}
+
+
+def convolve(prot: Any, x: Any, kernel: Array, bias: Array | None, windows: Windows, groups: int = 1) -> Any:
+    """The convolution of NCHW images or NCDHW volumes, in the same layout.
+
+    Args:
+        kernel: (spatial axes…, channels of a group, filters).
+        bias: of each filter.
+    """
+    if groups > 1 and kernel.shape[-2] == 1 and len(x.shape) == 4:
+        return depthwise(prot, x, kernel.reshape(*kernel.shape[:-2], groups, -1), bias, windows)
     if groups > 1:
+        kernels = np.split(kernel, groups, axis=-1)
+        biases = [None] * groups if bias is None else np.split(bias, groups)
         xs = prot.split(x, groups, axis=1)
-        parts = np.split(kernel, groups, axis=-1)
-        each = [convolve(prot, x, part, strides, padding, dilation) for x, part in zip(xs, parts, strict=True)]
-        return prot.concat(each, axis=1)
-    if len(x.shape) == 4:
-        weight = secret(prot, kernel, "kernel")
-        return prot.conv2d(x, weight, tuple(strides), padding.upper(), **_dilations(dilation))
-    return _volume(prot, x, kernel, strides, padding, dilation)
+        return prot.concat([convolve(prot, *each, windows) for each in zip(xs, kernels, biases, strict=True)], axis=1)
+    if len(x.shape) == 5:
+        return _volume(prot, x, kernel, bias, windows)
+    return _biased(prot, prot.conv2d(x, secret(prot, kernel, "kernel"), *windows.arguments, **windows.dilations), bias)
 
 
-def depthwise(prot: Any, x: Any, kernel: Kernel, strides: Sequence[int], padding: str, dilation: Sequence[int]) -> Any:
-    """Each channel of NCHW images by its own kernel, of (height, width, channels, multiplier)."""
+def depthwise(prot: Any, x: Any, kernel: Array, bias: Array | None, windows: Windows) -> Any:
+    """Each channel of NCHW images by kernels of its own, of (height, width, channels, multiplier)."""
     weight = secret(prot, kernel, "depthwise_kernel")
-    return prot.depthwise_conv2d(x, weight, tuple(strides), padding.upper(), **_dilations(dilation))
+    return _biased(prot, prot.depthwise_conv2d(x, weight, *windows.arguments, **windows.dilations), bias)
 
 
-def _volume(prot: Any, x: Any, kernel: Kernel, strides: Sequence[int], padding: str, dilation: Sequence[int]) -> Any:
+def _biased(prot: Any, y: Any, bias: Array | None) -> Any:
+    return y if bias is None else prot.add(y, secret(prot, bias.reshape(-1, 1, 1), "bias"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """One axis of a volume: its size, zeros before and after it, and how many windows begin where."""
+
+    size: int
+    before: int
+    after: int
+    stride: int
+    count: int
+
+    @staticmethod
+    def of(size: int, window: int, stride: int, dilation: int, padding: str) -> _Axis:
+        before, after = same_along(size, window, stride, dilation) if padding == "same" else (0, 0)
+        span = (window - 1) * dilation + 1
+        return _Axis(size, before, after, stride, (size + before + after - span) // stride + 1)
+
+
+def _volume(prot: Any, x: Any, kernel: Array, bias: Array | None, windows: Windows) -> Any:
     channels, *size = sizes(x)
-    window, spans = (
-        kernel.shape[:3],
-        [(taps - 1) * step + 1 for taps, step in zip(kernel.shape, dilation, strict=False)],
+    depth, rows, columns = (
+        _Axis.of(*each, windows.padding)
+        for each in zip(size, kernel.shape[:3], windows.strides, windows.dilation, strict=True)
     )
-    pads = [(0, 0)] * 3
-    if padding == "same":
-        pads = [same_along(*each) for each in zip(size, window, strides, dilation, strict=True)]
-    counts = [
-        (length + sum(pad) - span) // stride + 1
-        for length, pad, span, stride in zip(size, pads, spans, strides, strict=True)
-    ]
+    taps = kernel.shape[0]
     x = prot.transpose(x, [0, 2, 3, 4, 1])
-    x = prot.pad(x, [[0, 0], pads[0], [0, 0], pads[2], [0, 0]]) if any((*pads[0], *pads[2])) else x
+    if any((depth.before, depth.after, columns.before, columns.after)):
+        pads = [(0, 0), (depth.before, depth.after), (0, 0), (columns.before, columns.after), (0, 0)]
+        x = prot.pad(x, pads)
 
     # every output plane gets the planes that it reads, as channels
-    taken = [plane * strides[0] + tap * dilation[0] for plane in range(counts[0]) for tap in range(window[0])]
-    x = keep(prot, x, 1, taken)
-    _, height, width, _ = sizes(x)
-    if window[0] > 1:
-        x = prot.reshape(x, [-1, counts[0], window[0], height, width, channels])
-        x = prot.reshape(prot.transpose(x, [0, 1, 3, 4, 2, 5]), [-1, counts[0], height, width, window[0] * channels])
+    x = keep(
+        prot, x, 1, [at * depth.stride + tap * windows.dilation[0] for at in range(depth.count) for tap in range(taps)]
+    )
+    width = sizes(x)[2]
+    if taps > 1:
+        x = prot.reshape(x, [-1, depth.count, taps, rows.size, width, channels])
+        x = prot.transpose(x, [0, 1, 3, 4, 2, 5])
+    x = prot.reshape(x, [-1, depth.count, rows.size, width, taps * channels])
 
     # a gap of zeros above each plane, so high that the next one starts at a multiple of the stride
-    (top, bottom), stride = pads[1], strides[1]
-    gap = max(top, bottom)
-    gap += -(height + gap) % stride
-    pitch = height + gap
-    x = prot.pad(x, [[0, 0], [0, 0], [gap, 0], [0, 0], [0, 0]]) if gap else x
-    x = prot.reshape(x, [-1, counts[0] * pitch, width, window[0] * channels])
-    x = keep(prot, x, 1, range(gap - top, counts[0] * pitch))
-    x = prot.pad(x, [[0, 0], [0, bottom], [0, 0], [0, 0]]) if bottom else x
+    gap = max(rows.before, rows.after)
+    gap += -(rows.size + gap) % rows.stride
+    pitch = rows.size + gap
+    x = prot.pad(x, [(0, 0), (0, 0), (gap, 0), (0, 0), (0, 0)]) if gap else x
+    x = prot.reshape(x, [-1, depth.count * pitch, width, taps * channels])
+    x = keep(prot, x, 1, range(gap - rows.before, depth.count * pitch))
+    x = prot.pad(x, [(0, 0), (0, rows.after), (0, 0), (0, 0)]) if rows.after else x
 
-    flat = np.moveaxis(kernel, 0, 2).reshape(*window[1:], window[0] * channels, -1)
-    x = prot.transpose(x, [0, 3, 1, 2])
-    y = prot.conv2d(x, secret(prot, flat, "kernel"), tuple(strides[1:]), "VALID", **_dilations(dilation[1:]))
-    rows = [plane * pitch // stride + row for plane in range(counts[0]) for row in range(counts[1])]
-    return prot.reshape(keep(prot, y, 2, rows), [-1, flat.shape[-1], *counts])
-
-
-def _dilations(dilation: Sequence[int]) -> dict[str, tuple[int, ...]]:
-    """Only where there is any: TF Encrypted's own protocols do not know the argument."""
-    return {} if set(dilation) == {1} else {"dilations": tuple(dilation)}
+    flat = np.moveaxis(kernel, 0, 2).reshape(*kernel.shape[1:3], taps * channels, -1)
+    planes = Windows(windows.strides[1:], "valid", windows.dilation[1:])
+    y = convolve(prot, prot.transpose(x, [0, 3, 1, 2]), flat, bias, planes)
+    places = [plane * pitch // rows.stride + row for plane in range(depth.count) for row in range(rows.count)]
+    return prot.reshape(keep(prot, y, 2, places), [-1, flat.shape[-1], depth.count, rows.count, columns.count])

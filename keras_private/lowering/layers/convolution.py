@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_private.lowering.convolve import convolve, depthwise
+from keras_private.lowering.convolve import Windows, convolve, depthwise
 from keras_private.lowering.geometry import Transposed, transposed
 from keras_private.lowering.layers.activation import activate, check_activation
 from keras_private.lowering.layout import along, images, keep, kernel_of, sizes
-from keras_private.lowering.registry import Refusal, array, lowers, secret
+from keras_private.lowering.registry import Refusal, array, lowers
 
 
 def _check(layer: Any) -> Iterable[Refusal]:
@@ -31,26 +32,24 @@ def _check_transposed(layer: Any) -> Iterable[Refusal]:
 
 @lowers("Conv1D", "Conv2D", "Conv3D", check=_check)
 def lower_conv(prot: Any, layer: Any, x: Any) -> Any:
-    y, back = images(prot, x, layer.data_format)
-    y, padding = _padded(prot, layer, y, x)
-    strides, dilation = along(layer.strides, x), along(layer.dilation_rate, x)
-    y = convolve(prot, y, kernel_of(layer.kernel), strides, padding, dilation, layer.groups)
-    return _finish(prot, layer, y, back)
+    y, windows, back = _windows(prot, layer, x)
+    y = convolve(prot, y, kernel_of(layer.kernel), _bias(layer), windows, layer.groups)
+    return activate(prot, layer.activation, back(y))
 
 
 @lowers("DepthwiseConv1D", "DepthwiseConv2D", check=_check)
 def lower_depthwise_conv(prot: Any, layer: Any, x: Any) -> Any:
     kernel = layer.depthwise_kernel if hasattr(layer, "depthwise_kernel") else layer.kernel  # tf_keras, keras
-    y, back = images(prot, x, layer.data_format)
-    return _finish(prot, layer, _depthwise(prot, layer, kernel, y, x), back)
+    y, windows, back = _windows(prot, layer, x)
+    return activate(prot, layer.activation, back(depthwise(prot, y, kernel_of(kernel), _bias(layer), windows)))
 
 
 @lowers("SeparableConv1D", "SeparableConv2D", check=_check)
 def lower_separable_conv(prot: Any, layer: Any, x: Any) -> Any:
-    y, back = images(prot, x, layer.data_format)
-    y = _depthwise(prot, layer, layer.depthwise_kernel, y, x)
-    pointwise = secret(prot, kernel_of(layer.pointwise_kernel), "pointwise_kernel")
-    return _finish(prot, layer, prot.conv2d(y, pointwise, (1, 1), "VALID"), back)
+    y, windows, back = _windows(prot, layer, x)
+    y = depthwise(prot, y, kernel_of(layer.depthwise_kernel), None, windows)
+    y = convolve(prot, y, kernel_of(layer.pointwise_kernel), _bias(layer), Windows((1, 1), "valid", (1, 1)))
+    return activate(prot, layer.activation, back(y))
 
 
 @lowers("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose", check=_check_transposed)
@@ -68,8 +67,9 @@ def lower_conv_transpose(prot: Any, layer: Any, x: Any) -> Any:
         y = keep(prot, y, axis, range(max(0, -way.before), sizes(y)[axis - 1] - max(0, -way.after)))
     pads = [(0, 0), (0, 0), *((max(0, way.before), max(0, way.after)) for way in ways)]
     y = prot.pad(y, pads) if any(map(any, pads)) else y
-    y = convolve(prot, y, _blocks(kernel, ways, dilation), [1] * len(ways), "valid", dilation)
-    return _finish(prot, layer, _spread(prot, y, strides, [way.length for way in ways]), back)
+    bias = None if not layer.use_bias else np.repeat(array(layer.bias), math.prod(strides))
+    y = convolve(prot, y, _blocks(kernel, ways, dilation), bias, Windows([1] * len(ways), "valid", dilation))
+    return activate(prot, layer.activation, back(_spread(prot, y, strides, [way.length for way in ways])))
 
 
 def _blocks(kernel: NDArray[np.float64], ways: Sequence[Transposed], dilation: Sequence[int]) -> NDArray[np.float64]:
@@ -88,7 +88,7 @@ def _spread(prot: Any, y: Any, strides: Sequence[int], lengths: Sequence[int]) -
     """The filters of every place to the places of their outputs."""
     axes, size = len(strides), sizes(y)[1:]
     if set(strides) != {1}:
-        y = prot.reshape(y, [-1, sizes(y)[0] // int(np.prod(strides)), *strides, *size])
+        y = prot.reshape(y, [-1, sizes(y)[0] // math.prod(strides), *strides, *size])
         order = [axis for each in range(axes) for axis in (2 + axes + each, 2 + each)]
         y = prot.transpose(y, [0, 1, *order])
         y = prot.reshape(y, [-1, sizes(y)[0], *(length * stride for length, stride in zip(size, strides, strict=True))])
@@ -97,22 +97,15 @@ def _spread(prot: Any, y: Any, strides: Sequence[int], lengths: Sequence[int]) -
     return y
 
 
-def _depthwise(prot: Any, layer: Any, kernel: Any, y: Any, x: Any) -> Any:
-    y, padding = _padded(prot, layer, y, x)
-    return depthwise(prot, y, kernel_of(kernel), along(layer.strides, x), padding, along(layer.dilation_rate, x))
+def _windows(prot: Any, layer: Any, x: Any) -> tuple[Any, Windows, Callable[[Any], Any]]:
+    """The images, how the kernel goes over them, and the way back. Causal: no output sees a later step."""
+    y, back = images(prot, x, layer.data_format)
+    padding, dilation = layer.padding, along(layer.dilation_rate, x)
+    if padding == "causal":
+        before = dilation[1] * (along(layer.kernel_size, x)[1] - 1)
+        y, padding = prot.pad(y, [[0, 0], [0, 0], [0, 0], [before, 0]]), "valid"
+    return y, Windows(along(layer.strides, x), padding, dilation), back
 
 
-def _padded(prot: Any, layer: Any, y: Any, x: Any) -> tuple[Any, str]:
-    """The image and how the protocol has to pad it. Causal: no output sees a later step."""
-    if layer.padding != "causal":
-        return y, layer.padding
-    before = along(layer.dilation_rate, x)[1] * (along(layer.kernel_size, x)[1] - 1)
-    return prot.pad(y, [[0, 0], [0, 0], [0, 0], [before, 0]]), "valid"
-
-
-def _finish(prot: Any, layer: Any, y: Any, back: Callable[[Any], Any]) -> Any:
-    """Bias, layout, activation."""
-    if layer.use_bias:
-        behind = (1,) * (len(y.shape) - 2)
-        y = prot.add(y, secret(prot, array(layer.bias).reshape(-1, *behind), "bias"))
-    return activate(prot, layer.activation, back(y))
+def _bias(layer: Any) -> NDArray[np.float64] | None:
+    return array(layer.bias) if layer.use_bias else None

@@ -67,7 +67,13 @@ class Reshape(Move):
     def moved_factor(self, op: Op, factor: Array, given: Shape, *, back: bool, public: bool) -> Array | None:
         if factor.size == 1:
             return factor.reshape((1,) * len(given if back else op.attrs["shape"]))
-        return None if back else np.broadcast_to(factor, given).reshape(op.attrs["shape"])
+        if not back:
+            return np.broadcast_to(factor, given).reshape(op.attrs["shape"])
+        moved = np.broadcast_to(factor, op.attrs["shape"]).reshape(given)
+        for axis in range(moved.ndim):
+            first = moved.take([0], axis)
+            moved = first if np.array_equal(np.broadcast_to(first, moved.shape), moved) else moved
+        return moved
 
 
 class Transpose(Move):

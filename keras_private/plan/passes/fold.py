@@ -27,24 +27,46 @@ def _factor(graph: Graph, op: Op) -> bool:
 
 
 def _backwards(graph: Graph, op: Op) -> bool:
-    factor: Array | None = full_rank(graph.factor(op), len(graph.shape(op.output)))
-    at = op
-    while factor is not None and (source := graph.before(at)) is not None:
+    factor = full_rank(graph.factor(op), len(graph.shape(op.output)))
+    found = _linear_before(graph, graph.before(op), factor, public=not op.weights)
+    if found is None:
+        return False
+    for source, vector in found:
         linear = with_weight(source)
-        if linear is not None:
-            vector = channels_only(factor, graph.shape(source.output))
-            if vector is None:
-                return False
-            weight = linear.scaled_outputs(graph.value(source.weights[0]), vector)
-            names = [graph.weight(weight, source.weights[0])]
-            names += [graph.weight(graph.value(name) * vector, name) for name in source.weights[1:]]
-            graph.replace(source, graph.new(source.kind, source.inputs, source, weights=names, **source.attrs))
-            graph.drop(op)
-            return True
-        given = graph.shape(source.inputs[0])
-        factor = kind_of(source).moved_factor(source, factor, given, back=True, public=not op.weights)
-        at = source
-    return False
+        assert linear is not None, "found as such"  # noqa: S101
+        names = [graph.weight(linear.scaled_outputs(graph.value(source.weights[0]), vector), source.weights[0])]
+        names += [graph.weight(graph.value(name) * vector, name) for name in source.weights[1:]]
+        graph.replace(source, graph.new(source.kind, source.inputs, source, weights=names, **source.attrs))
+    graph.drop(op)
+    return True
+
+
+def _linear_before(graph: Graph, made: Op | None, factor: Array, *, public: bool) -> list[tuple[Op, Array]] | None:
+    """The linear op that can take a factor of what `made` makes, or those of all parts that it joins, each with the
+    factors of its channels; None if there is none, or one cannot."""
+    moved: Array | None = factor
+    while made is not None and moved is not None:
+        if with_weight(made) is not None:
+            vector = channels_only(moved, graph.shape(made.output))
+            return None if vector is None else [(made, vector)]
+        if made.kind == "concat":
+            return _linears_before(graph, made, moved, public=public)
+        moved = kind_of(made).moved_factor(made, moved, graph.shape(made.inputs[0]), back=True, public=public)
+        made = graph.before(made)
+    return None
+
+
+def _linears_before(graph: Graph, joined: Op, factor: Array, *, public: bool) -> list[tuple[Op, Array]] | None:
+    axis, found, start = joined.attrs["axis"], [], 0
+    for place, name in enumerate(joined.inputs):
+        size = graph.shape(name)[axis]
+        part = factor if factor.shape[axis] == 1 else factor.take(range(start, start + size), axis)
+        linears = _linear_before(graph, graph.before(joined, place=place), part, public=public)
+        if linears is None:
+            return None
+        found += linears
+        start += size
+    return found
 
 
 def _forwards(graph: Graph, op: Op) -> bool:

@@ -68,9 +68,9 @@ class Graph:
         """The op that makes `tensor`; None for an input of the plan."""
         return self._producers.get(tensor)
 
-    def before(self, op: Op, *kinds: str) -> Op | None:
-        """The op that makes `op`'s first input, if it is of one of these kinds and `op` is its only user."""
-        made = self.producer(op.inputs[0])
+    def before(self, op: Op, *kinds: str, place: int = 0) -> Op | None:
+        """The op that makes `op`'s first (or another) input, if it is of one of these kinds and `op` its only user."""
+        made = self.producer(op.inputs[place])
         if made is None or (kinds and made.kind not in kinds) or self._uses[made.output] != 1:
             return None
         return made
