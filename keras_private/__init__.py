@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from keras_private.errors import PartyError as PartyError
     from keras_private.errors import PlanError as PlanError
     from keras_private.errors import PrecisionWarning as PrecisionWarning
+    from keras_private.errors import RangeError as RangeError
     from keras_private.errors import RefusedError as RefusedError
     from keras_private.errors import StartError as StartError
     from keras_private.errors import StateError as StateError
@@ -60,6 +61,7 @@ _HOME = {
         "PartyError",
         "PlanError",
         "PrecisionWarning",
+        "RangeError",
         "RefusedError",
         "StartError",
         "StateError",
@@ -84,6 +86,7 @@ __all__ = [
     "PartyError",
     "PlanError",
     "PrecisionWarning",
+    "RangeError",
     "RefusedError",
     "StartError",
     "StateError",

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from keras_private.calibration import arrays_of
+from keras_private.errors import ConfigError
 from keras_private.lowering import LOGITS, draft_of
 from keras_private.plan.optimise import optimise
 from keras_private.plan.plan import Draft
@@ -24,6 +25,14 @@ class Choices:
     calibration: Any = None
     saturate: bool = True
     evaluation: Any = None
+    guard: bool | None = None
+    enforce_range: bool = False
+
+    def __post_init__(self) -> None:
+        if self.guard not in (None, True, False):
+            raise ConfigError(f"guard is True, False or None, not {self.guard!r}")
+        if self.enforce_range not in (True, False):
+            raise ConfigError(f"enforce_range is True or False, not {self.enforce_range!r}")
 
 
 def compiled(model: Any, choices: Choices, precision: int) -> Draft:
@@ -40,6 +49,13 @@ def compiled(model: Any, choices: Choices, precision: int) -> Draft:
     """
     recorded = draft_of(model, choices.input_range, precision=precision, reveal=choices.reveal)
     data = None if choices.calibration is None else arrays_of(choices.calibration, recorded.plan)
-    draft = optimise(recorded, precision=precision, calibration=data, saturate=choices.saturate)
+    draft = optimise(
+        recorded,
+        precision=precision,
+        calibration=data,
+        saturate=choices.saturate,
+        guard=choices.guard,
+        enforce_range=choices.enforce_range,
+    )
     evaluations = evaluations_of(choices.evaluation, draft.plan)
     return replace(draft, plan=replace(draft.plan, evaluations=evaluations))

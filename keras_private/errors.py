@@ -7,6 +7,8 @@ KerasPrivateError
 ├── PlanError (ValueError)         a plan that is malformed, was tampered with, or does not fit the limits
 ├── StateError (RuntimeError)      a call out of order: `serve` before `share`, `share` before `start`
 ├── InputError (ValueError)        a query refused before anything left the client
+├── RangeError (ValueError)        a query whose answer would be wrong, or that the parties refuse: some value is out of
+│                                  range; names the rows
 ├── ClusterError                   the cluster, or one party of it, could not do what was asked
 │   ├── StartError                 a party did not start
 │   ├── RefusedError               a party said no: not allowed, queue full, other shapes
@@ -71,6 +73,19 @@ class StateError(KerasPrivateError, RuntimeError):
 
 class InputError(KerasPrivateError, ValueError):
     """A query's array has the wrong shape, dtype, range or size; nothing was sent."""
+
+
+class RangeError(KerasPrivateError, ValueError):
+    """A query has no answer because a value of it is out of range; the message says what that means and what to do.
+
+    Attributes:
+        rows: which rows of the query it is about, from 0 on; what the others' answers are can be asked again without
+            them.
+    """
+
+    def __init__(self, message: str, rows: tuple[int, ...] = ()) -> None:
+        super().__init__(message)
+        self.rows = rows
 
 
 class ClusterError(KerasPrivateError):

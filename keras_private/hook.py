@@ -105,6 +105,8 @@ def share(
     calibration: Any = None,
     saturate: bool = True,
     evaluation: Any = None,
+    guard: bool | None = None,
+    enforce_range: bool = False,
 ) -> Any:
     """Send every party of a started cluster its shares of this model. Sharing again replaces what was shared.
 
@@ -133,6 +135,12 @@ def share(
             nothing; "client", the client that asked; "owner", only the owner (`model.evaluations()`); or a dict from
             metric ("accuracy", "top5", "binary_accuracy", "mean_absolute_error", "mean_squared_error") to one of these.
             An evaluation has 20 rows at least; ("client", 100) and ("owner", 100) ask for more or fewer.
+        guard: whether the parties notice, in secret, that a value inside the model may have outgrown its numbers: the
+            client then gets a `RangeError` for that row instead of a wrong answer. It tells clients one bit a row.
+            None: where no range is proven, if it can be noticed; `private_summary` says so, and what it costs.
+        enforce_range: the parties compare each input with its `input_range`, in secret, and give no answer to a row
+            that is not within; the client gets a `RangeError`. Clients of this package refuse such data themselves; one
+            who writes their own could learn the weights by it.
 
     Returns:
         The model. `with model.share(cluster): …` stops it at the end.
@@ -154,7 +162,13 @@ def share(
     _check_tolerance(tolerance)
     precision, fingerprint = config.precision_fractional, _fingerprint(self)
     choices = Choices(
-        input_range=input_range, reveal=reveal, calibration=calibration, saturate=saturate, evaluation=evaluation
+        input_range=input_range,
+        reveal=reveal,
+        calibration=calibration,
+        saturate=saturate,
+        evaluation=evaluation,
+        guard=guard,
+        enforce_range=enforce_range,
     )
     draft = compiled(self, choices, precision)
     _check_accuracy(draft, tolerance)

@@ -96,12 +96,14 @@ def check(
     reveal: Any = LOGITS,
     calibration: Any = None,
     saturate: bool = True,
+    guard: bool | None = None,
+    enforce_range: bool = False,
 ) -> Report:
     """Say what `share` would say of a model and what a query would cost. Needs no cluster, sends nothing.
 
     Args:
         model: a Keras model.
-        input_range, reveal, calibration, saturate: as for `share`.
+        input_range, reveal, calibration, saturate, guard, enforce_range: as for `share`.
         batch: rows of the query that costs are given for.
         precision: fractional bits, `precision_fractional` of cluster.yaml.
 
@@ -123,7 +125,14 @@ def check(
     plan = accuracy = None
     try:
         compared = tuple(compare_lowerings(model, precision=precision, reveal=reveal))
-        choices = Choices(input_range=input_range, reveal=reveal, calibration=calibration, saturate=saturate)
+        choices = Choices(
+            input_range=input_range,
+            reveal=reveal,
+            calibration=calibration,
+            saturate=saturate,
+            guard=guard,
+            enforce_range=enforce_range,
+        )
         draft = compiled(model, choices, precision)
         plan, accuracy = draft.plan, draft.accuracy
     except (ConfigError, InputError):

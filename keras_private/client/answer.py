@@ -10,13 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_private.config import PARTY_NAMES
-from keras_private.errors import PartyError
+from keras_private.errors import PartyError, RangeError
 from keras_private.party.messages import Answer, Description, OutputPort
-from keras_private.plan.plan import BIT, INTEGER
+from keras_private.plan.plan import BIT, INTEGER, NOTICES
 from keras_private.sharing import fixed
 from keras_private.sharing.share import Share, reconstruct
 
 Reals = NDArray[np.float64]
+
+_NOTICES = {
+    "range": "the parties gave no answer to {which}: an input lies outside the range that the model was shared for; "
+    "scale the data as for training, or have the owner share it with a wider input_range",
+    "guard": "there is no answer to {which}: inside the model a value left the range where its numbers are right, or "
+    "came near its end; such inputs are far from what the owner reckoned with. Ask without them, or have the owner "
+    "share the model with calibration data like these, a narrower input_range, or fewer precision_fractional bits",
+}
+"""What each of the NOTICES means to a client. In this order: a row that is refused has no other notice."""
 
 
 def combine(answers: Mapping[int, Answer], rows: int, model: Description) -> list[NDArray[Any]]:
@@ -28,14 +37,30 @@ def combine(answers: Mapping[int, Answer], rows: int, model: Description) -> lis
     Raises:
         PartyError: a share has the wrong size.
         IntegrityError: the copies of a summand disagree.
+        RangeError: a row has no answer, because its input or a value of the run is out of range.
     """
     shape = (rows, model.output_words)
     shares = [share_of(answers[index], shape, index) for index in range(len(PARTY_NAMES))]
-    raw, end, found = reconstruct(shares), 0, []
+    raw, end, found, notices = reconstruct(shares), 0, [], {}
     for port in model.outputs:
         start, end = end, end + math.prod(port.shape)
-        found.append(_decoded(raw[:, start:end].reshape(rows, *port.shape), port))
+        part = _decoded(raw[:, start:end].reshape(rows, *port.shape), port)
+        if port.reveal in NOTICES:
+            notices[port.reveal] = part
+        else:
+            found.append(part)
+    _heed(notices)
     return found
+
+
+def _heed(notices: Mapping[str, NDArray[np.bool_]]) -> None:
+    """Raise what the parties' notices say; nothing if no row has one."""
+    for notice, text in _NOTICES.items():
+        rows = tuple(np.flatnonzero(notices[notice]).tolist()) if notice in notices else ()
+        if rows:
+            shown = ", ".join(map(str, rows[:10])) + (f" and {len(rows) - 10} more" if len(rows) > 10 else "")
+            which = f"row {shown}" if len(rows) == 1 else f"rows {shown}"
+            raise RangeError(text.format(which=which), rows)
 
 
 def _decoded(raw: NDArray[np.uint64], port: OutputPort) -> NDArray[Any]:

@@ -166,7 +166,7 @@ class Client:
     def outputs(self) -> tuple[OutputPort, ...] | None:
         """What the model gives: of each output, in order, name, shape without the batch, kind and what is revealed."""
         session = self._session
-        return session.model.outputs if session else None
+        return session.model.results if session else None
 
     @property
     def evaluations(self) -> dict[str, EvaluationPort] | None:
@@ -258,6 +258,8 @@ class Client:
             InputError: wrong parts, shape, dtype, range or size, or not finite; nothing was sent.
             RefusedError: a party refused: queue full, no model.
             PartyError: a party failed or went away; names it.
+            RangeError: rows have no answer, because a value is out of range: of their inputs, which the parties refuse,
+                or inside the model, where the answer may be wrong. Names them.
             IntegrityError: the parties' shares of the answer disagree.
             LinkError: a party cannot be reached, or there was no answer in time.
             StateError: not connected, or closed meanwhile.

@@ -41,7 +41,7 @@ def taken_apart(data: Any, model: Description) -> list[Any]:
 def put_together(parts: Sequence[Any], model: Description) -> Prediction:
     """The outputs as the model gives them, from one for each in its order."""
     if model.gives == "dict":
-        return {port.name: part for port, part in zip(model.outputs, parts, strict=True)}
+        return {port.name: part for port, part in zip(model.results, parts, strict=True)}
     if model.gives == "array":
         return parts[0]
     return tuple(parts) if model.gives == "tuple" else list(parts)

@@ -52,7 +52,7 @@ class Target:
     def _check(self, model: Description) -> None:
         check_model(model)
         check_shapes("input", self.input_shapes, model.inputs)
-        check_shapes("output", self.output_shapes, model.outputs)
+        check_shapes("output", self.output_shapes, model.results)
         if self.owner not in (None, model.owner):
             raise RefusedError(
                 f"the model belongs to owner {model.owner!r}, and that of {self.owner!r} is wanted; ask that owner, or "

@@ -34,6 +34,7 @@ from keras_private.party.fields import (
     Text,
     Texts,
 )
+from keras_private.plan.plan import NOTICES
 from keras_private.plan.ports import MAX_PORTS
 from keras_private.plan.scoring import METRICS
 
@@ -173,6 +174,11 @@ class Description(Message, tag="description", frozen=True):
     outputs: OutputPorts
     evaluations: EvaluationPorts
     max_batch: Natural
+
+    @property
+    def results(self) -> OutputPorts:
+        """The outputs that are the model's; the others are notices about a query."""
+        return tuple(port for port in self.outputs if port.reveal not in NOTICES)
 
     @property
     def input_words(self) -> int:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from keras_private.errors import PlanError
 from keras_private.plan import samples
+from keras_private.plan.checks.choice import checked
 from keras_private.plan.contract import limited
 from keras_private.plan.fixed_point import fixed_point
 from keras_private.plan.fractions import Fractions
@@ -49,7 +50,13 @@ def simplify(draft: Draft) -> Draft:
 
 
 def optimise(
-    draft: Draft, *, precision: float = 16, calibration: Sequence[NDArray[Any]] | None = None, saturate: bool = True
+    draft: Draft,
+    *,
+    precision: float = 16,
+    calibration: Sequence[NDArray[Any]] | None = None,
+    saturate: bool = True,
+    guard: bool | None = False,
+    enforce_range: bool = False,
 ) -> Draft:
     """The executable plan of a recorded one: rewritten, bounded, in fixed point.
 
@@ -59,6 +66,7 @@ def optimise(
         calibration: the owner's data, numbers of (count, *input shape) for each input in the plan's order: what values
             are to be expected. None: random inputs in the declared ranges.
         saturate: with calibration data and ranges, values are cut off where else nothing would be proven.
+        guard, enforce_range: the checks that it is given, see `checks/choice.py`.
 
     Returns:
         The executable draft, with the error to expect of its answers. Its weights are still real numbers, to be encoded
@@ -88,6 +96,7 @@ def optimise(
             if smaller.error * _WORTH < error.error and (unproven(best.plan) or not unproven(done.plan)):
                 best, error = done, smaller
         best = limited(best, measured.inputs)
+        best = checked(best, measured.inputs, guard=guard, enforce_range=enforce_range)
     error = replace(error, calibrated=calibration is not None)
     return replace(best, accuracy=error, origins=origins(best.plan, calibrated=error.calibrated))
 

@@ -28,6 +28,8 @@ Shape = tuple[int, ...]
 
 REAL, INTEGER, BIT = "real", "integer", "bit"  # what numbers an input or output holds
 FINAL_ACTIVATIONS = ("", "softmax", "sigmoid")  # what clients may be told to apply to the decoded output
+NOTICES = ("guard", "range")  # what is revealed of a query beside the model's outputs: see `ports.py`
+CHECKS = ("(guard)", "(range check)")  # layers of the ops that make notices
 IDENTIFIER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./:-]{0,63}")
 
 
@@ -155,6 +157,11 @@ class Plan:
     def output_words(self) -> int:
         """Values that all outputs of a row have together."""
         return sum(math.prod(self.shape(made)) for made in self.outputs)
+
+    @property
+    def results(self) -> tuple[Output, ...]:
+        """The outputs that are the model's; the others are notices."""
+        return tuple(made for made in self.outputs if made.reveal not in NOTICES)
 
     @cached_property
     def ends(self) -> frozenset[str]:

@@ -5,6 +5,12 @@ exists, and what is not in them is refused: a policy that this release does not 
 
 What an output's `reveal` promises, the op that makes it has to keep. "label" stands in the plan, and so in its hash,
 only if the parties compute the label: it is no name that can be put on whole values.
+
+Outputs with one of the reveals NOTICES are not of the model: each is a bit a row about the query, for the client
+library (`client/answer.py`), and no part of the form in which the model gives its results.
+
+A plan that withholds answers makes each output as `select` of a bit, the value, and zeros (`enforce.py`): what is told
+is then the value's, if anything.
 """
 
 from __future__ import annotations
@@ -15,7 +21,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from keras_private.errors import PlanError
-from keras_private.plan.plan import BIT, FINAL_ACTIVATIONS, INTEGER, REAL, Input, Op, Output, Plan, Tensor
+from keras_private.plan.plan import BIT, FINAL_ACTIVATIONS, INTEGER, NOTICES, REAL, Input, Op, Output, Plan, Tensor
 
 PORT_KINDS = (REAL, INTEGER, BIT)
 FORMS = ("array", "list", "tuple", "dict")
@@ -25,8 +31,6 @@ MAX_NAME = 128  # characters
 MAX_VALUES = 1 << 28  # of all inputs of a row together, and of all outputs
 BIT_RANGE = (0.0, 1.0)
 WHOLE = 2.0**53  # float64 tells all whole numbers below from their neighbours
-
-
 TOP = 5
 
 
@@ -51,6 +55,10 @@ def _is_top(op: Op | None, made: Tensor) -> bool:
     return op is not None and op.kind == "top_k" and bool(op.attrs.get("places")) and made.shape[-1] <= TOP
 
 
+def _is_notice(op: Op | None, made: Tensor) -> bool:
+    return op is not None and op.kind == "to_number" and not made.shape
+
+
 REVEALS: Mapping[str, Reveal] = MappingProxyType(
     {
         "values": Reveal(PORT_KINDS, lambda _op, _made: True, "all of the values"),
@@ -65,6 +73,8 @@ REVEALS: Mapping[str, Reveal] = MappingProxyType(
             _is_top,
             f"where the {TOP} largest values are along the last axis: what a top_k op makes, of kind integer",
         ),
+        "guard": Reveal((BIT,), _is_notice, "a bit for each row: whether a value left its range"),
+        "range": Reveal((BIT,), _is_notice, "a bit for each row: whether an input is out of range"),
     }
 )
 
@@ -81,7 +91,7 @@ def check_ports(plan: Plan) -> None:
     made_by = {op.output: op for op in plan.ops}
     for made in plan.outputs:
         told, tensor = REVEALS[made.reveal], plan.tensors[made.tensor]
-        if not told.made(made_by.get(made.tensor), tensor):
+        if not told.made(told_by(made.tensor, made_by), tensor):
             raise PlanError(_not_told(made, told))
 
 
@@ -91,7 +101,11 @@ def check_described(plan: Plan) -> None:
     Raises:
         PlanError: as `check_ports`.
     """
-    for what, form, ports in (("inputs", plan.takes, plan.inputs), ("outputs", plan.gives, plan.outputs)):
+    notices = [made.reveal for made in plan.outputs if made.reveal in NOTICES]
+    if len(set(notices)) < len(notices) or len(plan.outputs) > MAX_PORTS:
+        raise PlanError(f"a plan has {MAX_PORTS} outputs at most, and gives each notice about a query once")
+    _check_names("outputs", [made.name for made in plan.outputs])
+    for what, form, ports in (("inputs", plan.takes, plan.inputs), ("outputs", plan.gives, plan.results)):
         if not 1 <= len(ports) <= MAX_PORTS:
             raise PlanError(f"a plan has from 1 to {MAX_PORTS} {what}, not {len(ports)}")
         if form not in FORMS or (form == "array" and len(ports) > 1):
@@ -125,6 +139,17 @@ def said_range(given: Input) -> str:
         return "any range"
     whole = "whole numbers " if given.kind == INTEGER else "range "
     return f"{whole}{given.range[0]:g} to {given.range[1]:g}"
+
+
+def told_by(tensor: str, made_by: Mapping[str, Op]) -> Op | None:
+    """The op that makes a tensor or, of one that is selected or else replaced by zeros, what is selected."""
+    op = made_by.get(tensor)
+    if op is None or op.kind != "select":
+        return op
+    zeros = made_by.get(op.inputs[2])
+    if zeros is None or zeros.kind != "scale_int" or zeros.attrs.get("multiplier") != 0:
+        return op
+    return made_by.get(op.inputs[1])
 
 
 def _check_names(what: str, names: Sequence[str]) -> None:

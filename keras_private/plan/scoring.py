@@ -9,6 +9,8 @@ add up rows, and what adds them up only ever does it for the rows of one client.
 Nobody uploads a scoring plan. Every party derives it, always in the same way, from the served plan and a metric that
 this plan names; the weights are those of the served plan. Bounds go on from the bound of the plan's output.
 
+A row for which the plan has a notice (`plan.ports`) has no answer, so it scores 0.
+
 A right class is argmax(output) = target. (It would be as right to compare the output at the target with the largest
 one, which is a third cheaper beside a net that costs a hundred times as much; but then targets would have to come as
 one-hot numbers, and a client could send others. A class number that is none equals no argmax.)
@@ -33,6 +35,7 @@ from keras_private.plan.plan import (
     BIT,
     CONTRACT_BITS,
     INTEGER,
+    NOTICES,
     REAL,
     Evaluation,
     Input,
@@ -42,7 +45,7 @@ from keras_private.plan.plan import (
     Shape,
     Tensor,
 )
-from keras_private.plan.ports import TOP
+from keras_private.plan.ports import TOP, told_by
 
 EVALUATORS = ("client", "owner")
 """Who may be told: the client that asked, or the model's owner."""
@@ -90,6 +93,7 @@ def scoring(plan: Plan, metric: str) -> Scoring:
         raise PlanError(f"evaluation by {metric}: {reason}")
     tail = Tail(plan)
     target, scores = found.score(tail)
+    scores = _of_answered_rows(tail, scores)
     made = tail.tensors[scores]
     output = Output(metric, scores, REAL if made.frac else INTEGER)
     inputs = (*plan.inputs, target)
@@ -129,12 +133,22 @@ def check_evaluations(plan: Plan) -> None:
             )
 
 
+def _of_answered_rows(tail: Tail, scores: str) -> str:
+    """The scores, and 0 for a row that has no answer because the plan has a notice for it."""
+    rank = len(tail.tensors[scores].shape)
+    for made in tail.plan.outputs:
+        if made.reveal in NOTICES:
+            notice = tail.op("reshape", made.tensor, shape=(1,) * rank)
+            scores = tail.op("sub", scores, tail.op("mul", scores, notice, drop=0, relu=False))
+    return scores
+
+
 class Tail:
     """Appends ops to an executable plan, each with what its bound proves."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        (self.made,) = plan.outputs
+        (self.made,) = plan.results
         self.tensors: dict[str, Tensor] = dict(plan.tensors)
         self.ops: list[Op] = list(plan.ops)
         self._intervals: dict[str, Interval | None] = {}  # of what is new
@@ -187,15 +201,17 @@ def _free(name: str, taken: Sequence[str] | Any) -> str:
 
 
 def _several(plan: Plan) -> str:
-    if len(plan.outputs) == 1:
+    if len(plan.results) == 1:
         return ""
-    return f"the model has {len(plan.outputs)} outputs; share a model with the one to evaluate"
+    return f"the model has {len(plan.results)} outputs; share a model with the one to evaluate"
 
 
 def _maker(plan: Plan) -> Op:
     """The op that makes what is told of the output."""
-    (made,) = plan.outputs
-    (op,) = (op for op in plan.ops if op.output == made.tensor)
+    (made,) = plan.results
+    op = told_by(made.tensor, {op.output: op for op in plan.ops})
+    if op is None:
+        raise PlanError("evaluation: the output is an input as it is")
     return op
 
 
@@ -206,7 +222,7 @@ def _classes(plan: Plan) -> int:
 
 def _no_classes(plan: Plan) -> str:
     """The output holds a value for each class, the label, or the top classes."""
-    (made,) = plan.outputs
+    (made,) = plan.results
     shape = plan.shape(made)
     if made.kind == REAL and shape and shape[-1] >= 2:
         return ""
@@ -216,7 +232,7 @@ def _no_classes(plan: Plan) -> str:
 
 
 def _no_top(plan: Plan) -> str:
-    (made,) = plan.outputs
+    (made,) = plan.results
     shape = plan.shape(made)
     if made.reveal == "top5" and shape[-1] == TOP:
         return ""
@@ -227,7 +243,7 @@ def _no_top(plan: Plan) -> str:
 
 
 def _no_answers(plan: Plan) -> str:
-    (made,) = plan.outputs
+    (made,) = plan.results
     if made.reveal == "label" and _maker(plan).kind == "to_number":
         return ""
     if made.kind != REAL or made.final_activation not in ("", "sigmoid"):
@@ -236,12 +252,14 @@ def _no_answers(plan: Plan) -> str:
 
 
 def _no_numbers(plan: Plan) -> str:
-    (made,) = plan.outputs
+    (made,) = plan.results
     if made.kind != REAL or made.final_activation:
         last = made.final_activation or "no real numbers"
         return f"the parties must compute the output to its end, and it ends in {last}; share(reveal='probabilities')"
     if plan.tensors[made.tensor].bound is None:
         return "how large the output gets is not proven; declare input_range"
+    if any(made.reveal == "guard" for made in plan.outputs):
+        return "rows without an answer would count as exact; share with calibration, so that nothing needs a guard"
     return ""
 
 

@@ -20,6 +20,7 @@ from keras_private.errors import PlanError
 from keras_private.plan.ops import MAX_ELEMENTS, infer, kind_of, shape_fits
 from keras_private.plan.ops.piecewise import check_tables
 from keras_private.plan.plan import (
+    CHECKS,
     CONTRACT_BITS,
     IDENTIFIER,
     Evaluation,
@@ -204,7 +205,7 @@ def _op(entry: Any) -> Op:
         tuple(_name(name, "weight") for name in weights),
         _name(output, "output"),
         attrs,
-        "" if layer == "" else _name(layer, "layer"),
+        layer if type(layer) is str and layer in ("", *CHECKS) else _name(layer, "layer"),
     )
 
 

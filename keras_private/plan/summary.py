@@ -219,9 +219,12 @@ def _unproven(plan: Plan) -> list[str]:
         if not plan.ranged
         else "the worst case grows too large through these layers; real inputs rarely come near it"
     )
+    beyond = "wrong without notice beyond"
+    if any(made.reveal == "guard" for made in plan.outputs):
+        beyond = "clients get an error for a row in which one may not (guard)"
     text = (
         f"Ranges: not proven for {names}: {cause}. Results are right as long as every value before a truncation stays "
-        f"below 2^{limit} in magnitude, and wrong without notice beyond."
+        f"below 2^{limit} in magnitude, and {beyond}."
     )
     return textwrap.wrap(text, WIDTH)
 

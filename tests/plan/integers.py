@@ -1,4 +1,7 @@
-"""An executable plan in integers, as the parties compute it, in the clear: what a run should give, to the unit."""
+"""An executable plan in integers, as the parties compute it, in the clear: what a run should give, to the unit.
+
+In 64 bits, where values wrap around as theirs do, or, on request, in integers that are as long as they must be.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +11,22 @@ from keras_private.plan.attributes import constant_array
 from keras_private.plan.builder import Draft
 from keras_private.plan.ops import kind_of
 from keras_private.plan.ops.order import Clip
+from keras_private.plan.ops.public import signs
 from keras_private.plan.ops.windows import windows_of
 from keras_private.plan.plan import Op
 from keras_private.sharing import fixed
 
 
-def run(draft: Draft, *xs: np.ndarray) -> dict[str, np.ndarray]:
-    """Every tensor's raw value, int64; products before truncation under '<name> product'."""
-    plan = draft.plan
+def run(draft: Draft, *xs: np.ndarray, unbounded: bool = False) -> dict[str, np.ndarray]:
+    """Every tensor's raw value, int64, or, `unbounded`, Python's integers; products before truncation under
+    '<name> product'."""
+    plan, held = draft.plan, object if unbounded else np.int64
     weights = {
-        name: fixed.encode(value, plan.weights[name].frac).view(np.int64) for name, value in draft.values.items()
+        name: fixed.encode(value, plan.weights[name].frac).view(np.int64).astype(held)
+        for name, value in draft.values.items()
     }
     raw = {
-        given.tensor: fixed.encode(x, plan.tensors[given.tensor].frac).view(np.int64)
+        given.tensor: fixed.encode(x, plan.tensors[given.tensor].frac).view(np.int64).astype(held)
         for given, x in zip(plan.inputs, xs, strict=True)
     }
     for op in plan.ops:
@@ -51,8 +57,12 @@ def _apply(op: Op, xs: list[np.ndarray], ws: list[np.ndarray]) -> np.ndarray:
         return xs[0] * constant_array(op.attrs["multiplier"])
     elif op.kind == "public_matmul":
         return xs[0] @ constant_array(op.attrs["matrix"])
-    elif op.kind in ("relu", "truncate", "clip"):
+    elif op.kind in ("relu", "truncate", "clip", "floor", "to_number"):
         return xs[0]
+    elif op.kind == "project":
+        return xs[0] @ signs(xs[0].shape[-1], op.attrs["signs"])
+    elif op.kind in ("below", "equal_to", "not"):
+        return plain(op, xs, ws).astype(np.int64)
     elif op.kind == "max_pool2d":
         return plain(op, [xs[0].astype(np.float64)], []).astype(np.int64)  # raw values are below 2^53 here
     else:

@@ -1,4 +1,4 @@
-"""Sums over axes, and products with a public matrix."""
+"""Sums over axes, and products with public matrices."""
 
 # ruff: noqa: ARG001 - one signature for all of them
 from __future__ import annotations
@@ -7,8 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from keras_private.mpc.kernels import ring
 from keras_private.mpc.ops.registry import runs_locally
 from keras_private.mpc.rounds import Words
+from keras_private.plan.ops.public import signs
 from keras_private.plan.plan import Op, Shape
 
 
@@ -24,3 +26,13 @@ def public_matmul(op: Op, xs: Sequence[Words], shape: Shape) -> Words:
     grid, values = op.attrs["matrix"]
     found: Words = np.matmul(xs[0], np.array(values, np.int64).view(np.uint64).reshape(grid))
     return found
+
+
+@runs_locally("project")
+def project(op: Op, xs: Sequence[Words], shape: Shape) -> Words:
+    """Of the values, with the signs as words."""
+    count, rows = xs[0].shape[-1], op.attrs["signs"]
+    numbers = np.ascontiguousarray(xs[0]).reshape(-1, count)
+    found: Words = np.zeros((len(numbers), rows), np.uint64)
+    ring.add_rows(numbers, signs(count, rows).view(np.uint64), found)
+    return found.reshape(shape)

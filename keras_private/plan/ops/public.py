@@ -1,19 +1,22 @@
-"""Sums over axes, and products with a public matrix: linear, and without a message."""
+"""Sums over axes, and products with public matrices: linear, and without a message."""
 
 # ruff: noqa: ARG001, ARG002 - every kind has the same methods
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from keras_private.errors import PlanError
 from keras_private.plan import attributes as at
 from keras_private.plan import working
 from keras_private.plan.interval import Interval, combined, signed_sum
-from keras_private.plan.ops.kind import NUMBERS, Array, Attributes, Local, describe
+from keras_private.plan.ops.kind import NUMBERS, Array, Attributes, Kind, Local, describe
 from keras_private.plan.ops.writer import Later, V, Writer
 from keras_private.plan.plan import Op, Plan, Shape, Tensor, Weight
 
@@ -132,6 +135,67 @@ class PublicMatmul(Public):
 
     def memory(self, op: Op, plan: Plan, count: int) -> int:
         return working.local(count + math.prod(plan.tensors[op.inputs[0]].shape))
+
+
+MAX_SIGNS = 64
+MAX_SIGNED = 1 << 14  # values of one sum
+
+
+class Project(Public):
+    """Sums of the last axis' values with public signs: `signs` of them, each with another row of signs, which are as
+    good as random and always the same. If one of the values is large, then so is at least one of the sums, but for a
+    chance of 2^-signs: modulo 2^64 too (`checks/guard.py`). Exact. Without a message.
+    """
+
+    name = "project"
+    attrs: ClassVar[Attributes] = {"signs": at.integer(1, MAX_SIGNS)}
+    recorded = None
+    carries = False
+    write = Kind.write  # which refuses
+    truncate_later = Kind.truncate_later
+
+    def shape(self, op: Op, xs: Sequence[Shape], ws: Sequence[Shape]) -> Shape:
+        if not xs[0] or xs[0][-1] > MAX_SIGNED:
+            raise PlanError(f"{describe(op)}: an input of shape {xs[0]}; up to {MAX_SIGNED} values are added up")
+        return (*xs[0][:-1], op.attrs["signs"])
+
+    def frac(self, op: Op, xs: Sequence[Tensor], ws: Sequence[Weight]) -> int:
+        return xs[0].frac
+
+    def plain(self, op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:
+        return _times(op, xs, [self.matrix(op, xs[0].shape[-1])])
+
+    def matrix(self, op: Op, count: int) -> Array:
+        return signs(count, op.attrs["signs"]).astype(np.float64)
+
+    def interval(self, op: Op, xs: Sequence[Interval], ws: Sequence[Array]) -> Interval:
+        return signed_sum(_times, op, xs, [self.matrix(op, xs[0].low.shape[-1])])
+
+    def reckoned(self, op: Op, seen: float, sizes: Sequence[float], ws: Sequence[Array]) -> float:
+        return seen
+
+    def does_nothing(self, op: Op, given: Shape) -> bool:
+        return False
+
+    def transposed(self, op: Op, perm: Sequence[int]) -> Mapping[str, Any] | None:
+        return op.attrs if perm[-1] == len(perm) - 1 else None
+
+    def moved_factor(self, op: Op, factor: Array, given: Shape, *, back: bool, public: bool) -> Array | None:
+        return factor if factor.shape[-1] == 1 else None
+
+    def memory(self, op: Op, plan: Plan, count: int) -> int:
+        given = plan.tensors[op.inputs[0]].shape
+        return working.local(count + math.prod(given) + given[-1] * op.attrs["signs"])
+
+
+@lru_cache(maxsize=16)
+def signs(count: int, rows: int) -> NDArray[np.int64]:
+    """The signs 1 and -1 of so many sums, shape (count, rows): bits of SHAKE-256 of a constant."""
+    drawn = hashlib.shake_256(b"keras_private signs").digest(-(-count * rows // 8))
+    bits = np.unpackbits(np.frombuffer(drawn, np.uint8), count=count * rows)
+    found = (1 - 2 * bits.astype(np.int64)).reshape(count, rows)
+    found.setflags(write=False)
+    return found
 
 
 def _times(op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:

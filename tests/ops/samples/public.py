@@ -13,4 +13,8 @@ SAMPLES = {
         Sample(((2, 3),), {"matrix": ((3, 2), (5, -(2**20), 0, 1, 7, -3)), "shift": 4}),
         Sample(((2, 3, 1),), {"matrix": ((1, 2), (3, -1)), "shift": 0}),
     ],
+    "project": [
+        Sample(((2, 70),), {"signs": 40}),
+        Sample(((3,),), {"signs": 1}),
+    ],
 }
