@@ -3,7 +3,7 @@
 `lowers` registers a lowering of one's own; `draft_of` records a model as a plan; `lower` runs it on any protocol.
 """
 
-from keras_private.lowering import layers, moves, operations, wrappers  # noqa: F401  each registers its own
+from keras_private.lowering import layers, operations, wrappers  # noqa: F401  each registers its own
 from keras_private.lowering.model import compare_lowerings, draft_of, lower
 from keras_private.lowering.registry import Refusal, array, lowers, pair, secret
 from keras_private.lowering.reveal import LOGITS

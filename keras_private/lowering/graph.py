@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from keras_private.lowering.operation import Operand, Operation, Symbolic, is_operation, read, replaced
+from keras_private.lowering.operation import Operand, Operation, Symbolic, is_operation, read, replaced, type_of
 from keras_private.lowering.registry import Lowering, find, is_keras
 
 
@@ -215,16 +215,14 @@ def _leaves(tensors: Any) -> Iterator[Any]:
 
 def _operation(node: Any, known: Mapping[int, int]) -> Operation | None:
     layer, outputs = _layer(node), _outputs(node)
-    if not is_operation(layer) or len(outputs) != 1:
+    if not is_operation(layer):
         return None
     positional, named = _given(node)
-    return read(
-        layer,
-        tuple(positional),
-        named,
-        shape_of(outputs[0]),
-        lambda tensor: Operand(known[id(tensor)], shape_of(tensor)),
-    )
+    return read(layer, tuple(positional), named, outputs, lambda tensor: _operand(tensor, known))
+
+
+def _operand(tensor: Any, known: Mapping[int, int]) -> Operand:
+    return Operand(known[id(tensor)], shape_of(tensor), type_of(tensor))
 
 
 def _given(node: Any) -> tuple[Sequence[Any], Mapping[str, Any]]:
@@ -251,7 +249,7 @@ def _arguments(node: Any, known: Mapping[int, int]) -> tuple[list[int], bool, di
         if number
     }
     others = {
-        name: replaced(value, lambda tensor: Operand(known[id(tensor)], shape_of(tensor)), Symbolic)
+        name: replaced(value, lambda tensor: _operand(tensor, known), Symbolic)
         for name, value in (others | named).items()
     }
     many = isinstance(first, list | tuple)

@@ -53,12 +53,6 @@ _HINTS: dict[str, tuple[Ground, Refusal]] = {
     **_hints(
         Ground.MISSING,
         "no lowering is known for this kind of layer",
-        "use keras.ops.einsum or keras.ops.matmul",
-        "Dot",
-    ),
-    **_hints(
-        Ground.MISSING,
-        "no lowering is known for this kind of layer",
         "use Embedding, and Dense with the transposed table for the way back",
         "ReversibleEmbedding",
     ),

@@ -13,6 +13,7 @@ from keras_private.lowering.foreign import Comparison, compare, is_foreign, run_
 from keras_private.lowering.graph import Call, Graph, honoured, shape_of
 from keras_private.lowering.layout import sizes
 from keras_private.lowering.operation import Operand, lower_operation, replaced
+from keras_private.lowering.operations.values import numbers
 from keras_private.lowering.ports import Ports, Range, ports_of, ranges_of
 from keras_private.lowering.registry import Lowering, find
 from keras_private.lowering.reveal import LOGITS, revealed, reveals_of
@@ -70,6 +71,7 @@ def draft_of(
                 f"model {model.name!r} gives outputs of shape {expected}, but its layers were lowered to "
                 f"{sizes(result)}; check the lowerings that you registered with lowers()"
             )
+        result = numbers(prot, result)
         outputs.append(revealed(prot, port, result, told[port.name], graph.final_activations[port.number]))
     draft: Draft = prot.finish(outputs, takes.form, gives.form)
     return draft
@@ -123,7 +125,7 @@ def lowered(call: Call, prot: Any, values: Mapping[int, Any], lowering: Lowering
         return lower_operation(prot, call.operation, values)
     lowering = lowering or find(call.layer)
     assert lowering is not None, "validated"  # noqa: S101
-    given = [values[number] for number in call.inputs]
+    given = [numbers(prot, values[place]) for place in call.inputs]  # no layer computes on bits
     arguments = {
         name: replaced(value, lambda operand: values[operand.number], Operand)
         for name, value in honoured(lowering, call.arguments).items()

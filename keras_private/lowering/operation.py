@@ -1,48 +1,65 @@
 """Operations between layers, `x + y` or `keras.ops.relu(x)`, as nodes of a functional model: read, and registered.
 
 keras 3 keeps an object of a class of its own for each (`Add`, `GetItem`), with its settings as attributes. tf_keras
-wraps TensorFlow's functions in layers; `_TENSORFLOW` says which of keras 3's operations such a call is. What each
-computes is in `operations.py`.
+wraps TensorFlow's functions in layers; `tensorflow.py` says which of keras 3's operations such a call is. What each
+computes is in `operations/`, one file a family.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from keras_private.lowering.registry import Refusal
+from keras_private.lowering.tensorflow import translated
 
 Function = Callable[..., Any]  # (prot, operation, *operands with the protocol's tensors)
 Check = Callable[..., Iterable[Refusal]]  # (operation, *operands)
+Shape = tuple[int | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Operand:
-    """A tensor among an operation's arguments: its number in the graph and its shape, batch first."""
+    """A tensor among an operation's arguments: its number in the graph, its shape, batch first, and its type's name."""
 
     number: int
-    shape: tuple[int | None, ...]
+    shape: Shape
+    dtype: str = "float32"
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """kind: the class in keras 3. operands: Operands, lists of them, or constants. shape: of the result."""
+    """One call.
+
+    kind: the class in keras 3. operands: Operands, lists of them, or constants. shapes: of the results. dtype: of the
+    first. compute: what Keras itself makes of arrays for the operands, by their numbers; a list of results.
+    """
 
     kind: str
     settings: Mapping[str, Any]
     operands: tuple[Any, ...]
-    shape: tuple[int | None, ...]
+    shapes: tuple[Shape, ...]
+    dtype: str
+    compute: Callable[[Mapping[int, np.ndarray[Any, Any]]], list[np.ndarray[Any, Any]]]
 
     def __getitem__(self, setting: str) -> Any:
         return self.settings.get(setting)
+
+    @property
+    def shape(self) -> Shape:
+        """Of the first result."""
+        return self.shapes[0]
 
 
 _registered: dict[str, tuple[Function, Check]] = {}
 
 
 def operates(*kinds: str, check: Check) -> Callable[[Function], Function]:
-    """Register the decorated function as the lowering of these operations."""
+    """Register the decorated function as the lowering of these operations. It returns a tensor, or a list of as many
+    as the operation has results."""
 
     def register(function: Function) -> Function:
         _registered.update(dict.fromkeys(kinds, (function, check)))
@@ -51,13 +68,26 @@ def operates(*kinds: str, check: Check) -> Callable[[Function], Function]:
     return register
 
 
+def anything(op: Operation, *operands: Any) -> Iterable[Refusal]:
+    """The check of an operation that can be lowered whatever it is given."""
+    del op, operands
+    return ()
+
+
+def known_operations() -> frozenset[str]:
+    """The classes in keras 3 that have a lowering."""
+    return frozenset(_registered)
+
+
 def refusals(operation: Operation) -> Iterable[Refusal]:
     return _registered[operation.kind][1](operation, *operation.operands)
 
 
 def lower_operation(prot: Any, operation: Operation, values: Mapping[int, Any]) -> Any:
+    """The result, or a list of as many as there are."""
     operands = [replaced(operand, lambda leaf: values[leaf.number], Operand) for operand in operation.operands]
-    return _registered[operation.kind][0](prot, operation, *operands)
+    made = _registered[operation.kind][0](prot, operation, *operands)
+    return made[0] if isinstance(made, list | tuple) and len(operation.shapes) == 1 else made
 
 
 def is_operation(layer: Any) -> bool:
@@ -68,27 +98,39 @@ def read(
     layer: Any,
     positional: tuple[Any, ...],
     named: Mapping[str, Any],
-    shape: tuple[int | None, ...],
+    results: Sequence[Any],
     operand: Callable[[Any], Operand],
 ) -> Operation | None:
     """The operation of a node; None if it is none that can be lowered.
 
     Args:
         positional, named: what the node was called with, symbolic tensors among it.
+        results: its symbolic results.
         operand: names a symbolic tensor.
     """
-    given = [replaced(value, operand, Symbolic) for value in positional]
-    settings = {name: replaced(value, operand, Symbolic) for name, value in named.items() if value is not None}
+    given = tuple(replaced(value, operand, Symbolic) for value in positional)
+    settings = {name: replaced(value, operand, Symbolic) for name, value in named.items()}
+
+    def compute(arrays: Mapping[int, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
+        args, kwargs = (replaced(each, lambda leaf: arrays[leaf.number], Operand) for each in (given, settings))
+        made = (layer.function if hasattr(layer, "function") else layer.call)(*args, **kwargs)
+        return [np.asarray(each) for each in (made if isinstance(made, list | tuple) else [made])]
+
+    kind, operands, said = "", list(given), {name: value for name, value in settings.items() if value is not None}
     if hasattr(layer, "get_weights"):
-        translate = _TENSORFLOW.get(str(getattr(layer, "symbol", "")))
-        try:
-            kind, settings, given = translate(*given, **settings) if translate else ("", {}, [])
-        except TypeError:  # called with something other than is known here
-            return None
-    else:
-        kind = type(layer).__name__ if type(layer).__module__.startswith(("keras.src.ops", "keras.src.activ")) else ""
-        settings = {name: value for name, value in vars(layer).items() if not name.startswith("_")} | settings
-    return Operation(kind, settings, tuple(given), shape) if kind in _registered else None
+        kind, said, operands = translated(layer, given, said)
+    elif type(layer).__module__.startswith(("keras.src.ops", "keras.src.activ")):
+        kind = type(layer).__name__
+        said = {name: value for name, value in vars(layer).items() if not name.startswith("_")} | said
+    if kind not in _registered:
+        return None
+    shapes = tuple(tuple(result.shape) for result in results)
+    return Operation(kind, said, tuple(operands), shapes, type_of(results[0]), compute)
+
+
+def type_of(tensor: Any) -> str:
+    """The name of a symbolic tensor's type: keras has texts, tf_keras TensorFlow's types."""
+    return str(getattr(tensor.dtype, "name", tensor.dtype))
 
 
 class _SymbolicType(type):
@@ -106,97 +148,6 @@ def replaced(value: Any, new: Callable[[Any], Any], kind: type) -> Any:
         return new(value)
     if isinstance(value, list | tuple):
         return type(value)(replaced(item, new, kind) for item in value)
+    if isinstance(value, dict):
+        return {name: replaced(item, new, kind) for name, item in value.items()}
     return value
-
-
-_Translated = tuple[str, dict[str, Any], list[Any]]
-
-
-def _plain(kind: str, *settings: str) -> Callable[..., _Translated]:
-    """A function of one tensor, or two, and these settings."""
-
-    def translate(*given: Any, **named: Any) -> _Translated:
-        tensors = 1 if settings else 2
-        operands = [*given[:tensors], *(named.pop(name) for name in ("x", "y") if name in named)]
-        found = dict(zip(settings, given[tensors:], strict=False)) | named
-        found.pop("name", None)
-        if set(found) - set(settings) or len(given) > tensors + len(settings):
-            raise TypeError
-        return kind, found, operands
-
-    return translate
-
-
-def _transpose(a: Any, perm: Any = None, name: Any = None, conjugate: bool = False) -> _Translated:
-    del name, conjugate
-    return "Transpose", {"axes": perm}, [a]
-
-
-def _concat(values: Any, axis: Any, name: Any = None) -> _Translated:
-    del name
-    return "Concatenate", {"axis": axis}, [values]
-
-
-def _reduce(kind: str) -> Callable[..., _Translated]:
-    def translate(input_tensor: Any, axis: Any = None, keepdims: bool = False, name: Any = None) -> _Translated:
-        del name
-        return kind, {"axis": axis, "keepdims": keepdims}, [input_tensor]
-
-    return translate
-
-
-def _leaky(features: Any, alpha: float = 0.2, name: Any = None) -> _Translated:
-    del name
-    return "LeakyRelu", {"negative_slope": alpha}, [features]
-
-
-def _clip(t: Any, clip_value_min: Any, clip_value_max: Any, name: Any = None) -> _Translated:
-    del name
-    return "Clip", {"x_min": clip_value_min, "x_max": clip_value_max}, [t]
-
-
-def _reshape(tensor: Any, shape: Any = None, name: Any = None) -> _Translated:
-    del shape, name  # the symbolic result has it
-    return "Reshape", {}, [tensor]
-
-
-def _softmax(logits: Any, axis: int | None = None, name: Any = None) -> _Translated:
-    del name
-    return "Softmax", {"axis": -1 if axis is None else axis}, [logits]
-
-
-def _get_item(tensor: Any, slice_spec: Any, var: Any = None) -> _Translated:
-    del var
-
-    def key(part: Any) -> Any:
-        return slice(part["start"], part["stop"], part["step"]) if isinstance(part, dict) else part
-
-    parts = slice_spec if isinstance(slice_spec, tuple | list) else [slice_spec]
-    return "GetItem", {}, [tensor, tuple(map(key, parts))]
-
-
-_TENSORFLOW: Mapping[str, Callable[..., _Translated]] = {
-    **dict.fromkeys(("__operators__.add", "math.add"), _plain("Add")),
-    "math.subtract": _plain("Subtract"),
-    "math.multiply": _plain("Multiply"),
-    **dict.fromkeys(("math.truediv", "math.divide"), _plain("TrueDivide")),
-    "math.negative": _plain("Negative"),
-    "math.square": _plain("Square"),
-    "math.maximum": _plain("Maximum"),
-    "math.minimum": _plain("Minimum"),
-    "math.abs": _plain("Absolute"),
-    "nn.relu": _plain("Relu"),
-    "nn.relu6": _plain("Relu6"),
-    "nn.leaky_relu": _leaky,
-    "clip_by_value": _clip,
-    **dict.fromkeys(("reshape", "expand_dims", "compat.v1.expand_dims", "squeeze", "compat.v1.squeeze"), _reshape),
-    **dict.fromkeys(("transpose", "compat.v1.transpose"), _transpose),
-    "concat": _concat,
-    "math.reduce_mean": _reduce("Mean"),
-    "math.reduce_sum": _reduce("Sum"),
-    "linalg.matmul": _plain("Matmul"),
-    "__operators__.getitem": _get_item,
-    **dict.fromkeys(("nn.softmax", "compat.v1.nn.softmax"), _softmax),
-    **dict.fromkeys(("math.sigmoid", "nn.sigmoid"), _plain("Sigmoid")),
-    **dict.fromkeys(("math.tanh", "nn.tanh"), _plain("Tanh")),
-}

@@ -14,6 +14,7 @@ import numpy as np
 
 from keras_private.errors import PlanError
 from keras_private.lowering.graph import graph_class, symbolic
+from keras_private.lowering.operation import type_of
 from keras_private.plan.plan import BIT, INTEGER, REAL
 
 Range: TypeAlias = tuple[float, float] | Sequence[float] | None
@@ -97,17 +98,12 @@ def _is_pair(item: Any) -> bool:
 
 
 def _own_range(port: Port) -> Range:
-    type_ = _type(port.tensor)
+    type_ = type_of(port.tensor)
     return (float(np.iinfo(type_).min), float(np.iinfo(type_).max)) if type_ in _SMALL else None
 
 
-def _type(tensor: Any) -> str:
-    """The name of a symbolic tensor's type: keras has texts, tf_keras TensorFlow's types."""
-    return str(getattr(tensor.dtype, "name", tensor.dtype))
-
-
 def _kind(tensor: Any) -> str:
-    type_ = _type(tensor)
+    type_ = type_of(tensor)
     return BIT if type_ == "bool" else INTEGER if "int" in type_ else REAL
 
 

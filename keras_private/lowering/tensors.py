@@ -27,15 +27,16 @@ class Arithmetic(Protocol):
 class PlanTensor(_PrivateTensor):  # type: ignore[misc]  # untyped base
     """A secret value that depends on the input: the output of a recorded op.
 
-    shape: per sample, with None for the batch in front, as Keras writes it.
+    shape: per sample, with None for the batch in front, as Keras writes it. bit: it is bits, not numbers.
     """
 
     dispatch_id = "private"
 
-    def __init__(self, prot: Arithmetic, name: str, shape: tuple[int | None, ...]) -> None:
+    def __init__(self, prot: Arithmetic, name: str, shape: tuple[int | None, ...], *, bit: bool = False) -> None:
         self.prot = prot
         self.name = name
         self.shape = shape
+        self.bit = bit
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name}, shape={self.shape})"

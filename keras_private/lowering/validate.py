@@ -148,8 +148,7 @@ def _unknown(layer: Any) -> Refusal:
         name = getattr(layer, "symbol", kind)
         return Refusal(
             f"the operation {name} between layers is not supported",
-            "possible are +, - and maximum, * and / by constants, relu, mean and sum over axes, and what moves values: "
-            "reshape, transpose, concatenate, slices",
+            "docs/operations.md lists those that are",
         )
     if not is_keras(cls):
         base = next((c.__name__ for c in cls.__mro__ if is_keras(c) and c.__name__ in known()), None)

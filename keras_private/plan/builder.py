@@ -14,6 +14,7 @@ from keras_private.plan.attributes import plain
 from keras_private.plan.ops import DEFAULTS, KINDS, infer, shape_fits
 from keras_private.plan.plan import BIT, REAL, Draft, Input, Op, Output, Plan, Shape, Tensor, Weight, identifier
 from keras_private.plan.ports import BIT_RANGE, check_ports
+from keras_private.plan.reach import Reach
 
 __all__ = ["Draft", "PlanBuilder"]
 
@@ -37,6 +38,7 @@ class PlanBuilder:
         self._names = Names(self._values)
         self._alike: dict[str, list[str]] = {}  # weights that were taken in by one name
         self._ops: list[Op] = []
+        self._reach = Reach()
         if input_shape is not None:
             self.add_input("input", input_shape, range=input_range)
 
@@ -75,6 +77,16 @@ class PlanBuilder:
     def shape(self, tensor: str) -> Shape:
         """Per-sample shape of a tensor recorded so far."""
         return self._tensor(tensor).shape
+
+    def is_bits(self, tensor: str) -> bool:
+        """Whether a tensor recorded so far is bits."""
+        return self._tensor(tensor).bit
+
+    def reach(self, tensor: str) -> tuple[float, float]:
+        """The lowest and the highest value that a tensor of numbers recorded so far is proven to have."""
+        self._tensor(tensor)
+        inputs = [(given, self._tensors[given.tensor].shape) for given in self._inputs]
+        return self._reach.of(tensor, inputs, self._ops, self._values)
 
     def weight(self, value: ArrayLike, name: str) -> str:
         """Take a secret constant in; returns its unique name in the plan. The same one under the same name is one: a

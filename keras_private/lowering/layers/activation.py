@@ -1,9 +1,6 @@
 """Activations: given by name or function, and as layers of their own.
 
-A comparison is dear and everything else here is free, so each function is written with as few ReLUs as it can be:
-leaky_relu(x) = a·x + (1 - a)·relu(x), one ReLU. What is cut off at both ends is one `clip` of the recorder's, whose
-range is known exactly; TF Encrypted's protocols have none, and take a difference of two ReLUs. Curves are read from
-tables (`spline` of the recorder's), which no protocol of TF Encrypted's has.
+What they compute is in `lowering/functions.py` and, of functions of whole rows, in `rows.py`.
 """
 
 from __future__ import annotations
@@ -11,95 +8,63 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from keras_private.lowering.functions import (
+    clip,
+    curve,
+    exp,
+    hard_shrink,
+    hard_sigmoid,
+    leaky_relu,
+    relu,
+    soft_shrink,
+)
 from keras_private.lowering.layers.softmax import log_softmax, softmax
 from keras_private.lowering.registry import Refusal, array, find, lowers, secret
+from keras_private.lowering.rows import glu, sparsemax
 from keras_private.plan.spline.functions import MAX_PARAMETER
 
 _AT_THE_CLIENT = "if it ends the model, leave it out and apply it to what query_model returns"
 _OTHERS = f"use relu, sigmoid, tanh, gelu, silu or another of the README's list and train again; {_AT_THE_CLIENT}"
 
 
-def leaky_relu(prot: Any, x: Any, slope: float) -> Any:
-    """x where positive, slope·x elsewhere."""
-    if slope == 0:
-        return prot.relu(x)
-    if slope == 1:
-        return x
-    return prot.add(prot.mul(x, slope), prot.mul(prot.relu(x), 1.0 - slope))
-
-
-def relu(prot: Any, x: Any, slope: float = 0.0, ceiling: float | None = None, threshold: float = 0.0) -> Any:
-    """Keras' ReLU: x above the threshold and 0 below, cut off at the ceiling; plus slope·(x - threshold) below."""
-    if threshold == 0:
-        if ceiling is None:
-            return leaky_relu(prot, x, slope)
-        if slope == 0:
-            return clip(prot, x, 0.0, ceiling)
-        positive = prot.relu(x)
-        y = prot.sub(positive, prot.relu(prot.add(x, -ceiling)))  # from x, so that both ReLUs run at once
-    else:
-        x = prot.add(x, -threshold)  # Keras allows no negative threshold
-        positive, y = _jump(prot, x, threshold)
-        if ceiling is not None:
-            y = prot.sub(y, prot.relu(prot.add(y, -ceiling)))
-    if slope == 0:
-        return y
-    return prot.add(y, prot.mul(prot.sub(x, positive), slope))  # x - relu(x) is min(x, 0)
-
-
-def clip(prot: Any, x: Any, low: float, high: float) -> Any:
-    """x where between low and high, else the nearer of the two."""
-    if hasattr(prot, "clip") and low <= high:
-        return prot.clip(x, low, high)
-    raised = prot.add(x, -low)
-    return prot.add(prot.sub(prot.relu(raised), prot.relu(prot.add(raised, low - high))), low)
-
-
-def _jump(prot: Any, x: Any, height: float) -> tuple[Any, Any]:
-    """relu(x), and the same raised by `height` where x > 0.
-
-    A protocol's ReLU is exact on fixed-point values, and on those "x > 0" is the same as "x ≥ e" with e the smallest of
-    them. So relu(x) - relu(x - e) is e above 0 and 0 elsewhere, a step. Both ReLUs must see the same fixed-point value,
-    whatever x was rounded from: relu(x + 1), minus 1, is one, because the output of a ReLU is rounded already.
-    """
-    smallest = 1.0 / prot.fixedpoint_config.scaling_factor
-    rounded = prot.relu(prot.add(x, 1.0))
-    positive = prot.relu(prot.add(rounded, -1.0))
-    shifted = prot.relu(prot.add(rounded, -1.0 - smallest))
-    return positive, prot.add(positive, prot.mul(prot.sub(positive, shifted), height / smallest))
-
-
-def _curve(name: str, *parameters: float) -> Callable[[Any, Any], Any]:
-    return lambda prot, x: prot.spline(x, name, *parameters)
-
-
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805  # of Klambauer et al., 2017, as Keras has them
 
 _FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {
     "linear": lambda _, x: x,
+    # pieces of lines
     "relu": lambda prot, x: prot.relu(x),
     "relu6": lambda prot, x: relu(prot, x, ceiling=6.0),
     "leaky_relu": lambda prot, x: leaky_relu(prot, x, 0.2),
-    "hard_sigmoid": lambda prot, x: clip(prot, prot.add(prot.mul(x, 1 / 6), 0.5), 0.0, 1.0),
+    "hard_sigmoid": hard_sigmoid,
     "tf_keras.hard_sigmoid": lambda prot, x: clip(prot, prot.add(prot.mul(x, 0.2), 0.5), 0.0, 1.0),
     "hard_tanh": lambda prot, x: clip(prot, x, -1.0, 1.0),
-    "sigmoid": _curve("sigmoid"),
-    "tanh": _curve("tanh"),
-    "gelu": _curve("gelu"),
-    "silu": _curve("silu"),
-    "swish": _curve("silu"),
-    "mish": _curve("mish"),
-    "softplus": _curve("softplus"),
-    "softsign": _curve("softsign"),
-    "elu": _curve("elu", 1.0),
-    "celu": _curve("elu", 1.0),
+    "sparse_sigmoid": lambda prot, x: prot.mul(prot.add(clip(prot, x, -1.0, 1.0), 1.0), 0.5),
+    "hard_silu": lambda prot, x: prot.mul(x, hard_sigmoid(prot, x)),
+    "hard_swish": lambda prot, x: prot.mul(x, hard_sigmoid(prot, x)),
+    "hard_shrink": lambda prot, x: hard_shrink(prot, x, 0.5),
+    "soft_shrink": lambda prot, x: soft_shrink(prot, x, 0.5),
+    # curves
+    "exponential": exp,
+    "sigmoid": curve("sigmoid"),
+    "tanh": curve("tanh"),
+    "gelu": curve("gelu"),
+    "silu": curve("silu"),
+    "swish": curve("silu"),
+    "mish": curve("mish"),
+    "softplus": curve("softplus"),
+    "softsign": curve("softsign"),
+    "elu": curve("elu", 1.0),
+    "celu": curve("elu", 1.0),
     "selu": lambda prot, x: prot.mul(prot.spline(x, "elu", _SELU_ALPHA), _SELU_SCALE),
-    "squareplus": _curve("squareplus", 4.0),
-    "sparse_plus": _curve("sparse_plus"),
+    "squareplus": curve("squareplus", 4.0),
+    "sparse_plus": curve("sparse_plus"),
     "log_sigmoid": lambda prot, x: prot.negative(prot.spline(prot.negative(x), "softplus")),
+    "tanh_shrink": lambda prot, x: prot.sub(x, prot.spline(x, "tanh")),
+    # of rows
     "softmax": lambda prot, x: softmax(prot, x, [-1]),
     "log_softmax": log_softmax,
-    "tanh_shrink": lambda prot, x: prot.sub(x, prot.spline(x, "tanh")),
+    "glu": glu,
+    "sparsemax": sparsemax,
 }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from keras_private.lowering.layout import sizes
 from keras_private.lowering.registry import Refusal, lowers
+from keras_private.lowering.rows import largest
 
 _DIGITS = 10  # of what a power is exact to at most, relative to the largest
 
@@ -19,17 +20,28 @@ def softmax(prot: Any, x: Any, axes: Sequence[int]) -> Any:
 
 
 def log_softmax(prot: Any, x: Any, axis: int = -1) -> Any:
-    """x - log(sum(e^x)) along an axis, with the largest number taken off x first: then the sum lies between 1 and its
-    length."""
+    """x - log(sum(e^x)) along an axis."""
     last, back = _joined(prot, x, [axis])
-    *lead, count = sizes(last)
-    largest = prot.reshape(prot.reduce_max(last, -1), [-1, *lead, 1])
-    below = prot.sub(last, largest)
+    _, below, logarithm = _summed(prot, last)
+    return back(prot.sub(below, logarithm))
+
+
+def logsumexp(prot: Any, row: Any) -> Any:
+    """log(sum(e^x)) along the last axis."""
+    largest, _, logarithm = _summed(prot, row)
+    return prot.reshape(prot.add(largest, logarithm), [-1, *sizes(row)[:-1]])
+
+
+def _summed(prot: Any, row: Any) -> tuple[Any, Any, Any]:
+    """The largest number along the last axis, all of them less that, and log(sum(e^x)) of these: the sum lies between 1
+    and its length."""
+    *lead, count = sizes(row)
+    high = prot.reshape(largest(prot, row), [-1, *lead, 1])
+    below = prot.sub(row, high)
     digits = math.ceil(math.log2(count))
     powers = prot.spline(below, "exp", 0.5, 2.0 ** -min(digits, _DIGITS))  # of a sum that is 1 at least
     total = prot.reduce_sum(powers, [-1], keepdims=True)
-    logarithm = prot.spline(total, "log", 0.5, 2.0 ** (digits + 1))
-    return back(prot.sub(below, logarithm))
+    return high, below, prot.spline(total, "log", 0.5, 2.0 ** (digits + 1))
 
 
 def _joined(prot: Any, x: Any, axes: Sequence[int]) -> tuple[Any, Any]:

@@ -45,6 +45,10 @@ class Recording(_Protocol):  # type: ignore[misc]  # untyped base
         del apply_scaling, name
         return PlanConstant(np.array(value, dtype=np.float64))
 
+    def reach(self, x: PlanTensor) -> tuple[float, float]:
+        """The lowest and the highest value that a tensor of numbers is proven to have, for inputs in their ranges."""
+        return self._builder.reach(x.name)
+
     def _weight(self, weight: PlanWeight, rank: int | None = None) -> str:
         value = weight.value if rank is None else per_sample(weight.value, rank)
         return self._builder.weight(value, f"{self._layer}/{weight.name}" if self._layer else weight.name)
@@ -54,7 +58,7 @@ class Recording(_Protocol):  # type: ignore[misc]  # untyped base
         return self._tensor(self._builder.op(kind, names, weights=weights, layer=self._layer, **attrs))
 
     def _tensor(self, name: str) -> PlanTensor:
-        return PlanTensor(self, name, (None, *self._builder.shape(name)))
+        return PlanTensor(self, name, (None, *self._builder.shape(name)), bit=self._builder.is_bits(name))
 
 
 def per_sample(value: np.ndarray[Any, Any], rank: int) -> np.ndarray[Any, Any]:

@@ -1,6 +1,6 @@
-"""Operations between layers that move values about, join them or add them up along axes.
+"""What moves values about and joins them, by the recorder's own calls. Axis 0 is the batch: what moves it is refused.
 
-Axis 0 is the batch: what moves, joins or mixes it is refused.
+What only moves values in ways that are seldom asked for is in `places.py`.
 """
 
 from __future__ import annotations
@@ -13,15 +13,14 @@ import numpy as np
 
 from keras_private.lowering.layout import keep, sizes
 from keras_private.lowering.operation import Operand, Operation, operates
-from keras_private.lowering.registry import Refusal
-
-_BATCH = Refusal("it moves or mixes the batch axis", "leave axis 0 as it is")
+from keras_private.lowering.operations.values import BATCH, is_bits, numbers, truth
+from keras_private.lowering.registry import Refusal, secret
 
 
 def _check_elements(op: Operation, x: Operand) -> Iterator[Refusal]:
     """The result must have the same values in each sample."""
     if op.shape[0] is not None or None in op.shape[1:] or math.prod(_known(op.shape)) != math.prod(_known(x.shape)):
-        yield _BATCH
+        yield BATCH
 
 
 @operates("Reshape", "Squeeze", "ExpandDims", check=_check_elements)
@@ -51,7 +50,7 @@ def _permutation(op: Operation, rank: int) -> list[int]:
 
 def _check_order(op: Operation, x: Operand) -> Iterator[Refusal]:
     if _permutation(op, len(x.shape))[0] != 0:
-        yield _BATCH
+        yield BATCH
 
 
 @operates("Transpose", "Swapaxes", "Moveaxis", check=_check_order)
@@ -63,35 +62,59 @@ def _check_join(op: Operation, xs: Any) -> Iterator[Refusal]:
     if not all(isinstance(x, Operand) for x in xs):
         yield Refusal("a constant is among its inputs", "join tensors only")
     elif op["axis"] % len(op.shape) == 0:
-        yield _BATCH
+        yield BATCH
 
 
 @operates("Concatenate", "Stack", check=_check_join)
 def lower_join(prot: Any, op: Operation, xs: Any) -> Any:
     axis = op["axis"] % len(op.shape)
+    if any(map(is_bits, xs)):  # all of them bits, or all numbers
+        of_bits = op.dtype == "bool"
+        xs = [
+            truth(prot, x, operand) if of_bits else numbers(prot, x)
+            for x, operand in zip(xs, op.operands[0], strict=True)
+        ]
     return prot.stack(xs, axis=axis) if op.kind == "Stack" else prot.concat(xs, axis=axis)
 
 
-def _check_axis(op: Operation, x: Operand, indices: Any = 0) -> Iterator[Refusal]:
-    if not isinstance(op["axis"], int) or op["axis"] % len(x.shape) == 0:
-        yield _BATCH
-    elif isinstance(indices, Operand):
-        yield Refusal("the places it takes are computed", "take fixed places")
+def _check_axis(op: Operation, x: Any) -> Iterator[Refusal]:
+    if op["axis"] is None or 0 in {int(axis) % len(x.shape) for axis in np.atleast_1d(op["axis"])}:
+        yield BATCH
     elif op.kind == "Repeat" and not isinstance(op["repeats"], int):
         yield Refusal("it repeats every place another number of times", "repeat all of them equally")
 
 
-@operates("Flip", "Repeat", "Take", check=_check_axis)
-def lower_choice(prot: Any, op: Operation, x: Any, indices: Any = ()) -> Any:
+@operates("Flip", "Repeat", check=_check_axis)
+def lower_choice(prot: Any, op: Operation, x: Any) -> Any:
+    for axis in sorted({int(axis) % len(x.shape) for axis in np.atleast_1d(op["axis"])}):
+        places = list(range(sizes(x)[axis - 1]))
+        turned = op.kind == "Flip"
+        x = keep(prot, x, axis, places[::-1] if turned else [at for at in places for _ in range(op["repeats"])])
+    return x
+
+
+# --- some of the places
+
+
+def _check_take(op: Operation, x: Any, indices: Any) -> Iterator[Refusal]:
+    if not isinstance(x, Operand):
+        if op["axis"] != 0 or np.ndim(x) < 1 or "int" not in indices.dtype:
+            yield Refusal("it takes of a constant by other than whole numbers along its first axis", "use Embedding")
+    elif isinstance(indices, Operand):
+        yield Refusal("the places it takes are computed", "take fixed places")
+    elif not isinstance(op["axis"], int) or op["axis"] % len(x.shape) == 0:
+        yield BATCH
+
+
+@operates("Take", check=_check_take)
+def lower_take(prot: Any, op: Operation, x: Any, indices: Any) -> Any:
+    """Fixed places of a tensor; or, of a secret table, the rows at whole numbers that nobody learns."""
+    if not hasattr(x, "prot"):
+        return prot.lookup(indices, secret(prot, x, "table"))
     axis = op["axis"] % len(x.shape)
     places = list(range(sizes(x)[axis - 1]))
-    chosen = {
-        "Flip": lambda: places[::-1],
-        "Repeat": lambda: [place for place in places for _ in range(op["repeats"])],
-        "Take": lambda: [places[int(index)] for index in np.ravel(indices)],
-    }
-    y = keep(prot, x, axis, chosen[op.kind]())
-    if op.kind != "Take" or np.ndim(indices) == 1:
+    y = keep(prot, x, axis, [places[int(index)] for index in np.ravel(indices)])
+    if np.ndim(indices) == 1:
         return y
     return prot.reshape(y, [-1, *sizes(x)[: axis - 1], *np.shape(indices), *sizes(x)[axis:]])
 
@@ -112,7 +135,7 @@ def _check_item(op: Operation, x: Operand, key: Any) -> Iterator[Refusal]:
     if parts is None:
         yield Refusal("it takes something other than numbers and slices", "use fixed numbers and slices")
     elif parts[0] != slice(None):
-        yield _BATCH
+        yield BATCH
 
 
 @operates("GetItem", check=_check_item)
@@ -124,35 +147,3 @@ def lower_item(prot: Any, op: Operation, x: Any, key: Any) -> Any:
         x = keep(prot, x, axis, list(places[part]) if isinstance(part, slice) else [places[part]])
     left = [size for size, part in zip(sizes(x), parts[1:], strict=True) if isinstance(part, slice)]
     return prot.reshape(x, [-1, *left])
-
-
-def _check_pad(op: Operation, x: Any, value: Any = None) -> Iterator[Refusal]:
-    del x
-    if op["mode"] != "constant" or any(each is not None and np.any(each) for each in (value, op["constant_values"])):
-        yield Refusal("it pads with something other than zeros", "pad with zeros and train again")
-    elif any(op["pad_width"][0]):
-        yield _BATCH
-
-
-@operates("Pad", check=_check_pad)
-def lower_pad(prot: Any, op: Operation, x: Any, value: Any = None) -> Any:
-    del value
-    return prot.pad(x, [list(pair) for pair in op["pad_width"]])
-
-
-def _reduced(op: Operation, rank: int) -> list[int]:
-    axis = op["axis"]
-    given = range(rank) if axis is None else [axis] if isinstance(axis, int) else axis
-    return sorted(each % rank for each in given)
-
-
-def _check_reduce(op: Operation, x: Operand) -> Iterator[Refusal]:
-    if 0 in _reduced(op, len(x.shape)):
-        yield _BATCH
-
-
-@operates("Mean", "Sum", check=_check_reduce)
-def lower_reduce(prot: Any, op: Operation, x: Any) -> Any:
-    axes = _reduced(op, len(x.shape))
-    y = prot.reduce_sum(x, axes, bool(op["keepdims"]))
-    return y if op.kind == "Sum" else prot.mul(y, 1.0 / math.prod(sizes(x)[axis - 1] for axis in axes))
