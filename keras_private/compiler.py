@@ -35,11 +35,12 @@ class Choices:
             raise ConfigError(f"enforce_range is True or False, not {self.enforce_range!r}")
 
 
-def compiled(model: Any, choices: Choices, precision: int) -> Draft:
+def compiled(model: Any, choices: Choices, precision: int, *, exact_truncation: bool = False) -> Draft:
     """The executable plan of a model, with its weights and the error to expect of its answers: the owner's alone.
 
     Args:
         precision: fractional bits, `precision_fractional` of cluster.yaml.
+        exact_truncation: whether its `truncation` is "exact".
 
     Raises:
         ConfigError: a choice is nothing that it may be.
@@ -56,6 +57,7 @@ def compiled(model: Any, choices: Choices, precision: int) -> Draft:
         saturate=choices.saturate,
         guard=choices.guard,
         enforce_range=choices.enforce_range,
+        exact_truncation=exact_truncation,
     )
     evaluations = evaluations_of(choices.evaluation, draft.plan)
     return replace(draft, plan=replace(draft.plan, evaluations=evaluations))

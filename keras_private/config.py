@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -161,6 +161,7 @@ class ClusterConfig(_Section):
     cluster: str = "cluster"
     parties: dict[str, PartyConfig]
     precision_fractional: Annotated[int, Field(ge=4, le=24), BeforeValidator(_no_bool)] = 16
+    truncation: Literal["probabilistic", "exact"] = "probabilistic"
     tls: TLSConfig | None = None
     limits: Limits = Limits()
 
@@ -376,6 +377,8 @@ def _explain(error: ValidationError, source: str) -> str:
             what = f"{value!r} is not a {'whole ' if kind.startswith('int') else ''}number"
         elif kind.startswith("bool"):
             what = f"{value!r} is neither true nor false"
+        elif kind == "literal_error":
+            what = f"{value!r} is none of {context.get('expected', '').replace(' or ', ', ')}"
         elif kind.startswith(("model", "dict")):
             what = f"{value!r} is not a mapping of fields"
         else:

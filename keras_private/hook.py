@@ -170,7 +170,7 @@ def share(
         guard=guard,
         enforce_range=enforce_range,
     )
-    draft = compiled(self, choices, precision)
+    draft = compiled(self, choices, precision, exact_truncation=config.truncation == "exact")
     _check_accuracy(draft, tolerance)
     fits = room(draft.plan, config.limits)
     memory = said(fits, config.limits)

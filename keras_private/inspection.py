@@ -98,6 +98,7 @@ def check(
     saturate: bool = True,
     guard: bool | None = None,
     enforce_range: bool = False,
+    exact_truncation: bool = False,
 ) -> Report:
     """Say what `share` would say of a model and what a query would cost. Needs no cluster, sends nothing.
 
@@ -106,6 +107,7 @@ def check(
         input_range, reveal, calibration, saturate, guard, enforce_range: as for `share`.
         batch: rows of the query that costs are given for.
         precision: fractional bits, `precision_fractional` of cluster.yaml.
+        exact_truncation: whether its `truncation` is "exact".
 
     Returns:
         A report; print it. `ok` says whether the model can be shared as it is. Lowerings of your own are compared with
@@ -133,7 +135,7 @@ def check(
             guard=guard,
             enforce_range=enforce_range,
         )
-        draft = compiled(model, choices, precision)
+        draft = compiled(model, choices, precision, exact_truncation=exact_truncation)
         plan, accuracy = draft.plan, draft.accuracy
     except (ConfigError, InputError):
         raise

@@ -192,3 +192,10 @@ def test_a_key_that_is_no_word(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(ConfigError, match="a key must be a word"):
         ClusterConfig.load(path)
+
+
+def test_truncation_is_one_of_two(tmp_path: Path) -> None:
+    assert load(tmp_path, GOOD).truncation == "probabilistic"
+    assert load(tmp_path, GOOD + "truncation: exact\n").truncation == "exact"
+    with pytest.raises(ConfigError, match="truncation: 'floor' is none of 'probabilistic', 'exact'"):
+        load(tmp_path, GOOD + "truncation: floor\n")

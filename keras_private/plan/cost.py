@@ -147,6 +147,11 @@ def truncation(count: int, d: int) -> Cost:
     return Cost(2, (short, short, 8 * count + short))
 
 
+def floor(count: int, d: int) -> Cost:
+    """A truncation, a comparison of d bits, and a number for each of its bits."""
+    return dealt_ahead(truncation(count, d) | sign(count, window(d, 0, count)), number(count))
+
+
 def sign(count: int, window: Window) -> Cost:
     plane = 8 * plane_words(count)
     exchanged = plane * sum(results for _, results in window.exchanges)

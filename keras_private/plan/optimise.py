@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from keras_private.plan import samples
 from keras_private.plan.checks.choice import checked
 from keras_private.plan.contract import limited
 from keras_private.plan.fixed_point import fixed_point
+from keras_private.plan.floors import floored
 from keras_private.plan.fractions import Fractions
 from keras_private.plan.measure import Measured, calibrated, few_of, measure, work
 from keras_private.plan.origins import origins
@@ -57,6 +59,7 @@ def optimise(
     saturate: bool = True,
     guard: bool | None = False,
     enforce_range: bool = False,
+    exact_truncation: bool = False,
 ) -> Draft:
     """The executable plan of a recorded one: rewritten, bounded, in fixed point.
 
@@ -67,6 +70,7 @@ def optimise(
             are to be expected. None: random inputs in the declared ranges.
         saturate: with calibration data and ranges, values are cut off where else nothing would be proven.
         guard, enforce_range: the checks that it is given, see `checks/choice.py`.
+        exact_truncation: every truncation is the floor, see `floors.py`.
 
     Returns:
         The executable draft, with the error to expect of its answers. Its weights are still real numbers, to be encoded
@@ -83,13 +87,14 @@ def optimise(
         else:
             measured = calibrated(simple, calibration)
         saturate = saturate and calibration is not None and simple.plan.ranged
-        best = _trial(simple, bits, measured, *_TRIALS[0], saturate=saturate)
+        write = partial(_trial, simple, bits, measured, saturate=saturate, floors=exact_truncation)
+        best = write(*_TRIALS[0])
         error = accuracy(best, measured)
         for trial in _TRIALS[1:]:
             if error.relative <= _GOAL or not simple.plan.ranged:
                 break
             try:
-                done = _trial(simple, bits, measured, *trial, saturate=saturate)
+                done = write(*trial)
                 smaller = error if done.plan == best.plan else accuracy(done, measured)
             except PlanError:  # no room for more; the first one had enough
                 break
@@ -101,13 +106,16 @@ def optimise(
     return replace(best, accuracy=error, origins=origins(best.plan, calibrated=error.calibrated))
 
 
-def _trial(draft: Draft, precision: int, measured: Measured, extra: int, exact: bool, *, saturate: bool) -> Draft:
+def _trial(
+    draft: Draft, precision: int, measured: Measured, extra: int, exact: bool, *, saturate: bool, floors: bool
+) -> Draft:
     fractions = Fractions(draft, precision, extra, measured)
     if saturate:
         cut, measured = saturated(draft, fractions, measured)
         fractions = fractions if cut is draft else Fractions(cut, precision, extra, measured)
         draft = cut
-    return fixed_point(draft, fractions, exact=exact)
+    done = fixed_point(draft, fractions, exact=exact)
+    return replace(done, plan=floored(done.plan)) if floors else done
 
 
 def _whole(precision: float) -> int:

@@ -28,6 +28,7 @@ import numpy as np
 
 from keras_private.errors import PlanError
 from keras_private.plan import bounds
+from keras_private.plan.floors import floored, is_floored
 from keras_private.plan.interval import Interval
 from keras_private.plan.ops import Product, dropped, infer, kind_of
 from keras_private.plan.ops.order import MAX_RANKED
@@ -107,6 +108,8 @@ def scoring(plan: Plan, metric: str) -> Scoring:
         gives="array",
         evaluations=(),
     )
+    if is_floored(plan):
+        extended = floored(extended)
     counts = math.prod(made.shape)
     room = CONTRACT_BITS - (CONTRACT_BITS if made.bound is None else made.bound)
     most = min(MOST, (1 << room) // counts)

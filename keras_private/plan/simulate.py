@@ -74,7 +74,9 @@ def simulate(draft: Draft, xs: Sequence[Array]) -> tuple[Array, ...]:
                 f"{describe(op)}: its values reach {largest:.3g} for ordinary inputs, and 2^{limit} "
                 "is the limit; declare the inputs' input_range, lower precision_fractional or rescale the layer"
             )
-        if drop:
+        if op.kind == "floor":
+            result = np.floor(result * 2.0**frac) * 2.0**-frac
+        elif drop:
             result = _to_a_neighbour(result * 2.0**frac, random) * 2.0**-frac
         values[op.output] = result
         for name in {*op.inputs, op.output} - plan.ends:

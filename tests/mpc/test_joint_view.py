@@ -22,6 +22,7 @@ from keras_private.mpc import spline as spline_module
 from keras_private.mpc import truncation as truncation_module
 from keras_private.mpc.bits import SharedBits
 from keras_private.mpc.equal import equal
+from keras_private.mpc.floor import floor
 from keras_private.mpc.maximum import maximum
 from keras_private.mpc.ops.product import SecretProduct, lay_values
 from keras_private.mpc.party import Party
@@ -142,6 +143,8 @@ PROTOCOLS: dict[str, Callable[[Party, Share], Protocol[Any]]] = {
     "truncation by 16": lambda party, x: truncation(party, x, 16),
     "truncation by 17": lambda party, x: truncation(party, x, 17),
     "truncation by 40": lambda party, x: truncation(party, x, 40),
+    "floor by 16": lambda party, x: floor(party, x, 16),
+    "floor by 33": lambda party, x: floor(party, x, 33),
     "sign, groups of 3 in pairs": lambda party, x: sign(party, x, Window(15, 7, 3, 2)),
     "sign, groups of 6 in one node": lambda party, x: sign(party, x, Window(15, 4, 6, 4)),
     "sign, groups of 2 in threes": lambda party, x: sign(party, x, Window(15, 10, 2, 3)),

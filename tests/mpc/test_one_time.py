@@ -24,6 +24,7 @@ import pytest
 from keras_private.mpc.absolute import absolute
 from keras_private.mpc.bits import SharedBits
 from keras_private.mpc.clip import clip
+from keras_private.mpc.floor import floor
 from keras_private.mpc.gates import gates
 from keras_private.mpc.masks import Masks
 from keras_private.mpc.maximum import maximum
@@ -229,6 +230,7 @@ ON_BITS: dict[str, Callable[[Party, Share], Protocol[Any]]] = {
     "absolute": lambda party, x: absolute(party, x, 30),
     "clip": lambda party, x: clip(party, x, -3, 9, 30),
     "clip with truncation": lambda party, x: clip(party, x, -3, 9, 40, 17),
+    "floor": lambda party, x: floor(party, x, 17),
     "top": lambda party, x: top(party, in_rows(x), 2, 30, places=False),
     "places of the top": lambda party, x: top(party, in_rows(x), 2, 30, places=True),
 }

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from keras_private.mpc.floor import floor
 from keras_private.mpc.ops.product import SecretProduct, lay_values
 from keras_private.mpc.party import Party
 from keras_private.mpc.relu import relu
@@ -48,6 +49,7 @@ def layer(party: Party, x: Share, w: Share) -> Protocol[Share]:
 PROTOCOLS: dict[str, Callable[[Party, Share, Share], Protocol[Any]]] = {
     "reshare": lambda party, x, w: reshare(party, x.mine, empty_share(x.shape)),
     "truncation": lambda party, x, w: truncation(party, x, 16),
+    "floor": lambda party, x, w: floor(party, x, 16),
     "sign": lambda party, x, w: sign(party, x, window(51, 36, COUNT)),
     "relu": lambda party, x, w: relu(party, x, 51, 36),
     "linear with relu": layer,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from keras_private.mpc.floor import floor
 from keras_private.mpc.ops.registry import Run, runs, runs_locally
 from keras_private.mpc.party import Party
 from keras_private.mpc.relu import relu
@@ -41,6 +42,16 @@ def bind_truncate(op: Op, plan: Plan, weights: Sequence[Share]) -> Run:
 
     def run(party: Party, xs: Sequence[Share], shape: Shape) -> Protocol[Share]:
         return truncation(party, xs[0], drop)
+
+    return run
+
+
+@runs("floor")
+def bind_floor(op: Op, plan: Plan, weights: Sequence[Share]) -> Run:
+    drop = int(op.attrs["drop"])
+
+    def run(party: Party, xs: Sequence[Share], shape: Shape) -> Protocol[Share]:
+        return floor(party, xs[0], drop)
 
     return run
 

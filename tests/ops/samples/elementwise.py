@@ -25,6 +25,11 @@ SAMPLES = {
         Sample(((3, 7),), {"drop": 1}, bound=50),
         Sample(((),), {"drop": 8}),
     ],
+    "floor": [
+        Sample(((65,),), {"drop": 5}),
+        Sample(((3, 7),), {"drop": 1}, bound=50),
+        Sample(((2,),), {"drop": 8}, bound=62),
+    ],
     "relu": [
         Sample(((63,),), {"drop": 0}),
         Sample(((3, 7),), {"drop": 7}, bound=44),
