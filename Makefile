@@ -37,6 +37,7 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy serve.py client.py demo.py models/train.py
+	$(BIN)/mypy examples/models/*.py
 
 bench: $(VENV)/.dev $(VENV)/.kernels
 	@$(BIN)/python -m benchmarks $(ARGS)
