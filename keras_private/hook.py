@@ -14,12 +14,14 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from keras_private.accuracy import PrivateAccuracy
+from keras_private.accuracy import private_accuracy as measured
 from keras_private.client.evaluation import Score
 from keras_private.compiler import Choices, compiled
 from keras_private.errors import (
@@ -55,6 +57,8 @@ class _Shared:
     fingerprint: bytes
     accuracy: Accuracy | None
     memory: str
+    choices: Choices
+    precision: int
 
 
 _shared: weakref.WeakKeyDictionary[Any, _Shared] = weakref.WeakKeyDictionary()
@@ -177,7 +181,7 @@ def share(
     stop(self)
     owned = OwnedModel.upload(cluster, draft.plan, draft.values)
     with _lock:
-        _shared[self] = _Shared(owned, draft.plan, fingerprint, draft.accuracy, memory)
+        _shared[self] = _Shared(owned, draft.plan, fingerprint, draft.accuracy, memory, choices, precision)
     if verbose:
         with contextlib.suppress(OSError, ValueError):  # nobody reads it; the model is shared all the same
             if min(fits.run_rows, fits.query_rows) < config.limits.max_batch:
@@ -243,6 +247,46 @@ def evaluations(self: Any) -> list[Score]:
     return _shared_of(self, "evaluations()").owned.evaluations()
 
 
+def private_accuracy(
+    self: Any,
+    x: Any,
+    y: Any = None,
+    metric: str = "accuracy",
+    *,
+    precision: int | None = None,
+    parties: bool = False,
+    **choices: Any,
+) -> PrivateAccuracy:
+    """How good private answers are beside those of plain Keras, on the owner's data. Nothing leaves this process.
+
+    Args:
+        x: what `model.predict` takes.
+        y: the targets: class numbers or one-hot numbers, bits, or real numbers, as the metric needs them. None:
+            compare answers only.
+        metric: "accuracy", "top5", "binary_accuracy", "mean_absolute_error" or "mean_squared_error".
+        precision: fractional bits; None: those that the model was shared with, or 16.
+        parties: have it computed by three parties in this process, as in a cluster; otherwise it is simulated, with the
+            roundings that parties do, which is quicker.
+        choices: what else would be passed to `share`, such as input_range; without any, what was passed to it, if the
+            model is shared.
+
+    Returns:
+        Both values of the metric, the largest difference of an output value, and how many rows are decided otherwise.
+
+    Raises:
+        ConfigError, InputError, UnsupportedModelError, PlanError: as `share`; the data or targets do not fit, or there
+            is no such metric; a value of the run outgrows its numbers.
+    """
+    with _lock:
+        shared = _shared.get(self)
+    if unknown := choices.keys() - {field.name for field in fields(Choices)}:
+        raise ConfigError(f"private_accuracy() takes what share() takes to choose the plan, not {min(unknown)!r}")
+    chosen = shared.choices if shared and not choices else Choices(**choices)
+    if precision is None:
+        precision = shared.precision if shared else 16
+    return measured(self, x, y, metric, chosen, precision, parties=parties)
+
+
 def private_summary(self: Any, print_fn: Callable[[str], Any] | None = None, plot: str | Path | None = None) -> None:
     """Print what the parties compute: per layer the op, output shape, rounds, bytes and bound, and, once a query ran,
     its share of the time; what networks cost; the error to expect, and how many rows fit.
@@ -281,6 +325,7 @@ _METHODS: dict[str, Callable[..., Any]] = {
     "serve": serve,
     "stop": stop,
     "evaluations": evaluations,
+    "private_accuracy": private_accuracy,
     "private_summary": private_summary,
     "__enter__": _enter,
     "__exit__": _exit,

@@ -15,12 +15,12 @@ PACKAGE = Path(__file__).parents[1] / "keras_private"
 ORDER = (
     *("errors", "extras", "config", "sharing", "net", "plan", "mpc", "logs", "party"),
     *("client", "worker", "upload", "owner", "status", "managed", "cluster"),
-    *("lowering", "calibration", "compiler", "inspection", "progress", "plotting", "hook", "cli"),
+    *("lowering", "calibration", "compiler", "inspection", "accuracy", "progress", "plotting", "hook", "cli"),
 )
 ONLY = {"lowering": {"errors", "plan", "sharing"}}  # narrower than its place says
 EXCEPT = {"cluster": {"keras_private.lowering.tfe.load"}}  # for tfe_config, when it is asked for
 TENSORFLOW = {"tensorflow", "tf_encrypted", "keras", "tf_keras", "onnx"}
-OWNER = {"lowering", "compiler", "inspection", "hook"}
+OWNER = {"lowering", "compiler", "inspection", "accuracy", "hook"}
 
 # Imports that are not at the top of their module, or for type checkers alone: only what would make somebody wait who
 # has no need of it, never what would close a circle.

@@ -44,7 +44,7 @@ def combine(answers: Mapping[int, Answer], rows: int, model: Description) -> lis
     raw, end, found, notices = reconstruct(shares), 0, [], {}
     for port in model.outputs:
         start, end = end, end + math.prod(port.shape)
-        part = _decoded(raw[:, start:end].reshape(rows, *port.shape), port)
+        part = decoded(raw[:, start:end].reshape(rows, *port.shape), port)
         if port.reveal in NOTICES:
             notices[port.reveal] = part
         else:
@@ -63,7 +63,8 @@ def _heed(notices: Mapping[str, NDArray[np.bool_]]) -> None:
             raise RangeError(text.format(which=which), rows)
 
 
-def _decoded(raw: NDArray[np.uint64], port: OutputPort) -> NDArray[Any]:
+def decoded(raw: NDArray[np.uint64], port: OutputPort) -> NDArray[Any]:
+    """An output as clients are given it: float32 behind its final activation, int64 or bool."""
     if port.kind == BIT:
         return raw.astype(np.bool_)
     if port.kind == INTEGER:
