@@ -10,6 +10,7 @@ taken of them and of what `model.predict` gives.
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,13 +25,14 @@ from keras_private.client.checks import Reals, check_data, rows_of_size
 from keras_private.client.client import Client
 from keras_private.cluster import TFECluster
 from keras_private.compiler import Choices, compiled
-from keras_private.errors import InputError
+from keras_private.errors import InputError, RangeError
 from keras_private.owner import OwnedModel
 from keras_private.party.description import described
-from keras_private.party.messages import OutputPort
+from keras_private.party.messages import Description, OutputPort
 from keras_private.plan.memory import room
-from keras_private.plan.plan import BIT, REAL, Draft
+from keras_private.plan.plan import BIT, NOTICES, REAL, Draft
 from keras_private.plan.ports import TOP
+from keras_private.plan.scoring import ERRORS
 from keras_private.plan.simulate import simulate
 from keras_private.sharing import fixed
 from keras_private.worker import TFEWorker
@@ -50,6 +52,8 @@ class PrivateAccuracy:
         plain, private: the metric's value of `model.predict` and of the private answers; None without targets.
         difference: the largest of any output value; of labels and bits None.
         changed: rows for which another class, or another bit, is the answer.
+        unanswered: rows for which there is no private answer, as a client would be told by a `RangeError`. No answer of
+            theirs is right; means of errors and the difference leave them out.
         parties: whether three parties computed it, or one process that rounds as they do.
     """
 
@@ -59,6 +63,7 @@ class PrivateAccuracy:
     private: float | None
     difference: float | None
     changed: int
+    unanswered: int
     parties: bool
 
     def __str__(self) -> str:
@@ -68,6 +73,8 @@ class PrivateAccuracy:
             lines += [f"{self.metric}, plain Keras: {self.plain:.6g}", f"{self.metric}, private: {self.private:.6g}"]
         if self.difference is not None:
             lines.append(f"largest difference of an output value: {self.difference:.3g}")
+        if self.unanswered:
+            lines.append(f"rows without a private answer, because values are out of range: {self.unanswered}")
         return "\n".join([*lines, f"rows with another answer: {self.changed}"])
 
     __repr__ = __str__
@@ -81,54 +88,73 @@ def private_accuracy(
         raise InputError(f"metric must be one of {', '.join(_METRICS)}, not {metric!r}")
     draft = compiled(model, choices, precision)
     description = described(draft.plan, bytes(16), "", "owner", _MOST_ROWS)
-    if len(description.outputs) != 1:
+    if len(description.results) != 1:
         raise InputError(
-            f"the model has {len(description.outputs)} outputs; measure a model with the one that you mean: "
+            f"the model has {len(description.results)} outputs; measure a model with the one that you mean: "
             "keras.Model(model.inputs, model.outputs[0])"
         )
     values = check_data(x, description)
-    (port,) = description.outputs
+    (port,) = description.results
     plain = _told(np.asarray(_only(model.predict(x, verbose=0))), port)
-    private = (_by_parties if parties else _simulated)(draft, values, port)
+    private, answered = (_by_parties if parties else _simulated)(draft, values, description)
     plain_score = private_score = None
     if y is not None:
         targets, score = _targets(y, metric, plain, port), _METRICS[metric]
-        plain_score, private_score = score(plain, targets, port), score(private, targets, port)
+        plain_score, private_score = score(plain, targets, port), math.nan if metric in ERRORS else 0.0
+        if answered.any():
+            part = 1.0 if metric in ERRORS else float(np.mean(answered))
+            private_score = part * score(private, targets[answered], port)
+    plain = plain[answered]
     difference = float(np.max(np.abs(plain - private), initial=0.0)) if port.kind == REAL else None
     changed = np.not_equal(_decision(plain, port), _decision(private, port)).reshape(len(plain), -1).any(axis=1)
     return PrivateAccuracy(
         metric=None if y is None else metric,
-        rows=len(plain),
+        rows=len(answered),
         plain=plain_score,
         private=private_score,
         difference=difference,
         changed=int(changed.sum()),
+        unanswered=int(np.sum(~answered)),
         parties=parties,
     )
 
 
-# --- the private answers
+# --- the private answers: those that there are, and which rows have one
 
 
-def _simulated(draft: Draft, values: Sequence[Reals], port: OutputPort) -> Array:
-    found = []
+def _simulated(draft: Draft, values: Sequence[Reals], model: Description) -> tuple[Array, NDArray[np.bool_]]:
+    found, answered = [], []
     for start in range(0, len(values[0]), _BATCH):
-        (made,) = simulate(draft, [part[start : start + _BATCH] for part in values])
-        found.append(decoded(fixed.encode(made, port.frac), port))
-    return np.concatenate(found)
+        made = simulate(draft, [part[start : start + _BATCH] for part in values])
+        there = np.ones(len(made[0]), np.bool_)
+        for port, part in zip(model.outputs, made, strict=True):
+            if port.reveal in NOTICES:
+                there &= part.reshape(-1) == 0
+        for port, part in zip(model.outputs, made, strict=True):
+            if port.reveal not in NOTICES:
+                found.append(decoded(fixed.encode(part[there], port.frac), port))
+        answered.append(there)
+    return np.concatenate(found), np.concatenate(answered)
 
 
-def _by_parties(draft: Draft, values: Sequence[Reals], port: OutputPort) -> Array:
-    found = []
+def _by_parties(draft: Draft, values: Sequence[Reals], model: Description) -> tuple[Array, NDArray[np.bool_]]:
+    found, answered = [], np.ones(len(values[0]), np.bool_)
     with _served(draft) as cluster, Client() as client:
         client.connect_to_model(cluster)
         limits = cluster.config.limits
         most = min(room(draft.plan, limits).query_rows, rows_of_size(draft.plan.input_words, limits.request_bytes))
-        names = [given.name for given in draft.plan.inputs]
-        for start in range(0, len(values[0]), most):
-            rows = {name: part[start : start + most] for name, part in zip(names, values, strict=True)}
-            found.append(np.asarray(_only(client.query_model(rows))))
-    return np.concatenate(found)
+        for start in range(0, len(answered), most):
+            rows = np.arange(start, min(start + most, len(answered)))
+            while rows.size:
+                data = {port.name: part[rows] for port, part in zip(model.inputs, values, strict=True)}
+                try:
+                    found.append(np.asarray(_only(client.query_model(data))))
+                    break
+                except RangeError as error:
+                    answered[rows[list(error.rows)]] = False
+                    rows = np.delete(rows, error.rows)
+    (port,) = model.results
+    return (np.concatenate(found) if found else np.zeros((0, *port.shape))), answered
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import ArrayLike
 
-from keras_private.client.evaluation import Score, total_of
+from keras_private.client.evaluation import Score, told_of
 from keras_private.client.target import Cluster
 from keras_private.config import LEADER, PARTY_NAMES, ClusterConfig
 from keras_private.errors import (
@@ -234,9 +234,11 @@ class OwnedModel:
         scored = self._scorings.get(metric)
         if scored is None:
             raise PartyError(f"the parties have a result by {printable(metric.encode())!r}, which was never allowed")
-        (made,) = scored.plan.outputs
-        total = total_of(shares, scored.plan.frac(made))
-        return Score.of(metric, rows, scored.counts, total, printable(client.encode()))
+        made, *_ = scored.plan.outputs
+        told = told_of(shares, scored.plan.frac(made))
+        if len(told) != 1 + scored.notices:
+            raise PartyError("the parties have a result that is none; is their software the same?")
+        return Score.of(metric, rows, scored.counts, told, printable(client.encode()))
 
     def stop(self) -> None:
         """Have the parties forget the model; what waits is refused. The second time it does nothing.
@@ -285,10 +287,15 @@ def results_of(message: Evaluations, index: int) -> dict[ResultKey, Share]:
     """
     keys = list(zip(message.evaluations, message.clients, message.metrics, message.rows, strict=False))
     counts = {len(part) for part in (message.evaluations, message.clients, message.metrics, message.rows)}
-    if counts != {len(keys)} or any(len(part) != 8 * len(keys) for part in (message.mine, message.next)):
+    sizes = {len(message.mine), len(message.next)}
+    if not keys and counts == {0} and sizes == {0}:
+        return {}
+    if counts != {len(keys)} or len(sizes) > 1 or len(message.mine) % (8 * len(keys)):
         raise PartyError(f"{PARTY_NAMES[index]} sent results that are none; is its software the same?")
-    mine, following = (np.frombuffer(part, "<u8").astype(np.uint64) for part in (message.mine, message.next))
-    return {key: Share(mine[at : at + 1], following[at : at + 1]) for at, key in enumerate(keys)}
+    mine, following = (
+        np.frombuffer(part, "<u8").astype(np.uint64).reshape(len(keys), -1) for part in (message.mine, message.next)
+    )
+    return {key: Share(*summands) for key, *summands in zip(keys, mine, following, strict=True)}
 
 
 def _changes(listener: OnTrouble | None) -> OnTrouble:

@@ -117,6 +117,20 @@ def test_several_inputs(keras: Any) -> None:
         assert model.private_accuracy([X, X], input_range=(-1, 1), parties=parties).difference < 1e-4
 
 
+@pytest.mark.parametrize("parties", [False, True])
+def test_rows_without_an_answer(parties: bool) -> None:
+    keras = importlib.import_module("keras")
+    KerasHook(keras)
+    model = dense(keras, 8, "softmax")
+    x = X.copy()
+    x[5] = x[50] = 1e5  # without input_range nothing is promised, and the guard notices
+    y = model.predict(x, verbose=0).argmax(1)
+    found = model.private_accuracy(x, y, guard=True, parties=parties)
+    assert (found.unanswered, found.plain, found.private) == (2, 1.0, pytest.approx(88 / 90))
+    assert found.difference < 1e-3
+    assert "rows without a private answer, because values are out of range: 2" in str(found)
+
+
 def test_what_cannot_be_measured() -> None:
     keras = importlib.import_module("keras")
     KerasHook(keras)

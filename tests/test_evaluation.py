@@ -47,9 +47,10 @@ ALLOWED = {
 }
 
 
-def draft(allowed: Any = ALLOWED) -> Draft:
+def draft(allowed: Any = ALLOWED, **checks: bool) -> Draft:
     builder = PlanBuilder((6,), (-1.0, 1.0))
-    made = optimise(builder.finish(builder.op("matmul", builder.input, weights=[builder.weight(WEIGHTS, "w")])))
+    recorded = builder.finish(builder.op("matmul", builder.input, weights=[builder.weight(WEIGHTS, "w")]))
+    made = optimise(recorded, **checks)
     return replace(made, plan=replace(made.plan, evaluations=evaluations_of(allowed, made.plan)))
 
 
@@ -192,6 +193,43 @@ def test_nothing_is_allowed_unless_the_owner_says_so(own_cluster: Any) -> None:
             Hostile(client, TARGET).part(os.urandom(16))
 
 
+# --- rows without an answer
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "mean_absolute_error", "top5"])
+def test_rows_without_an_answer_are_counted_and_score_nothing(own_cluster: Any, metric: str) -> None:
+    """Inputs that the parties refuse: in secret, so that they are told of only as a number."""
+    with served(own_cluster, draft(enforce_range=True)) as owned, Client(name="bob", timeout=30) as client:
+        client.connect_to_model(own_cluster)
+        session = client._session
+        assert session is not None
+        sent = session.send
+
+        def send(values: Any, *given: Any) -> Any:
+            x, y = values
+            outside = np.arange(len(x)) % 10 == 3
+            return sent([np.where(outside[:, None], 1.5, x), y], *given)
+
+        session.send = send  # type: ignore[method-assign]
+        y = LOGITS + 0.5 if metric == "mean_absolute_error" else Y
+        score = client.evaluate_model(X, y, metric, batch=60)
+        kept = np.arange(200) % 60 % 10 != 3
+        if metric == "top5":
+            assert score.value is None
+            (score,) = owned.evaluations()
+            right = (np.argsort(-LOGITS, axis=1)[:, :5] == Y[:, None]).any(1)
+        else:
+            right = np.argmax(LOGITS, 1) == Y
+        assert (score.rows, score.unanswered) == (200, 20)
+        assert "200 rows" in str(score)
+        assert "20 of them without an answer" in str(score)
+        if metric == "mean_absolute_error":
+            assert score.value == pytest.approx(0.5, abs=1e-3)
+        else:
+            assert score.total == right[kept].sum()
+            assert score.value == right[kept].sum() / 200
+
+
 # --- clients that break the rules
 
 
@@ -200,7 +238,7 @@ class Hostile:
 
     def __init__(self, client: Client, target: InputPort = TARGET) -> None:
         assert client._session is not None
-        self.session, self.target = client._session, target
+        self.session, self.target, self.x = client._session, target, X
 
     def part(
         self, evaluation: bytes, start: int = 0, rows: int = 25, *, last: bool = False, metric: str = "accuracy"
@@ -209,7 +247,7 @@ class Hostile:
         taken = np.arange(start, start + rows) % len(X)
         ports = (*self.session.model.inputs, self.target)
         y = np.zeros((rows, *self.target.shape)) + Y[taken].reshape(rows, *(1,) * len(self.target.shape))
-        request = self.session.send([X[taken], y], ports, Part(evaluation, metric, start, last))
+        request = self.session.send([self.x[taken], y], ports, Part(evaluation, metric, start, last))
         answers = self.session.answers(request, time.monotonic() + 20)
         (words,) = {len(part) // 8 for answer in answers.values() for part in (answer.mine, answer.next)}
         return words
@@ -400,7 +438,7 @@ def test_tallies_add_up_what_they_take(parts: list[tuple[int, str, int, int, boo
             assert going is None or going != (client, start) or start
             continue
         assert rows.get(number, (client, 0)) == (client, start)
-        made = tallies.add(part, b"model", client, Share(words, -words))
+        made = tallies.add(part, b"model", client, Share(words, -words), 1)
         totals[number] = totals.get(number, 0) + int(words.sum())
         assert (made.rows, int(made.share.mine[0]), int((-made.share.next)[0])) == (
             start + count,

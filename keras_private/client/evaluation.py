@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from keras_private.config import PARTY_NAMES
 from keras_private.errors import InputError, RefusedError
 from keras_private.party.fields import ID_BYTES
 from keras_private.party.messages import Answer, EvaluationPort, Part
+from keras_private.plan.scoring import ERRORS
 from keras_private.sharing import fixed
 from keras_private.sharing.share import Share, reconstruct
 
@@ -37,6 +38,8 @@ class Score:
         total: of right answers, or of errors, over all values of all rows; None: the owner is told, not the client.
         value: the total's mean, as Keras' metric of this name has it; None as the total. `float(score)` is the same.
         client: of an evaluation that the owner is told of: whose data it was.
+        unanswered: rows without an answer, which a query would be told by a `RangeError`. No answer of theirs is right,
+            and means of errors leave them out.
     """
 
     metric: str
@@ -44,11 +47,17 @@ class Score:
     total: float | None
     value: float | None
     client: str | None = None
+    unanswered: int = 0
 
     @classmethod
-    def of(cls, metric: str, rows: int, counts: int, total: float | None, client: str | None = None) -> Score:
-        """Of rows with so many scores each."""
-        return cls(metric, rows, total, None if total is None else total / (rows * counts), client)
+    def of(cls, metric: str, rows: int, counts: int, told: Sequence[float], client: str | None = None) -> Score:
+        """Of rows with so many scores each, and what the parties tell: the total, and the rows without an answer for
+        each notice; or nothing."""
+        if not told:
+            return cls(metric, rows, None, None, client)
+        total, unanswered = told[0], int(sum(told[1:]))
+        answered = rows - unanswered if metric in ERRORS else rows
+        return cls(metric, rows, total, total / (answered * counts) if answered else math.nan, client, unanswered)
 
     def __float__(self) -> float:
         if self.value is None:
@@ -58,7 +67,8 @@ class Score:
     def __str__(self) -> str:
         told = "told to the owner" if self.value is None else f"{self.value:.6g}"
         whose = f" of {self.client}" if self.client else ""
-        return f"{self.metric} of {self.rows} rows{whose}: {told}"
+        without = f", {self.unanswered} of them without an answer" if self.unanswered else ""
+        return f"{self.metric} of {self.rows} rows{whose}{without}: {told}"
 
 
 def evaluate(
@@ -104,19 +114,22 @@ def evaluate(
     except BaseException:  # Ctrl-C too
         session.give_up(evaluation)
         raise
-    total = None
+    told: list[float] = []
     if port.recipient == "client":
-        total = total_of([share_of(answers[index], (1,), index) for index in range(len(PARTY_NAMES))], port.frac)
-    return Score.of(metric, rows, port.counts, total)
+        shape = (1 + port.notices,)
+        told = told_of([share_of(answers[index], shape, index) for index in range(len(PARTY_NAMES))], port.frac)
+    return Score.of(metric, rows, port.counts, told)
 
 
-def total_of(shares: list[Share], frac: int) -> float:
-    """The total that three parties' shares, of one number, mean; exact up to 2^53 units.
+def told_of(shares: list[Share], frac: int) -> list[float]:
+    """What three parties' shares mean: the total of scores with so many fractional bits, exact up to 2^53 units, and
+    those of notices.
 
     Raises:
         IntegrityError: the copies of a summand disagree.
     """
-    return float(fixed.decode(reconstruct(shares), frac)[0])
+    raw = reconstruct(shares)
+    return [float(fixed.decode(raw[:1], frac)[0]), *map(float, raw[1:].view(np.int64))]
 
 
 def _port_of(allowed: tuple[EvaluationPort, ...], metric: str) -> EvaluationPort:

@@ -73,13 +73,14 @@ def run_batch(
 
 def _add_up(request: Request, part: Part, model: HeldModel, tallies: Tallies) -> None:
     """Instead of the scores of a part its client is told of the total, or of nothing."""
-    tally = tallies.add(part, model.id, request.client, request.output)
-    told = _NOTHING
-    if part.last and model.scorers[part.metric].allowed.recipient == "client":
-        told = tally.share
-    elif part.last:
-        model.results.add(Result(part.evaluation, request.client, part.metric, tally.rows, tally.share))
-    request.outputs = [told]
+    scorer = model.scorers[part.metric]
+    tally = tallies.add(part, model.id, request.client, request.output, scorer.scoring.counts)
+    request.outputs = [_NOTHING]
+    if part.last and tally.share is not None:
+        if scorer.allowed.recipient == "client":
+            request.outputs = [tally.share]
+        else:
+            model.results.add(Result(part.evaluation, request.client, part.metric, tally.rows, tally.share))
 
 
 def answer(node: Node, lane: int, requests: list[Request]) -> None:

@@ -33,7 +33,7 @@ def _input(given: Input, plan: Plan) -> InputPort:
 
 def _evaluation(scorer: Scorer) -> EvaluationPort:
     allowed, scoring, plan = scorer.allowed, scorer.scoring, scorer.plan
-    (score,) = plan.outputs
+    score, *_ = plan.outputs
     return EvaluationPort(
         allowed.metric,
         allowed.recipient,
@@ -42,5 +42,6 @@ def _evaluation(scorer: Scorer) -> EvaluationPort:
         scorer.room.query_rows,
         _input(scoring.target, plan),
         scoring.counts,
+        scoring.notices,
         plan.frac(score),
     )

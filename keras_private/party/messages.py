@@ -130,7 +130,8 @@ class EvaluationPort(Struct, frozen=True, array_like=True, forbid_unknown_fields
     """An evaluation that a model's owner allows, see `plan.Evaluation` and `plan.scoring`.
 
     target: what a row has behind the model's inputs. counts, frac: scores of a row, and the fractional bits that their
-    total has. most: rows of an evaluation; batch: of one of its parts.
+    total has. notices: totals behind it, of rows without an answer, whose scores are 0. most: rows of an evaluation;
+    batch: of one of its parts.
     """
 
     metric: Text
@@ -140,6 +141,7 @@ class EvaluationPort(Struct, frozen=True, array_like=True, forbid_unknown_fields
     batch: Natural
     target: InputPort
     counts: Natural
+    notices: Annotated[int, Meta(ge=0, le=len(NOTICES))]
     frac: FractionalBits
 
 
@@ -310,7 +312,8 @@ class AskEvaluations(Message, tag="ask-evaluations", frozen=True):
 
 
 class Evaluations(Message, tag="evaluations", frozen=True):
-    """One party's shares of the totals, little-endian words, in the order of the other fields."""
+    """One party's shares of the totals, little-endian words, in the order of the other fields; of each result as many
+    words, one and one for each of the plan's notices."""
 
     evaluations: Ids
     clients: Texts

@@ -35,24 +35,30 @@ KEPT = 1024
 
 @dataclass(slots=True, eq=False)
 class Tally:
-    """One evaluation that goes on: this party's share of the sum of the scores of the rows that came so far."""
+    """One evaluation that goes on: this party's share of the sum of the scores of the rows that came so far, and of the
+    sums of what stands behind the scores of a row."""
 
     model: bytes
     client: str
     metric: str
     rows: int = 0
-    share: Share = field(default_factory=lambda: Share(np.zeros(1, np.uint64), np.zeros(1, np.uint64)), repr=False)
+    share: Share | None = field(default=None, repr=False)
     touched: float = field(default_factory=time.monotonic)
 
-    def add(self, scores: Share) -> None:
-        """Take in the scores of further rows, (rows, scores of a row)."""
+    def add(self, scores: Share, counts: int) -> None:
+        """Take in what further rows have, (rows, words): so many scores each, and what stands behind them."""
         self.rows += scores.shape[0]
-        self.share = Share(self.share.mine + _sum(scores.mine), self.share.next + _sum(scores.next))
+        mine, following = _sum(scores.mine, counts), _sum(scores.next, counts)
+        if self.share is not None:
+            mine, following = self.share.mine + mine, self.share.next + following
+        self.share = Share(mine, following)
         self.touched = time.monotonic()
 
 
-def _sum(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    return np.sum(words, dtype=np.uint64).reshape(1)
+def _sum(words: NDArray[np.uint64], counts: int) -> NDArray[np.uint64]:
+    """Of all scores, and of each column behind them."""
+    columns: NDArray[np.uint64] = np.add.reduce(words, axis=0, dtype=np.uint64)
+    return np.concatenate([np.sum(columns[:counts], dtype=np.uint64, keepdims=True), columns[counts:]])
 
 
 class Tallies:
@@ -100,11 +106,11 @@ class Tallies:
             return None
         return REFUSED, f"{client} has {count} evaluations that go on, and may have {OPEN}; end or cancel one"
 
-    def add(self, part: Part, model: bytes, client: str, scores: Share) -> Tally:
-        """Add the scores of a part that has run; the tally, which is the total's if it was the last."""
+    def add(self, part: Part, model: bytes, client: str, scores: Share, counts: int) -> Tally:
+        """Add what a part that has run made, as `Tally.add`. The tally; of the last part, that of all rows."""
         with self._lock:
             tally = self._open.get(part.evaluation) or Tally(model, client, part.metric)
-            tally.add(scores)
+            tally.add(scores, counts)
             if part.last:
                 self._open.pop(part.evaluation, None)
             else:
@@ -120,7 +126,7 @@ class Tallies:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """An evaluation that has ended, for the owner: this party's share of the total."""
+    """An evaluation that has ended, for the owner: this party's share of the total, and of those of notices."""
 
     evaluation: bytes
     client: str

@@ -1,10 +1,11 @@
 """Scoring: the plans by which parties evaluate a model on data and targets that they do not see.
 
 Theory of operation. A *scoring plan* is a served plan with one more input, the targets, and with ops behind it that
-make of every row its score: 1 where the class is right and 0 where it is not, or how far the output is off. It is a
-plan like any other, in which rows never meet. The sum over the rows is no op: a party adds up its shares of the scores,
-which takes no message, instead of sending them to a client (`party/tally.py`). So no plan that an owner may write can
-add up rows, and what adds them up only ever does it for the rows of one client.
+make of every row its score: 1 where the class is right and 0 where it is not, or how far the output is off; and 0 for a
+row that has no answer because of a notice (`ports.py`), which is added up too. It is a plan like any other, in which
+rows never meet. The sum over the rows is no op: a party adds up its shares of the scores, which takes no message,
+instead of sending them to a client (`party/tally.py`). So no plan that an owner may write can add up rows, and what
+adds them up only ever does it for the rows of one client.
 
 Nobody uploads a scoring plan. Every party derives it, always in the same way, from the served plan and a metric that
 this plan names; the weights are those of the served plan. Bounds go on from the bound of the plan's output.
@@ -63,13 +64,14 @@ _SQUARED_BITS = (CONTRACT_BITS - 2) // 2  # of a difference whose square stays w
 class Scoring(NamedTuple):
     """A scoring plan, and what is done with its scores.
 
-    counts: of each row, the scores that it has: a total is divided by rows · counts. most: rows whose total is proven
-    to stay within the contract.
+    counts: of each row, the scores that it has. notices: numbers behind them that say, as a bit each, that the row has
+        no answer; its scores are 0 then. most: rows whose total is proven to stay within the contract.
     """
 
     plan: Plan
     target: Input
     counts: int
+    notices: int
     most: int
 
 
@@ -97,11 +99,11 @@ def scoring(plan: Plan, metric: str) -> Scoring:
     scores = _of_answered_rows(tail, scores)
     made = tail.tensors[scores]
     output = Output(metric, scores, REAL if made.frac else INTEGER)
-    inputs = (*plan.inputs, target)
+    notices = tuple(told for told in plan.outputs if told.reveal in NOTICES)
     extended = replace(
         plan,
-        inputs=inputs,
-        outputs=(output,),
+        inputs=(*plan.inputs, target),
+        outputs=(output, *notices),
         tensors=tail.tensors,
         ops=tuple(tail.ops),
         takes="list",
@@ -113,7 +115,7 @@ def scoring(plan: Plan, metric: str) -> Scoring:
     counts = math.prod(made.shape)
     room = CONTRACT_BITS - (CONTRACT_BITS if made.bound is None else made.bound)
     most = min(MOST, (1 << room) // counts)
-    return Scoring(extended, target, counts, most)
+    return Scoring(extended, target, counts, len(notices), most)
 
 
 def check_evaluations(plan: Plan) -> None:
@@ -344,6 +346,8 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
     }
 )
 """By Keras' names. What is not here is refused."""
+ERRORS = ("mean_absolute_error", "mean_squared_error")
+"""Those whose scores are the smaller, the better."""
 
 
 def evaluations_of(wanted: Any, plan: Plan) -> tuple[Evaluation, ...]:

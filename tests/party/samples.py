@@ -20,7 +20,7 @@ SAMPLES: dict[str, object] = {
     "Texts": ("server1",),
     "Ids": (ID, ID),
     "InputPorts": (INPUT, messages.InputPort("b", (), "bit", 0, (0.0, 1.0), None)),
-    "EvaluationPorts": (messages.EvaluationPort("accuracy", "client", 20, 1 << 32, 128, INPUT, 1, 0),),
+    "EvaluationPorts": (messages.EvaluationPort("accuracy", "client", 20, 1 << 32, 128, INPUT, 1, 0, 0),),
     "Part | None": messages.Part(ID, "accuracy", 100, last=True),
     "OutputPorts": (messages.OutputPort("y", (3,), "real", 16, "softmax", "values"),),
 }

@@ -51,7 +51,14 @@ WRONG: dict[str, list[object]] = {
         *([port(range=[*ends])] for ends in ((0.0,), (0.0, 1.0, 2.0), (0.0, True), (0.0, "1"), (0.0, float("nan")))),
     ],
     "Part | None": [[], [ID, "accuracy", 1], [ID, "accuracy", -1, True], [ID[1:], "a", 0, True], [ID, "a", 0, 1], "x"],
-    "EvaluationPorts": [None, [None], [["accuracy"]], [["accuracy", "client", 20, 20, 128, None, 1, 0]], 1],
+    "EvaluationPorts": [
+        None,
+        [None],
+        [["accuracy"]],
+        [["accuracy", "client", 20, 20, 128, None, 1, 0, 0]],
+        [["accuracy", "client", 20, 20, 128, port(), 1, 3, 0]],
+        1,
+    ],
     "OutputPorts": [[], None, [["y", [3], "real", 16, "softmax"]], [["y", [3], "real", 16, "", 1]]],
 }
 NO_TYPE = "does not begin with a type that is known"
