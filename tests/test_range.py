@@ -67,13 +67,13 @@ def unchecked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Clients that send what they like, and look at whatever they are answered: all outputs, before notices count."""
     seen: list[Any] = []
     monkeypatch.setattr(asking, "check_data", lambda data, _model: [np.asarray(part, np.float64) for part in data])
-    decoded = answer._decoded
+    decoded = answer.decoded
 
     def keep(raw: Any, port: Any) -> Any:
         seen.append(raw.copy())
         return decoded(raw, port)
 
-    monkeypatch.setattr(answer, "_decoded", keep)
+    monkeypatch.setattr(answer, "decoded", keep)
     return seen
 
 
