@@ -101,14 +101,8 @@ _HINTS: dict[str, tuple[Ground, Refusal]] = {
     ),
     **_hints(
         Ground.MISSING,
-        "it resizes, also at inference",
-        "at the start of the model, leave it out and let clients do it; inside, use Cropping2D",
-        *("Resizing", "CenterCrop", "RandomCrop"),
-    ),
-    **_hints(
-        Ground.MISSING,
         "no lowering is known for this kind of layer",
         _AT_THE_CLIENT,
-        *("AutoContrast", "CategoryEncoding", "Discretization", "IntegerLookup", "MelSpectrogram", "STFTSpectrogram"),
+        *("AutoContrast", "MelSpectrogram", "STFTSpectrogram"),
     ),
 }

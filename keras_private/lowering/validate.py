@@ -20,6 +20,7 @@ from keras_private.lowering.graph import (
     symbolic,
 )
 from keras_private.lowering.hints import REGISTER, hint_for_layer
+from keras_private.lowering.layers.image import WITHOUT_TRAINING
 from keras_private.lowering.layers.noise import AUGMENTATION
 from keras_private.lowering.operation import is_operation
 from keras_private.lowering.operation import refusals as operation_refusals
@@ -115,10 +116,10 @@ def call_problems(call: Call) -> Iterator[Refusal]:
 
 
 def _ignores_training(layer: Any) -> bool:
-    """keras 3 writes training=True into every call of an augmentation layer and of a Pipeline, and predict() goes by
+    """keras 3 writes training=True into every call of a layer of images and of a Pipeline, and predict() goes by
     neither that nor the user's own."""
     cls = type(layer)
-    return cls.__name__ in (*AUGMENTATION, "Pipeline") and cls.__module__.startswith("keras.")
+    return cls.__name__ in (*AUGMENTATION, *WITHOUT_TRAINING, "Pipeline") and cls.__module__.startswith("keras.")
 
 
 def _argument(name: str) -> Refusal:
@@ -136,7 +137,7 @@ def _state_problems(layer: Any) -> Iterator[Refusal]:
         return
     policy = getattr(layer, "dtype_policy", None)
     dtype = str(getattr(policy, "variable_dtype", None) or "float32")
-    if "float" not in dtype:
+    if "float" not in dtype and layer.get_weights():  # without any it is the type of the results
         yield Refusal(f"its weights are {dtype}", "use a float dtype policy")
     elif any(not np.all(np.isfinite(np.asarray(weight).astype(np.float64))) for weight in layer.get_weights()):
         yield Refusal("its weights hold NaN or infinity", "train it again")

@@ -3,9 +3,11 @@
 from keras_private.lowering.layers import (  # noqa: F401
     activation,
     bidirectional,
+    category,
     convolution,
     dense,
     embedding,
+    image,
     merge,
     noise,
     normalization,

@@ -1,7 +1,6 @@
 """Layers that do nothing at inference: noise, and all random augmentation that leaves sizes alone.
 
-Not among them: RandomCrop and CenterCrop, which resize, and AutoContrast, Equalization and
-ContrastLimitedAdaptiveHistogramEqualization, which work on every image.
+Not among them: what works on every image (`image.py`).
 """
 
 from __future__ import annotations

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Any
 
 from keras_private.lowering.layout import keep, sizes, spatial_axes
-from keras_private.lowering.registry import Refusal, lowers, pair
+from keras_private.lowering.registry import lowers, pair
 
 
 @lowers("Flatten")
@@ -42,20 +41,6 @@ def lower_zero_padding(prot: Any, layer: Any, x: Any) -> Any:
 def lower_cropping(prot: Any, layer: Any, x: Any) -> Any:
     for axis, (before, after) in zip(_axes(layer, x), _pairs(layer.cropping), strict=True):
         x = keep(prot, x, axis, range(before, sizes(x)[axis - 1] - after))
-    return x
-
-
-def _check_up_sampling(layer: Any) -> Iterable[Refusal]:
-    interpolation = getattr(layer, "interpolation", "nearest")
-    if interpolation != "nearest":
-        yield Refusal(f"interpolation {interpolation!r} is not supported", "use 'nearest' and train again")
-
-
-@lowers("UpSampling1D", "UpSampling2D", "UpSampling3D", check=_check_up_sampling)
-def lower_up_sampling(prot: Any, layer: Any, x: Any) -> Any:
-    size = [layer.size] if isinstance(layer.size, int) else layer.size
-    for axis, times in zip(_axes(layer, x), size, strict=True):
-        x = keep(prot, x, axis, [place // times for place in range(times * sizes(x)[axis - 1])])
     return x
 
 

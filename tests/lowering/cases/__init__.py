@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from . import (
     activation,
+    category,
     convolution,
     dense,
     embedding,
+    image,
     merge,
     models,
     noise,
@@ -26,7 +28,7 @@ from .case import Case, randomise
 __all__ = ["CASES", "Case", "randomise"]
 
 _FAMILIES = (
-    *(dense, embedding, convolution, pooling, shape, normalization, activation, softmax, noise, merge),
+    *(dense, embedding, category, image, convolution, pooling, shape, normalization, activation, softmax, noise, merge),
     *(recurrent, operations, models),
 )
 CASES: tuple[Case, ...] = tuple(case for family in _FAMILIES for case in family.CASES)
