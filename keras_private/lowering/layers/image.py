@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from keras_private.errors import PlanError
 from keras_private.lowering.layout import keep, sizes, spatial_axes
-from keras_private.lowering.registry import Refusal, lowers
+from keras_private.lowering.registry import lowers
 from keras_private.lowering.resize import Resize, resized
 
 WITHOUT_TRAINING = ("Resizing", "CenterCrop", "RandomCrop", "AutoContrast")
@@ -25,12 +24,7 @@ def _channels_last(layer: Any) -> Resize:
     return lambda image: layer(image)
 
 
-def _check_resizing(layer: Any) -> Iterable[Refusal]:
-    if getattr(layer, "fill_mode", "constant") != "constant":
-        yield Refusal(f"fill_mode {layer.fill_mode!r} is not supported", "use 'constant'")
-
-
-@lowers("Resizing", check=_check_resizing)
+@lowers("Resizing")
 def lower_resizing(prot: Any, layer: Any, x: Any) -> Any:
     return resized(prot, x, _channels_last(layer), _format(layer))
 
