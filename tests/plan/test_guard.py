@@ -78,7 +78,7 @@ def test_never_a_wrong_answer_without_a_notice(
     recorded = deep(random, [12, *[width] * depth, 2], (-1.0, 1.0) if ranged else None, 2.0**gain)
     try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(guard, "BLOCKS", (block, 1))
+            patch.setattr(guard, "WAYS", [(block, 6), (block, 3), *guard.WAYS[-4:]])
             plain, draft = with_guard(recorded)
     except PlanError:
         assume(False)

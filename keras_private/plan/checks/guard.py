@@ -18,14 +18,14 @@ A tensor is looked at in one of two ways:
   too, so that one of them is beyond the limit: half of all rows of signs notice, and all SIGNS miss it with
   2^-SIGNS. Sums may wrap as they like. It takes a limit of some sqrt(block) times as large, so room for that.
 
-The limit of a tensor is 2^ROOM times what samples make of it, or less where the op would not fit: an input whose
-values are much larger than any sample's gets a notice, even if its answer is right.
+The limit of a tensor is 2^6 times what samples make of it, or less where the op would not fit: an input whose values
+are much larger than any sample's gets a notice, even if its answer is right.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,8 +45,9 @@ from keras_private.plan.simulate import rounded
 Array = NDArray[np.float64]
 
 SIGNS = 40
-BLOCKS = (4096, 512, 1)  # 1: value by value
-ROOMS = (6, 4, 2, 1)  # bits by which a value may exceed what samples show
+WAYS = ((4096, 6), (512, 6), (4096, 3), (512, 3), (128, 3), (1, 6), (1, 4), (1, 2), (1, 1))
+"""Ways to look at a tensor, the best ones first: how many values are added up (1: value by value), and by how many bits
+one may exceed what samples show. Sums are as good as free beside comparing all values."""
 SPREAD = 8.0  # sums by signs are this many times the root of the sum of squares at most, but for 1 in 10^13
 
 _LAYER = CHECKS[0]
@@ -157,16 +158,21 @@ class _Walk:
         """The same after looks at what the op reads that make it fit; cheap ones if there is room."""
         names = [name for name in dict.fromkeys(op.inputs) if not self._plan.tensors[name].bit]
         before = {name: self._intervals[name] for name in names}
-        for room in ROOMS:
-            for looks in self._options(names, room):
+        excess = 0  # bits by which the limits are estimated to be too large
+        tried = 0  # bits of the limits together, when they were tried last
+        for looks in (self._ways(names, block, room) for block, room in WAYS):
+            bits = sum(look.bits for look in looks.values())
+            if excess and tried - bits < excess:
+                continue  # values grow with their limits, about
+            for name in names:
+                self._intervals[name] = _clipped(before[name], self._limit(name, looks[name]))
+            product = self._product(op, weights)
+            if self._fits(op, product):
                 for name in names:
-                    self._intervals[name] = _clipped(before[name], self._limit(name, looks[name]))
-                product = self._product(op, weights)
-                if self._fits(op, product):
-                    for name in names:
-                        if before[name].size > self._limit(name, looks[name]):
-                            self._looks[name] = looks[name]
-                    return product
+                    if before[name].size > self._limit(name, looks[name]):
+                        self._looks[name] = looks[name]
+                return product
+            tried, excess = bits, bounds.needed_bits(product, _raw_frac(op, self._plan)) - _BITS
         limit = CONTRACT_BITS - _raw_frac(op, self._plan)
         raise PlanError(
             f"{describe(op)}: no range of its inputs that ordinary ones keep to proves that its values stay below "
@@ -177,9 +183,8 @@ class _Walk:
     def _limit(self, name: str, look: Look) -> float:
         return math.ldexp(1.0, look.bits - self._plan.tensors[name].frac)
 
-    def _options(self, names: Sequence[str], room: int) -> Iterator[Mapping[str, Look]]:
-        for block in BLOCKS:
-            yield {name: self._look(name, block, room) for name in names}
+    def _ways(self, names: Sequence[str], block: int, room: int) -> Mapping[str, Look]:
+        return {name: self._look(name, block, room) for name in names}
 
     def _look(self, name: str, block: int, room: int) -> Look:
         frac, count = self._plan.tensors[name].frac, math.prod(self._plan.tensors[name].shape)
