@@ -14,6 +14,8 @@ from keras_private.plan import samples
 from keras_private.plan.builder import Draft, PlanBuilder
 from keras_private.plan.checks import guard
 from keras_private.plan.checks.guard import guarded
+from keras_private.plan.interval import Interval
+from keras_private.plan.ops import kind_of
 from keras_private.plan.ops.public import signs
 from keras_private.plan.optimise import optimise, simplify
 from keras_private.plan.plan import CHECKS, NOTICES
@@ -152,3 +154,23 @@ def test_the_signs_are_balanced_and_unlike() -> None:
     assert set(np.unique(matrix)) == {-1, 1}
     agreement = np.abs(matrix.T @ matrix - 4096 * np.eye(guard.SIGNS, dtype=np.int64))
     assert agreement.max() < 6 * 64  # six standard deviations
+
+
+@pytest.mark.parametrize("kind", ["conv2d", "depthwise_conv2d"])
+def test_convolutions_by_channels_hold_what_they_make(kind: str) -> None:
+    random = np.random.default_rng(6)
+    builder = PlanBuilder((5, 6, 3), (-2.0, 1.0))
+    weights = [
+        builder.weight(random.normal(size=(3, 3, 3, 2)), "k"),
+        builder.weight(random.normal(size=2 if kind == "conv2d" else 6), "b"),
+    ]
+    draft = builder.finish(builder.op(kind, builder.input, weights=weights, strides=(1, 2), pads=(1, 0, 0, 1)))
+    (op,) = draft.plan.ops
+    ends = np.sort(random.normal(size=(2, 1, 5, 6, 3)), axis=0)
+    x = Interval(*ends)
+    values = [draft.values[name] for name in op.weights]
+    found = guard._by_channels(op, kind_of(op), x, values, draft.plan.tensors[op.output].shape)  # type: ignore[arg-type]
+    exact = kind_of(op).interval(op, [x], values)
+    assert np.all(found.low <= exact.low)
+    assert np.all(exact.high <= found.high)
+    assert found.size < 3 * exact.size

@@ -35,9 +35,9 @@ from keras_private.errors import PlanError
 from keras_private.plan import bounds
 from keras_private.plan.checks.addition import Addition
 from keras_private.plan.evaluate import apply
-from keras_private.plan.interval import Interval
-from keras_private.plan.ops import CONTRACT_BITS, Product, describe, dropped, kind_of
-from keras_private.plan.plan import CHECKS, Draft, Op, Plan
+from keras_private.plan.interval import ROUNDING, Interval
+from keras_private.plan.ops import CONTRACT_BITS, Convolution, Product, describe, dropped, kind_of
+from keras_private.plan.plan import CHECKS, Draft, Op, Plan, Shape
 from keras_private.plan.ports import check_ports
 from keras_private.plan.schedule import stages
 from keras_private.plan.simulate import rounded
@@ -148,7 +148,12 @@ class _Walk:
 
     def _product(self, op: Op, weights: Sequence[Array]) -> Interval:
         """Where the op's value lies before its truncation, given the intervals so far."""
-        found = bounds.propagate(op, [self._intervals[name] for name in op.inputs], weights)
+        given = [self._intervals[name] for name in op.inputs]
+        kind = kind_of(op)
+        if weights and isinstance(kind, Convolution):
+            found: Interval | None = _by_channels(op, kind, given[0], weights, self._plan.tensors[op.output].shape)
+        else:
+            found = bounds.propagate(op, given, weights)
         return _within(found, _proven(op, self._plan), _raw_frac(op, self._plan))
 
     def _fits(self, op: Op, product: Interval) -> bool:
@@ -199,6 +204,22 @@ class _Walk:
         bits = max(0, math.frexp(math.ldexp(largest, frac) + 1.0)[1] + room)
         twice = block > 1 or bool(np.any(self._intervals[name].low < 0))
         return Look(block, min(bits, _BITS), twice)
+
+
+def _by_channels(op: Op, kind: Convolution, x: Interval, weights: Sequence[Array], shape: Shape) -> Interval:
+    """Of a convolution: the same at every place of a channel, as if all places of the image were as wide as the widest.
+    Intervals hardly differ but at the edges, and a convolution of each of them is what takes time."""
+    places = tuple(range(x.low.ndim - 1))
+    low, high = x.low.min(axis=places), x.high.max(axis=places)
+    if any(op.attrs["pads"]):
+        low, high = np.minimum(low, 0.0), np.maximum(high, 0.0)
+    up, down = np.maximum(weights[0], 0.0), np.minimum(weights[0], 0.0)
+    bias = weights[1] if len(weights) == 2 else 0.0
+    slack = ROUNDING * kind.of_constant(up - down, np.maximum(np.abs(low), np.abs(high)))
+    lowest = kind.of_constant(up, low) + kind.of_constant(down, high) + bias - slack
+    highest = kind.of_constant(up, high) + kind.of_constant(down, low) + bias + slack
+    whole = (1, *shape)
+    return Interval(np.broadcast_to(lowest, whole), np.broadcast_to(highest, whole))
 
 
 def _proven(op: Op, plan: Plan) -> int | None:
