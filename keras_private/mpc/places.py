@@ -61,8 +61,7 @@ class Places:
         if not plain:
             self._hashes = Hashes.fresh(party.masks)
         # Cells that no x is in are left out: where indices go around there is nothing to tell below from above.
-        edge = 1 << (place_bits(table) - 2)
-        self._cells = range(*np.clip([table.first, table.first + table.cells], -edge - 1, edge).tolist())
+        self._cells = table.indices
 
     def read(self, u: Words, key: Words) -> tuple[Words, list[Words]]:
         """Sums (2, n) of the rows of this party's ones, and its share of the bit of every tail, (n,) 0 or 1."""

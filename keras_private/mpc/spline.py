@@ -53,12 +53,14 @@ from keras_private.mpc.reshare import empty_share
 from keras_private.mpc.rounds import Protocol, Words, as_words
 from keras_private.plan.cost import plane_words
 from keras_private.plan.spline.cost import Tail, dealt_words, key_words, tails
-from keras_private.plan.spline.table import Refined, Table, Uniform
+from keras_private.plan.spline.table import Refined, Uniform
 from keras_private.sharing.random import Stream
 from keras_private.sharing.share import Share
 
 
-def spline(party: Party, x: Share, table: Table, *, wait: int = 0, out: Share | None = None) -> Protocol[Share]:
+def spline(
+    party: Party, x: Share, table: Uniform | Refined, *, wait: int = 0, out: Share | None = None
+) -> Protocol[Share]:
     """Share of the table's value for every value of x. 2 + `wait` rounds, 3 + `wait` with a uniform table.
 
     Args:

@@ -20,6 +20,7 @@ import pytest
 from keras_private.mpc import sign as sign_module
 from keras_private.mpc import spline as spline_module
 from keras_private.mpc import truncation as truncation_module
+from keras_private.mpc.beside import compared
 from keras_private.mpc.bits import SharedBits
 from keras_private.mpc.equal import equal
 from keras_private.mpc.floor import floor
@@ -159,6 +160,9 @@ PROTOCOLS: dict[str, Callable[[Party, Share], Protocol[Any]]] = {
     "square with truncation": multiplied("square", 16),
     "three ops": three_ops,
     "spline, uniform table, few places": lambda party, x: spline(party, x, PLAIN_TABLE),
+    "spline, compared": lambda party, x: compared(
+        party, x, handmade.compared(40, 12, 8, -3, 6, 5), empty_share(x.shape)
+    ),
 }
 BY_TREE = {
     "uniform table": Uniform(15, 7, 2, -2, np.full((2, 4), 3), (0, 1), (5, -2), 16),

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from keras_private.mpc.beside import compared
 from keras_private.mpc.floor import floor
 from keras_private.mpc.ops.product import SecretProduct, lay_values
 from keras_private.mpc.party import Party
@@ -35,6 +36,7 @@ from .view import views_of
 
 LIMIT = 505.0
 COUNT = 16_384
+BESIDE = handmade.compared(51, 40, 36, -99, 200, 30)
 SECRETS = {
     "zeros": np.zeros(COUNT, np.int64),
     "large": np.where(np.arange(COUNT) % 2, 2**50 + 12345, -(2**49)).astype(np.int64),
@@ -55,6 +57,7 @@ PROTOCOLS: dict[str, Callable[[Party, Share, Share], Protocol[Any]]] = {
     "linear with relu": layer,
     "spline, refined table": lambda party, x, w: spline(party, x, handmade.refined(51, 36, [(-3, 2), (-2, 3)])),
     "spline, uniform table": lambda party, x, w: spline(party, x, handmade.uniform(51, 40, 36, -99, 200)),
+    "spline, compared": lambda party, x, w: compared(party, x, BESIDE, empty_share(x.shape)),
     "spline, few places": lambda party, x, w: spline(party, x, handmade.uniform(51, 46, 36, -2, 4)),
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from keras_private.mpc.beside import compared
 from keras_private.mpc.ops.registry import Run, runs
 from keras_private.mpc.party import Party
 from keras_private.mpc.reshare import empty_share
@@ -13,6 +14,7 @@ from keras_private.mpc.spline import spline
 from keras_private.plan.cost import parts
 from keras_private.plan.ops.piecewise import table_for
 from keras_private.plan.plan import Op, Plan, Shape
+from keras_private.plan.spline.table import Compared
 from keras_private.sharing.share import Share
 
 
@@ -26,7 +28,11 @@ def bind_spline(op: Op, plan: Plan, weights: Sequence[Share]) -> Run:
         seats, running = party.seats() if len(party.turns) > 1 else [party], []
         for seat, (start, stop) in zip(seats, parts(x.mine.size, len(seats)), strict=True):
             table, into = table_for(op, plan, stop - start), _part(out, start, stop)
-            running.append(spline(seat, _part(x, start, stop), table, out=into))
+            part = _part(x, start, stop)
+            if isinstance(table, Compared):
+                running.append(compared(seat, part, table, into))
+            else:
+                running.append(spline(seat, part, table, out=into))
         yield from together(*running)
         return out
 

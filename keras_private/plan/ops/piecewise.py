@@ -35,9 +35,10 @@ class Spline(Dealt):
     (`Fitted.anywhere`, which is what the interval is widened by). The result has `frac` fractional bits, whatever those
     of the input are: it takes a product before its truncation and is truncated with the next one.
 
-    Rounds and bytes are those of the cheaper of two protocols, by `spline/cost.py`: a payload DPF (2 rounds) or a bit
-    DPF (3 rounds; a third of the bytes, a fifth of the work). Its first round brings the dealer's messages only, so
-    that it begins while a product before it is opened.
+    Rounds and bytes are those of the cheapest of three protocols, by `spline/cost.py`: a payload DPF (2 rounds); a bit
+    DPF (3 rounds; a third of the bytes, a fifth of the work); or, for many values, one bit of many for the places about
+    0, and comparisons for what lies beside them (5 rounds, half of those bytes). The first round brings the dealer's
+    messages only, so that it begins while a product before it is opened.
 
     Sources: Boyle et al., *Function Secret Sharing for Mixed-Mode and Fixed-Point Secure Computation*, EUROCRYPT 2021
     (splines); Storrier et al., *Grotto*, CCS 2023 (tails by parities); cells without a carry: `spline/table.py`.
@@ -142,15 +143,15 @@ def _request(op: Op, tensors: Mapping[str, Tensor]) -> Request:
 
 
 def _tables(op: Op, tensors: Mapping[str, Tensor]) -> list[fit.Fitted]:
-    """All forms that there are, the one in cells of one width first."""
+    """All forms that there are, those in cells of one width first."""
     request = _request(op, tensors)
     try:
-        even = fit.uniform(request)
+        even = [fitted for fitted in (fit.uniform(request), fit.compared(request)) if fitted is not None]
         try:
-            return [fitted for fitted in (even, fit.refined(request)) if fitted is not None]
+            return [*even, fit.refined(request)]
         except PlanError:
-            if even is None:
+            if not even:
                 raise
-            return [even]
+            return even
     except PlanError as error:
         raise PlanError(f"{describe(op)}: {error}") from error

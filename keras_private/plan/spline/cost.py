@@ -9,13 +9,12 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from keras_private.errors import PlanError
-from keras_private.plan.cost import Cost, plane_words, price
-from keras_private.plan.spline.table import Refined, Table, Uniform
+from keras_private.plan import working
+from keras_private.plan.cost import Cost, Window, choose, dealt_ahead, plane_words, price, sign, truncation, window
+from keras_private.plan.spline.table import PLAIN_BITS, WORD_BITS, Compared, Refined, Table, Uniform
 
 LEAF_BITS: Final = 7  # a leaf of a tree over a uniform table holds 2^7 places
-PLAIN_BITS: Final = 10  # up to so many bits a place is dealt as one bit of 2^bits, without a tree
 CHUNK: Final = 2048  # values whose trees are walked together: their blocks stay in a core's cache
-_WORD_BITS: Final = 6
 _BLOCK: Final = 16  # bytes
 _NODE: Final = 96  # bytes: its block, what is hashed of it and made of that, its control bit; and half of its parent
 
@@ -41,7 +40,7 @@ def place_bits(table: Uniform) -> int:
     Raises:
         PlanError: the cells are so wide that there are not so many.
     """
-    bits = max(table.bits - table.width, _WORD_BITS)
+    bits = max(table.bits - table.width, WORD_BITS)
     if table.width + bits > 64:
         raise PlanError(f"a uniform table with cells of {table.width} bits is too coarse; make them narrower")
     return bits
@@ -53,12 +52,12 @@ def tree_levels(table: Uniform) -> int:
     return 0 if bits <= PLAIN_BITS else bits - LEAF_BITS
 
 
-def key_words(table: Table) -> int:
+def key_words(table: Uniform | Refined) -> int:
     """Words of a value's key, without the root: 2 a level and 2 for each payload, or the bits of the place."""
     if isinstance(table, Refined):
         return 2 * len(table.levels) + 2 * sum(level.rows.size > 0 for level in table.levels)
     levels = tree_levels(table)
-    return 2 * (levels + 1) if levels else 1 << place_bits(table) - _WORD_BITS
+    return 2 * (levels + 1) if levels else 1 << place_bits(table) - WORD_BITS
 
 
 def dealt_words(table: Uniform) -> int:
@@ -69,13 +68,31 @@ def dealt_words(table: Uniform) -> int:
 
 def spline(count: int, table: Table) -> Cost:
     """Of `count` values. Rounds: one in which the dealer sends, then one exchange of the pair for a refined table, two
-    for a uniform one."""
+    for a uniform one, and those of the comparisons, or at least three, for one to be compared with."""
+    if isinstance(table, Compared):
+        padded = compared_values(count)
+        read = spline(count, table.inner) | sign(padded, seen(count, table))
+        if table.down:
+            read |= truncation(count, table.down)
+        return dealt_ahead(read, choose(count, 2))
     key = 8 * key_words(table) * count
     if isinstance(table, Refined):
         return Cost(2, (8 * count, 8 * count, 2 * key))
     opened = 8 * (3 * count + plane_words(count) * len(tails(table)))
     to_both = 2 if tree_levels(table) else 1
     return Cost(3, (opened, opened, to_both * key + 8 * dealt_words(table) * count))
+
+
+def compared_values(count: int) -> int:
+    """How many numbers are compared: two a value, each half from a new word of the planes on."""
+    return 2 * 64 * plane_words(count)
+
+
+def seen(count: int, table: Compared) -> Window:
+    """The bits that comparisons look at: of differences up to twice as large as the bound. A window that leaves out low
+    bits has room for that."""
+    exactly = table.compare_from == 0
+    return window(table.bound + exactly, table.compare_from, compared_values(count))
 
 
 def cheapest(count: int, tables: Sequence[Table]) -> Table:
@@ -86,6 +103,10 @@ def cheapest(count: int, tables: Sequence[Table]) -> Table:
 def memory(count: int, table: Table) -> int:
     """Bytes that a party needs beside its operand and the output: keys, what is dealt and opened, and of a chunk the
     nodes of the largest level and their children."""
+    if isinstance(table, Compared):
+        compared = working.comparison(compared_values(count), seen(count, table))
+        beside = working.SHARE * 6 + working.TRUNCATION + 2 * working.SELECT
+        return compared + count * beside + memory(count, table.inner)
     if isinstance(table, Refined):
         (low, high), nodes = (0, 1), 0
         for level in table.levels:

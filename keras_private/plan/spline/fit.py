@@ -5,6 +5,7 @@ function's measure, where that is looked at: a row is off most at the ends and a
 functions are nearly parabolas. Tests sweep what is between.
 
 - *Uniform*: the widest cells that are small enough, between the places where the function has come to its lines.
+- *Compared*: the same cells and one more on either side, and lines of the truncated x.
 - *Refined*: from the top, the cells of each level that are too large are split, with what lies between them. A cell
   beside them is part of one that was small enough a level above; so the split ones of a level are never its first or
   last ones. (For want of fractional bits they may be, and then a second attempt splits one more on each side.)
@@ -30,7 +31,17 @@ from keras_private.errors import PlanError
 from keras_private.plan.spline.functions import Function
 from keras_private.plan.spline.request import MAX_FRAC, MIN_FRAC, Request
 from keras_private.plan.spline.rows import MARGIN, REMAINDER_BITS, UNUSED, Rows
-from keras_private.plan.spline.table import SPARE_BITS, Level, Refined, Table, Uniform
+from keras_private.plan.spline.table import (
+    PLAIN_BITS,
+    SPARE_BITS,
+    WORD_BITS,
+    Compared,
+    Level,
+    Periodic,
+    Refined,
+    Table,
+    Uniform,
+)
 
 MAX_CELLS = 2048  # of a table
 MAX_TABLES = 256  # kept
@@ -54,7 +65,10 @@ class Fitted:
     def digest(self) -> str:
         """SHA-256 of all numbers of the table, hex."""
         table, found = self.table, hashlib.sha256()
-        levels: Sequence[Level | Uniform] = table.levels if isinstance(table, Refined) else [table]
+        if isinstance(table, Compared):
+            found.update(repr((table.below, table.above, table.down)).encode())
+        inner = table.inner if isinstance(table, Compared) else table
+        levels: Sequence[Level | Uniform] = inner.levels if isinstance(inner, Refined) else [inner]
         if isinstance(table, Uniform):
             found.update(repr((table.below, table.above)).encode())
         found.update(repr((type(table).__name__, table.bound, table.frac)).encode())
@@ -104,6 +118,48 @@ def uniform(request: Request) -> Fitted | None:
         return _fit_uniform(Rows(request))
     except _NoTableError:
         return None
+
+
+@lru_cache(maxsize=MAX_TABLES)
+def compared(request: Request) -> Fitted | None:
+    """The table to be compared with; None if it would have too many cells, or if x may not be beside them.
+
+    Raises:
+        PlanError: the numbers are malformed.
+    """
+    try:
+        return _fit_compared(Rows(request))
+    except _NoTableError:
+        return None
+
+
+def _fit_compared(source: Rows) -> Fitted | None:
+    request = source.request
+    source.down = max(0, request.x_frac - request.frac)
+    below, above = source.line(source.function.below, source.low), source.line(source.function.above, source.high)
+    if below is None or above is None:
+        return None
+    if not below[1] and not above[1]:
+        source.down = 0
+    for width in range(request.bound - 2, 0, -1):
+        first, end = source.last_below(below, width) + 1, source.first_above(above, width)
+        cells = end - first + 2
+        if cells > 1 << PLAIN_BITS:
+            return None
+        beyond = max(-(first << width), (end + 1 << width) - 1) + (1 << width - 1) > 1 << request.bound
+        places = max((max(1 - first, end + 1) - 1).bit_length() + 1, WORD_BITS)
+        if cells < 3 or beyond or places > PLAIN_BITS or width + places > 62:
+            continue
+        for drop in reversed(source.drops(width)):
+            rows = source.good_rows(range(first - 1, end + 1), width, drop)
+            if rows is not None:
+                inner = Periodic(
+                    width + places, width, drop, first - 1, source.taken(rows), (0, 0), (0, 0), request.frac
+                )
+                source.take_line(below, (first + 1 << width + 2) - 8)
+                source.take_line(above, end << width + 2)
+                return _fitted(source, Compared(request.bound, inner, below, above, source.down))
+    return None
 
 
 def _fit_refined(source: Rows) -> Fitted:

@@ -67,6 +67,7 @@ class Rows:
             raise PlanError(f"function {request.name!r} is not defined for numbers of this bound and fractional bits")
         self.bends = [k * self.one // 4 for k in range(-4 * _BENDS, 4 * _BENDS + 1)]
         self.values: dict[int, int] = {}
+        self.down = 0  # bits that x is truncated by before a line
         self.error = self.anywhere = 0.0
 
     # --- the function
@@ -137,14 +138,14 @@ class Rows:
                 return None
         return rows
 
-    # --- lines
+    # --- lines: (offset, slope) of the truncated x
 
     def line(self, line: Line | None, end: int) -> tuple[int, int] | None:
         """A line in the table's numbers, or the level of the last value if there is none; None: its slope is none."""
         if line is None:
             return _rounded(self.value(end), _GUARD), 0
         offset, slope = line
-        down = self.request.x_frac - self.request.frac
+        down = self.request.x_frac - self.down - self.request.frac
         if slope and down > 0:
             return None
         with exact_context():
@@ -152,8 +153,9 @@ class Rows:
         return int(level), slope << -down if slope else 0
 
     def off_line(self, line: tuple[int, int], place: int) -> int:
-        at = (line[0] << _SCALE) + (line[1] * place << _SCALE - 2)
-        return abs(at - (self.value(place) << _SCALE - _GUARD))
+        at = (line[0] << _SCALE) + (line[1] * place << _SCALE - 2 >> self.down)
+        rounded = abs(line[1]) << _SCALE if self.down else 0
+        return abs(at - (self.value(place) << _SCALE - _GUARD)) + rounded
 
     def near_line(self, line: tuple[int, int], place: int) -> bool:
         return self.measured(self.off_line(line, place), place) <= self.goal

@@ -13,6 +13,11 @@ cell floor(x / 2^s) or the one before it, y depends a little on u, that is, on c
 and cost bytes: one more word a level, which small cells need less of.
 
 - `Uniform`: cells of one width from index `first` on, and a line for all that lies below and for all above.
+- `Periodic`: the same cells of x modulo 2^bits, whatever x may be: the row of any x outside the cells is some row or 0.
+- `Compared`: a periodic table, and two comparisons of x with the ends of its cells. Beside them y is a line of the
+  truncated x, so that the slope may be 1 however many fractional bits x has. For |x| far beyond the cells this is the
+  cheapest: a bit that is compared costs a tenth of a bit of the index. About either end is a cell in which both the row
+  and the line are near enough, so that comparisons may ignore the bits below half a cell (`compare_from`).
 - `Refined`: a binary tree over the high bits, most significant first. Level l = 1, 2, … has cells of width bits - l.
   Those of index in `refined` = [a, b) are split further; the children of all of them, for a given u, are the 2(b - a)
   cells with indices 2a + e, 2a + e + 1, …, 2b + e - 1, where e is the bit of u at the child's width (the two children
@@ -39,6 +44,8 @@ from keras_private.errors import PlanError
 Words: TypeAlias = NDArray[np.uint64]
 Integers: TypeAlias = NDArray[np.int64]
 
+WORD_BITS = 6  # of a place at least: a whole word of places
+PLAIN_BITS = 10  # up to so many bits a place is dealt as one bit of 2^bits, without a tree
 SPARE_BITS = 2  # that the index needs beside the bound: the sign, and a place for the cell below the lowest
 
 
@@ -86,6 +93,12 @@ class Uniform:
     def cells(self) -> int:
         return int(self.rows.shape[1])
 
+    @property
+    def indices(self) -> range:
+        """Of the cells that x may be in."""
+        edge = 1 << max(self.bits - self.width, WORD_BITS) - 2
+        return range(*np.clip([self.first, self.first + self.cells], -edge - 1, edge).tolist())
+
     def value(self, x: Integers, u: Words) -> Integers:
         """y for raw values x whose share at the pair is u, exactly as the parties compute it; all of one shape."""
         v, u = _rest(x, u, self.bits)
@@ -96,6 +109,69 @@ class Uniform:
             y = _row_value(self.rows[:, np.where(inside, at, 0)], u, v, self.width, self.drop)
         for here, (offset, slope) in ((at < 0, self.below), (at >= self.cells, self.above)):
             y = np.where(here, _word(offset) + _word(slope) * x.view(np.uint64), y)
+        return y.view(np.int64)
+
+
+class Periodic(Uniform):
+    """A uniform table of x modulo 2^bound, for any x. Without lines."""
+
+    @property
+    def bits(self) -> int:
+        return self.bound
+
+    @property
+    def indices(self) -> range:
+        return range(self.first, self.first + self.cells)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Compared:
+    """Cells that x is compared with the ends of, and lines of the truncated x beside them.
+
+    Args:
+        bound: |x| < 2^bound.
+        inner: the cells, all in use; the first and the last one are half beside.
+        below: (offset, slope): where x < `low`, y = offset + slope·(x / 2^down) mod 2^64.
+        above: the same where x > `high`.
+        down: bits that x is truncated by, 0 for none.
+
+    Raises:
+        PlanError: they do not fit together.
+    """
+
+    bound: int
+    inner: Periodic
+    below: tuple[int, int]
+    above: tuple[int, int]
+    down: int
+
+    def __post_init__(self) -> None:
+        furthest = max(-self.low, self.high) + (1 << self.compare_from)
+        if self.inner.width < 1 or furthest > 1 << self.bound or not 0 <= self.down < 61 or self.inner.cells < 3:
+            raise PlanError("the cells of a table to be compared with lie outside its domain")
+
+    @property
+    def frac(self) -> int:
+        return self.inner.frac
+
+    @property
+    def low(self) -> int:
+        return (self.inner.first + 1) << self.inner.width
+
+    @property
+    def high(self) -> int:
+        return ((self.inner.first + self.inner.cells) << self.inner.width) - 1
+
+    @property
+    def compare_from(self) -> int:
+        """The lowest bit that comparisons have to look at."""
+        return self.inner.width - 1
+
+    def value(self, x: Integers, u: Words) -> Integers:
+        """y as the parties compute it, but for the unit of a truncation, and for which is taken about either end."""
+        y = self.inner.value(x, u).view(np.uint64)
+        for here, (offset, slope) in ((x < self.low, self.below), (x > self.high, self.above)):
+            y = np.where(here, _word(offset) + _word(slope) * (x >> np.int64(self.down)).view(np.uint64), y)
         return y.view(np.int64)
 
 
@@ -178,7 +254,7 @@ class Refined:
         return y.view(np.int64)
 
 
-Table: TypeAlias = Uniform | Refined
+Table: TypeAlias = Uniform | Compared | Refined
 
 
 def signed(index: Words, bits: int) -> Integers:

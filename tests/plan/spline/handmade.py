@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from keras_private.plan.spline.table import SPARE_BITS, Level, Refined, Uniform
+from keras_private.plan.spline.table import SPARE_BITS, Compared, Level, Periodic, Refined, Uniform
 
 
 def uniform(bound: int, width: int, drop: int, first: int, cells: int) -> Uniform:
@@ -12,6 +12,15 @@ def uniform(bound: int, width: int, drop: int, first: int, cells: int) -> Unifor
     offsets = np.arange(first, first + cells, dtype=np.int64) << width
     rows = np.stack([offsets, np.full(cells, 1 << drop, np.int64)])
     return Uniform(bound, width, drop, first, rows, (0, 1), (0, 1), 16)
+
+
+def compared(bound: int, width: int, drop: int, first: int, cells: int, down: int = 0) -> Compared:
+    """y = x / 2^down, but for what `drop`, no less than `down`, leaves out."""
+    offsets = np.arange(first, first + cells, dtype=np.int64) << width - down
+    rows = np.stack([offsets, np.full(cells, 1 << drop - down, np.int64)])
+    bits = max((max(-first, first + cells) - 1).bit_length() + 1, 6)
+    inner = Periodic(width + bits, width, drop, first, rows, (0, 0), (0, 0), 16)
+    return Compared(bound, inner, (0, 1), (0, 1), down)
 
 
 def refined(bound: int, drop: int, ranges: list[tuple[int, int]]) -> Refined:

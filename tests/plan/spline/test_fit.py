@@ -8,7 +8,7 @@ import pytest
 
 from keras_private.errors import PlanError
 from keras_private.plan.spline import fit, functions
-from keras_private.plan.spline.fit import MAX_CELLS, Fitted, refined, uniform
+from keras_private.plan.spline.fit import MAX_CELLS, Fitted, compared, refined, uniform
 from keras_private.plan.spline.functions import function
 from keras_private.plan.spline.request import Request
 
@@ -23,17 +23,21 @@ DIGESTS = {
     "sigmoid": (
         "65ae2208dcf0dcdc95e98025d8953bcc61c5300b92687af020d2fa474b89e8d8",
         "31b900eb0a979fc62d6b8e4c97f6fcb0a2dd87f8252d691586015f0cff60ef2e",
+        "8adb7c2d15670f3990cc5ef97d7cf8bd634d6a7be43ee7b7313959059e55e174",
     ),
     "gelu": (
         "c9ef6088ddfc5204ea8d8ce92126237479238e8f9313c525099bd16a6f1823fd",
         "e4a2bb1511b92950f720271d8a236fbedb766fd8e714a8e0a0510c92810c1573",
+        "806591e50c5ee8cde21a4193181248f5e4e13384c97f8cb6d816f02d2b6f2e4d",
     ),
     "elu": (
         "f4b6936fbfe936ec2344d96b980010f86db9b1e9580faf4c11f952481c67860a",
         "",
+        "",
     ),
     "reciprocal": (
         "cd21920a2538ccc9fb08abab67258a8785515c495452fdc705c420646785e2b7",
+        "",
         "",
     ),
 }
@@ -41,6 +45,11 @@ DIGESTS = {
 
 def request(name: str, parameters: tuple[float, ...], frac: int = 32) -> Request:
     return Request(name, parameters, 31, 16, frac, GOAL)
+
+
+def digests(asked: Request) -> tuple[str, str, str]:
+    even, beside = uniform(asked), compared(asked)
+    return refined(asked).digest, "" if even is None else even.digest, "" if beside is None else beside.digest
 
 
 def swept(fitted: Fitted, asked: Request, count: int = 10_000) -> tuple[float, float]:
@@ -65,7 +74,7 @@ def swept(fitted: Fitted, asked: Request, count: int = 10_000) -> tuple[float, f
 @pytest.mark.parametrize(("name", "parameters"), every_function())
 def test_tables_are_as_exact_as_they_say_and_as_was_asked(name: str, parameters: tuple[float, ...]) -> None:
     asked = request(name, parameters)
-    for fitted in (refined(asked), uniform(asked)):
+    for fitted in (refined(asked), uniform(asked), compared(asked)):
         if fitted is not None:
             error, anywhere = swept(fitted, asked)
             assert error <= fitted.error <= 2 ** (-GOAL / 2)
@@ -95,7 +104,7 @@ def test_nine_decades(name: str) -> None:
 def test_sizes_and_fractional_bits_of_every_kind(bound: int, x_frac: int, frac: int) -> None:
     for name in ("sigmoid", "silu"):
         asked = Request(name, (), bound, x_frac, frac, 18)
-        for fitted in (refined(asked), uniform(asked)):
+        for fitted in (refined(asked), uniform(asked), compared(asked)):
             if fitted is not None:
                 assert swept(fitted, asked)[0] <= fitted.error <= 2**-9
 
@@ -114,6 +123,19 @@ def test_lines_that_the_fractional_bits_cannot_tell_have_no_uniform_table() -> N
     assert uniform(Request("sigmoid", (), 40, 32, 24, GOAL)) is not None
 
 
+@pytest.mark.parametrize("name", ["sigmoid", "tanh", "gelu", "silu", "softplus", "mish"])
+def test_activations_have_a_table_to_be_compared_with_however_large_x_may_be(name: str) -> None:
+    for bound, x_frac in ((62, 50), (54, 20), (38, 26)):
+        asked = Request(name, (), bound, x_frac, 26, GOAL)
+        fitted = compared(asked)
+        assert fitted is not None
+        assert swept(fitted, asked)[0] <= fitted.error <= 2 ** (-GOAL / 2)
+
+
+def test_numbers_that_may_not_be_beside_the_cells_are_not_compared_with_them() -> None:
+    assert compared(Request("sigmoid", (), 17, 16, 26, GOAL)) is None
+
+
 def test_an_exponential_for_sums_of_a_thousand() -> None:
     asked = Request("exp", (0.0, 1.0), 40, 32, 36, 26)
     fitted = uniform(asked)
@@ -124,8 +146,7 @@ def test_an_exponential_for_sums_of_a_thousand() -> None:
 @pytest.mark.parametrize("name", list(DIGESTS))
 def test_every_machine_comes_to_the_same_tables(name: str) -> None:
     asked = request(name, dict(every_function())[name])
-    other = uniform(asked)
-    assert (refined(asked).digest, "" if other is None else other.digest) == DIGESTS[name]
+    assert digests(asked) == DIGESTS[name]
 
 
 @pytest.mark.parametrize("given", [{"prec": 5, "rounding": decimal.ROUND_UP}, {"traps": [decimal.Inexact]}])
@@ -134,10 +155,9 @@ def test_a_callers_decimal_context_changes_no_table(given: dict[str, Any]) -> No
     with decimal.localcontext(decimal.Context(**given)):
         for name in ("gelu", "elu"):
             asked = request(name, dict(every_function())[name])
-            for kept in (uniform, fit._refined, functions._made):
+            for kept in (uniform, compared, fit._refined, functions._made):
                 kept.cache_clear()
-            even = uniform(asked)
-            assert (refined(asked).digest, "" if even is None else even.digest) == DIGESTS[name]
+            assert digests(asked) == DIGESTS[name]
 
 
 def test_a_digest_is_of_every_number() -> None:
