@@ -56,6 +56,10 @@ def input_frac(plan: Plan) -> int:
     return plan.tensors[the_input(plan).tensor].frac
 
 
+def output_frac(plan: Plan) -> int:
+    return plan.tensors[the_output(plan).tensor].frac
+
+
 def with_input(draft: Draft, **changed: Any) -> Draft:
     """The same draft with another declaration of its only input."""
     given = replace(the_input(draft.plan), **changed)

@@ -37,10 +37,10 @@ def predict(model: Any, x: np.ndarray, cluster: TFECluster) -> np.ndarray:
         return client.query_model_join()
 
 
-def whisper(keras: Any) -> Any:
-    """Answers of a few units of fixed point."""
+def whisper(keras: Any, bias: str = "ones") -> Any:
+    """Answers that differ by a few units of fixed point."""
     init = keras.initializers.RandomNormal(stddev=1e-4, seed=1)
-    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, kernel_initializer=init)])
+    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, kernel_initializer=init, bias_initializer=bias)])
 
 
 @pytest.mark.parametrize("front", ["Normalization", "BatchNormalization", "raw"])
@@ -78,6 +78,18 @@ def test_too_inexact_is_a_warning_and_with_a_tolerance_an_error(keras: Any, clus
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         whisper(keras).share(cluster, input_range=(0, 1), tolerance=0.9).stop()
+
+
+def test_answers_that_are_tiny_have_more_bits(keras: Any, cluster: TFECluster) -> None:
+    model, x = whisper(keras, "zeros"), RANDOM.uniform(size=(20, 4)).astype(np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.share(cluster, input_range=(0, 1))
+    with model:
+        answers = predict(model, x, cluster)
+    plain = np.asarray(model(x))
+    assert np.abs(plain).max() < 1e-3
+    assert np.abs(answers - plain).max() < 1e-3 * np.ptp(plain)
 
 
 @pytest.mark.parametrize("wrong", [0, -1.0, float("nan"), True, "0.1", [0.1]])

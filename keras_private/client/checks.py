@@ -57,7 +57,7 @@ def _as_plan(model: Description) -> Plan:
         Output(port.name, str(at), port.kind, port.final_activation, port.reveal)
         for at, port in enumerate(model.outputs, len(inputs))
     ]
-    precision = max([1, *(port.frac for port in model.outputs if port.kind == REAL)])
+    precision = min((port.frac for port in model.outputs if port.kind == REAL), default=1)
     numbered = {str(at): tensor for at, tensor in enumerate(tensors)}
     return Plan(precision, tuple(inputs), tuple(outputs), numbered, {}, (), model.takes, model.gives)
 

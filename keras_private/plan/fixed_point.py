@@ -80,7 +80,7 @@ class _Writer(Emitter):
         return Draft(done, self.weights)
 
     def end(self, recorded: str) -> Value:
-        """An output of the plan: real numbers with the precision's fractional bits, others with none."""
+        """An output of the plan: real numbers with the fractional bits that they are given with, others with none."""
         value = self.values[recorded]
         ports = [made for made in self.draft.plan.outputs if made.tensor == recorded]
         for made in ports:
@@ -90,7 +90,8 @@ class _Writer(Emitter):
         if all(made.kind != REAL for made in ports):
             return value
         layer = next((op.layer for op in self.ops if op.output == value.name), "")
-        return self.shifted(self.truncated(value, self.precision, layer), self.precision, layer)
+        frac = self.fractions.output(recorded)
+        return self.shifted(self.truncated(value, frac, layer), frac, layer)
 
     # --- one recorded op
 

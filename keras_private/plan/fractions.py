@@ -44,6 +44,7 @@ GUARD_BITS = 4  # significant bits of a layer's largest weight beyond the precis
 FAIR_BITS = 2  # that a proof may take from a layer's weights: a third of the cuts, and no loss that was found
 EXTRA_BITS = 12  # a weight's fractional bits beyond the precision, for the sake of its largest element alone
 TINY_BITS = 24  # a value's fractional bits beyond the precision, at most, because it is small
+LOST_BITS = 4  # of an output that is small, but not tiny: 16 fractional bits of a probability do
 TABLE_BITS = 26  # of a value that comes out of a table, which has them for nothing
 TABLE_REACH = 36  # bits of such a value, at most: room for the product that takes it
 INPUT_BITS = 40  # of an input that has more fractional bits than the precision
@@ -90,6 +91,13 @@ class Fractions:
         """Fractional bits that a recorded tensor has when it has been truncated."""
         return self._targets[tensor]
 
+    def output(self, tensor: str) -> int:
+        """Fractional bits that a recorded tensor has as an output: the precision, and where it is tiny as many as make
+        up for that but for LOST_BITS."""
+        size = self.sizes[tensor]
+        tiny = -math.frexp(size)[1] if size else 0
+        return self.precision + min(max(tiny - LOST_BITS, 0), TINY_BITS)
+
     def _decide(self) -> dict[str, int]:
         """Every recorded tensor's target, from the last to the first: none is finer than the sums that it goes into."""
         plan = self.draft.plan
@@ -107,7 +115,7 @@ class Fractions:
             if name in tables:
                 found[name] = max(found[name], min(TABLE_BITS, TABLE_REACH - math.frexp(size)[1]))
             if name in plan.ends:
-                found[name] = found[name] if name in users else self.precision
+                found[name] = max(found[name], self.output(name)) if name in users else self.output(name)
             elif all(kind_of(user).carries for user in users[name]):
                 found[name] = min(found[name], max(found[user.output] for user in users[name]))
         for name, given in starts.items():

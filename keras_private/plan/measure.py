@@ -21,8 +21,8 @@ from keras_private.plan.plan import Draft
 Array = NDArray[np.float64]
 
 _PIECE = 200_000_000  # multiplications that are done at once, which bounds the memory
-_WORK = 20_000_000_000  # and that an owner's data may take
-_FEWEST, _MOST = 16, 4096  # of its rows
+_WORK = 10_000_000_000  # and that an owner's data may take
+_FEWEST, _MOST = 8, 4096  # of its rows
 
 
 @dataclass(frozen=True, slots=True, repr=False)

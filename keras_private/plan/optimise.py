@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,10 +13,7 @@ from keras_private.errors import PlanError
 from keras_private.plan import samples
 from keras_private.plan.checks.choice import checked
 from keras_private.plan.contract import limited
-from keras_private.plan.fixed_point import fixed_point
-from keras_private.plan.floors import floored
-from keras_private.plan.fractions import Fractions
-from keras_private.plan.measure import Measured, calibrated, few_of, measure, work
+from keras_private.plan.measure import calibrated, few_of, measure, work
 from keras_private.plan.origins import origins
 from keras_private.plan.passes.fold import fold
 from keras_private.plan.passes.identities import identities
@@ -25,19 +21,11 @@ from keras_private.plan.passes.layout import layout
 from keras_private.plan.passes.max_pooling import max_pooling
 from keras_private.plan.passes.pooling import average_pooling
 from keras_private.plan.plan import Draft
-from keras_private.plan.saturate import saturated
 from keras_private.plan.serialise import MAX_PRECISION
-from keras_private.plan.simulate import accuracy
-from keras_private.plan.summary import unproven
+from keras_private.plan.trials import best
 
 PASSES: tuple[Callable[[Draft], Draft], ...] = (layout, identities, fold, max_pooling, average_pooling)
 _ROUNDS = 8  # one pass may open the way for another; two rounds are usual
-
-# What is tried in turn until the measured error is small, as a part of the outputs' range: further bits for values
-# between layers, and whether the inputs' weights must be exact.
-_TRIALS = ((0, False), (0, True), (5, True), (9, True))
-_GOAL = 5e-4
-_WORTH = 1.5  # a trial must make the error smaller by this, for what it may cost
 
 
 def simplify(draft: Draft) -> Draft:
@@ -87,35 +75,11 @@ def optimise(
         else:
             measured = calibrated(simple, calibration)
         saturate = saturate and calibration is not None and simple.plan.ranged
-        write = partial(_trial, simple, bits, measured, saturate=saturate, floors=exact_truncation)
-        best = write(*_TRIALS[0])
-        error = accuracy(best, measured)
-        for trial in _TRIALS[1:]:
-            if error.relative <= _GOAL or not simple.plan.ranged:
-                break
-            try:
-                done = write(*trial)
-                smaller = error if done.plan == best.plan else accuracy(done, measured)
-            except PlanError:  # no room for more; the first one had enough
-                break
-            if smaller.error * _WORTH < error.error and (unproven(best.plan) or not unproven(done.plan)):
-                best, error = done, smaller
-        best = limited(best, measured.inputs)
-        best = checked(best, measured.inputs, guard=guard, enforce_range=enforce_range)
+        found, error = best(simple, bits, measured, saturate=saturate, floors=exact_truncation)
+        found = limited(found, measured.inputs)
+        found = checked(found, measured.inputs, guard=guard, enforce_range=enforce_range)
     error = replace(error, calibrated=calibration is not None)
-    return replace(best, accuracy=error, origins=origins(best.plan, calibrated=error.calibrated))
-
-
-def _trial(
-    draft: Draft, precision: int, measured: Measured, extra: int, exact: bool, *, saturate: bool, floors: bool
-) -> Draft:
-    fractions = Fractions(draft, precision, extra, measured)
-    if saturate:
-        cut, measured = saturated(draft, fractions, measured)
-        fractions = fractions if cut is draft else Fractions(cut, precision, extra, measured)
-        draft = cut
-    done = fixed_point(draft, fractions, exact=exact)
-    return replace(done, plan=floored(done.plan)) if floors else done
+    return replace(found, accuracy=error, origins=origins(found.plan, calibrated=error.calibrated))
 
 
 def _whole(precision: float) -> int:

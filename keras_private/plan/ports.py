@@ -28,6 +28,7 @@ FORMS = ("array", "list", "tuple", "dict")
 RECIPIENTS = ("client",)  # "client": the one that asked
 MAX_PORTS = 256  # inputs, and outputs
 MAX_NAME = 128  # characters
+MAX_OUTPUT_FRAC = 48
 MAX_VALUES = 1 << 28  # of all inputs of a row together, and of all outputs
 BIT_RANGE = (0.0, 1.0)
 WHOLE = 2.0**53  # float64 tells all whole numbers below from their neighbours
@@ -191,8 +192,8 @@ def _not_told(made: Output, told: Reveal) -> str:
 def _check_output(made: Output, tensor: Tensor, precision: int) -> None:
     where = f"output {made.name!r}"
     _check_kind(where, made.kind, tensor, precision)
-    if precision and made.kind == REAL and tensor.frac != precision:
-        raise PlanError(f"{where} must have {precision} fractional bits, not {tensor.frac}")
+    if precision and made.kind == REAL and not precision <= tensor.frac <= MAX_OUTPUT_FRAC:
+        raise PlanError(f"{where} must have {precision} to {MAX_OUTPUT_FRAC} fractional bits, not {tensor.frac}")
     if made.recipient not in RECIPIENTS:
         raise PlanError(f"{where}: its recipient must be one of {', '.join(RECIPIENTS)}")
     told = REVEALS.get(made.reveal)

@@ -173,7 +173,7 @@ def test_what_this_release_does_not_know_is_not_guessed(model: Any, words: str) 
         (described(outputs=[replace(OUTPUT, reveal="label")]), "'label' reveals"),
         (described(outputs=[replace(LABEL, final_activation="sigmoid")]), "is for real numbers"),
         (described(outputs=[replace(OUTPUT, shape=(), final_activation="softmax")]), "needs an axis"),
-        (described(outputs=[OUTPUT, replace(OUTPUT, name="z", frac=17)]), "must have 17 fractional bits"),
+        (described(outputs=[OUTPUT, replace(OUTPUT, name="z", frac=49)]), "must have 16 to 48 fractional bits"),
     ],
 )
 def test_what_no_owner_could_have_shared_is_refused(model: Any, words: str) -> None:
