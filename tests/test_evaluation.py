@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -449,3 +450,37 @@ def test_tallies_add_up_what_they_take(parts: list[tuple[int, str, int, int, boo
         if last:
             del rows[number], totals[number]
     assert len(tallies) == len(rows)
+
+
+# --- real processes, real connections, the shipped model
+
+
+@pytest.mark.slow
+def test_the_shipped_model_is_as_good_in_private(process_cluster: TFECluster) -> None:
+    import tensorflow as tf
+
+    from keras_private import KerasHook
+
+    root = Path(__file__).resolve().parents[1] / "models"
+    with np.load(root / "mnist_sample.npz", allow_pickle=False) as sample:
+        images, digits = sample["images"].reshape(-1, 28, 28, 1) / 255, sample["labels"]
+    KerasHook(tf.keras)
+    model = tf.keras.models.load_model(root / "mnist_cnn.keras")
+    right = model.predict(images, verbose=0).argmax(1) == digits
+    top = np.argsort(-model.predict(images, verbose=0), axis=1)[:, :5]
+    in_top = (top == digits[:, None]).any(1)
+    model.share(process_cluster, input_range=(0, 1), evaluation={"accuracy": "client", "top5": "owner"}, verbose=0)
+    serving = threading.Thread(target=model.serve, kwargs={"verbose": 0})
+    serving.start()
+    try:
+        with Client(name="bob", timeout=120) as client:
+            client.connect_to_model(process_cluster)
+            assert client.evaluate_model(images, digits, batch=50) == Score("accuracy", 1000, right.sum(), right.mean())
+            assert client.evaluate_model(images, digits, "top5") == Score("top5", 1000, None, None)
+        assert model.evaluations() == [Score("top5", 1000, in_top.sum(), in_top.mean(), "bob")]
+    finally:
+        model.stop()
+        serving.join(60)
+    found = model.private_accuracy(images, digits, input_range=(0, 1))
+    assert found.plain == found.private == right.mean()
+    assert found.changed == 0
