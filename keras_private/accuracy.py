@@ -81,12 +81,20 @@ class PrivateAccuracy:
 
 
 def private_accuracy(
-    model: Any, x: Any, y: Any, metric: str, choices: Choices, precision: int, *, parties: bool
+    model: Any,
+    x: Any,
+    y: Any,
+    metric: str,
+    choices: Choices,
+    precision: int,
+    *,
+    parties: bool,
+    exact_truncation: bool = False,
 ) -> PrivateAccuracy:
     """Measure; `hook.private_accuracy` says what each argument means. Raises as it does."""
     if y is not None and metric not in _METRICS:
         raise InputError(f"metric must be one of {', '.join(_METRICS)}, not {metric!r}")
-    draft = compiled(model, choices, precision)
+    draft = compiled(model, choices, precision, exact_truncation=exact_truncation)
     description = described(draft.plan, bytes(16), "", "owner", _MOST_ROWS)
     if len(description.results) != 1:
         raise InputError(

@@ -59,6 +59,7 @@ class _Shared:
     memory: str
     choices: Choices
     precision: int
+    exact: bool
 
 
 _shared: weakref.WeakKeyDictionary[Any, _Shared] = weakref.WeakKeyDictionary()
@@ -174,14 +175,15 @@ def share(
         guard=guard,
         enforce_range=enforce_range,
     )
-    draft = compiled(self, choices, precision, exact_truncation=config.truncation == "exact")
+    exact = config.truncation == "exact"
+    draft = compiled(self, choices, precision, exact_truncation=exact)
     _check_accuracy(draft, tolerance)
     fits = room(draft.plan, config.limits)
     memory = said(fits, config.limits)
     stop(self)
     owned = OwnedModel.upload(cluster, draft.plan, draft.values)
     with _lock:
-        _shared[self] = _Shared(owned, draft.plan, fingerprint, draft.accuracy, memory, choices, precision)
+        _shared[self] = _Shared(owned, draft.plan, fingerprint, draft.accuracy, memory, choices, precision, exact)
     if verbose:
         with contextlib.suppress(OSError, ValueError):  # nobody reads it; the model is shared all the same
             if min(fits.run_rows, fits.query_rows) < config.limits.max_batch:
@@ -264,7 +266,8 @@ def private_accuracy(
         y: the targets: class numbers or one-hot numbers, bits, or real numbers, as the metric needs them. None:
             compare answers only.
         metric: "accuracy", "top5", "binary_accuracy", "mean_absolute_error" or "mean_squared_error".
-        precision: fractional bits; None: those that the model was shared with, or 16.
+        precision: fractional bits; None: those that the model was shared with, or 16. Its truncation is that of the
+            cluster that it was shared with, or the usual one.
         parties: have it computed by three parties in this process, as in a cluster; otherwise it is simulated, with the
             roundings that parties do, which is quicker.
         choices: what else would be passed to `share`, such as input_range; without any, what was passed to it, if the
@@ -284,7 +287,8 @@ def private_accuracy(
     chosen = shared.choices if shared and not choices else Choices(**choices)
     if precision is None:
         precision = shared.precision if shared else 16
-    return measured(self, x, y, metric, chosen, precision, parties=parties)
+    exact = shared is not None and shared.exact
+    return measured(self, x, y, metric, chosen, precision, parties=parties, exact_truncation=exact)
 
 
 def private_summary(self: Any, print_fn: Callable[[str], Any] | None = None, plot: str | Path | None = None) -> None:

@@ -98,13 +98,14 @@ def check(
     saturate: bool = True,
     guard: bool | None = None,
     enforce_range: bool = False,
+    evaluation: Any = None,
     exact_truncation: bool = False,
 ) -> Report:
     """Say what `share` would say of a model and what a query would cost. Needs no cluster, sends nothing.
 
     Args:
         model: a Keras model.
-        input_range, reveal, calibration, saturate, guard, enforce_range: as for `share`.
+        input_range, reveal, calibration, saturate, guard, enforce_range, evaluation: as for `share`.
         batch: rows of the query that costs are given for.
         precision: fractional bits, `precision_fractional` of cluster.yaml.
         exact_truncation: whether its `truncation` is "exact".
@@ -134,6 +135,7 @@ def check(
             saturate=saturate,
             guard=guard,
             enforce_range=enforce_range,
+            evaluation=evaluation,
         )
         draft = compiled(model, choices, precision, exact_truncation=exact_truncation)
         plan, accuracy = draft.plan, draft.accuracy

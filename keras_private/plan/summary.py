@@ -14,6 +14,7 @@ from keras_private.plan.origins import is_proved
 from keras_private.plan.plan import REAL, Accuracy, Input, Op, Output, Plan, Shape
 from keras_private.plan.ports import said_range
 from keras_private.plan.schedule import costs, stages
+from keras_private.plan.scoring import scoring
 
 WIDTH = 100
 
@@ -24,6 +25,7 @@ _COLUMNS = (
     ("Time", 5),
 )
 _RIGHT = ("Rounds", "Sent/party", "Bound", "Time")
+_EVALUATED = 50  # rows that the cost of an evaluation is given for
 _SAME = "″"  # the time above is that of this operation too
 
 
@@ -187,7 +189,22 @@ def _facts(plan: Plan, total: Cost, timing: Timing | None) -> list[str]:
         f"Secret weights: {weights:,} in {len(plan.weights)} arrays. Fixed point: {plan.precision} fractional bits.",
         *textwrap.wrap(f"Waiting for the network alone: {waits}. {_COMPUTING}", WIDTH),
         *_final_activation(plan),
+        *_evaluations(plan),
     ]
+
+
+def _evaluations(plan: Plan) -> list[str]:
+    """What may be evaluated, and what it costs beyond queries of as many rows."""
+    lines = []
+    for allowed in plan.evaluations:
+        cost, query = (sum(costs(each, _EVALUATED), Cost()) for each in (scoring(plan, allowed.metric).plan, plan))
+        text = (
+            f"Evaluation by {allowed.metric}: told to the {allowed.recipient}, of {allowed.fewest} rows or more. A run "
+            f"of {_EVALUATED} rows takes {cost.rounds} rounds and {size(max(cost.sent))} of the busiest party; a query "
+            f"of as many {query.rounds} and {size(max(query.sent))}."
+        )
+        lines += textwrap.wrap(text, WIDTH)
+    return lines
 
 
 def _final_activation(plan: Plan) -> list[str]:

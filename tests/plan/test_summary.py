@@ -1,5 +1,7 @@
 """The table: complete, readable, at most 100 columns."""
 
+from dataclasses import replace
+
 import pytest
 
 from keras_private.plan.cost import Cost
@@ -7,6 +9,7 @@ from keras_private.plan.layers import Timing
 from keras_private.plan.networks import NETWORKS, estimate
 from keras_private.plan.optimise import optimise
 from keras_private.plan.schedule import stages, total
+from keras_private.plan.scoring import evaluations_of, scoring
 from keras_private.plan.summary import private_summary, size, unproven
 from tests.plans import with_input
 
@@ -99,3 +102,15 @@ def test_where_the_time_went() -> None:
     assert rows.count("75 %") == rows.count("25 %") == 1
     assert "The last run, of 2 rows, took the parties 4.0 ms." in text
     assert max(map(len, text.splitlines())) <= 100
+
+
+def test_says_what_may_be_evaluated() -> None:
+    plan = optimise(models.mnist()).plan
+    assert "Evaluation" not in private_summary(plan)
+    allowed = replace(plan, evaluations=evaluations_of({"accuracy": ("owner", 70)}, plan))
+    text = " ".join(private_summary(allowed).split())
+    cost = total(scoring(plan, "accuracy").plan, 50)
+    assert "Evaluation by accuracy: told to the owner, of 70 rows or more." in text
+    assert f"A run of 50 rows takes {cost.rounds} rounds and {size(max(cost.sent))} of the busiest party" in text
+    assert f"a query of as many {total(plan, 50).rounds} and" in text
+    assert max(map(len, private_summary(allowed).splitlines())) <= 100
