@@ -46,12 +46,6 @@ _AT_THE_CLIENT = "at the start of the model, leave it out and let clients do it 
 _HINTS: dict[str, tuple[Ground, Refusal]] = {
     **_hints(
         Ground.MISSING,
-        "attention needs a softmax of values inside a model, which is not supported yet",
-        "use Conv1D or Dense over the steps and train again",
-        *("Attention", "AdditiveAttention", "MultiHeadAttention", "GroupQueryAttention"),
-    ),
-    **_hints(
-        Ground.MISSING,
         "no lowering is known for this kind of layer",
         "use Embedding, and Dense with the transposed table for the way back",
         "ReversibleEmbedding",

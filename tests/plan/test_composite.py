@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -61,6 +62,32 @@ def test_a_softmax_of_ten_classes_takes_seven_rounds_and_one_product_before_it()
     plan = optimise(model.draft()).plan
     assert "reduce_max" not in [op.kind for op in plan.ops]
     assert schedule.total(plan, 1).rounds <= 7
+
+
+@pytest.mark.parametrize("size", [2.0, 60.0, None])
+def test_masked_numbers_count_for_nothing(size: float | None) -> None:
+    """However large they are; with shifts, and with a maximum."""
+    mask = np.tril(np.ones((5, 7), int), 1)
+    builder = PlanBuilder((2, 5, 7), size and (-size, size))
+    attrs = {"axis": 2, "kept": (mask.shape, tuple(mask.reshape(-1).tolist()))}
+    draft = builder.finish(builder.op("softmax", builder.input, **attrs))
+    done = optimise(draft)
+    compared = [math.prod(done.plan.tensors[op.output].shape) for op in done.plan.ops if op.kind == "spline"]
+    assert compared[0] % (2 * mask.sum()) == 0
+    x = np.random.default_rng(3).normal(size=(40, 2, 5, 7)) * (size or 60) / 4
+    x = np.clip(x, -(size or np.inf), size or np.inf)
+    (found,) = simulate(done, [x])
+    assert np.max(np.abs(found - evaluate(draft, x))) <= 2**-10
+    powers = np.exp(x) * mask
+    np.testing.assert_allclose(evaluate(draft, x), powers / powers.sum(axis=-1, keepdims=True), atol=1e-9)
+    assert not np.any(found * (1 - mask))
+
+
+@pytest.mark.parametrize("kept", [0, ((2, 2), (1, 1, 0, 0)), ((2,), (1, 2)), ((3,), (1, 0, 1))])
+def test_a_mask_that_cannot_be_is_refused(kept: object) -> None:
+    builder = PlanBuilder((2, 2))
+    with pytest.raises(PlanError, match=r"kept is malformed|is not that of the last axes"):
+        builder.op("softmax", builder.input, axis=1, kept=kept)
 
 
 def test_an_axis_in_front_of_others() -> None:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from keras_private.lowering.recorder.base import Recording
 from keras_private.lowering.tensors import PlanTensor
+from keras_private.plan.attributes import matrix
 
 
 class Functions(Recording):
@@ -25,9 +29,11 @@ class Functions(Recording):
         parameters. goal: half bits: its largest error is 2^(-goal/2)."""
         return self._record("spline", x, function=function, parameters=tuple(map(float, parameters)), goal=goal)
 
-    def softmax(self, x: PlanTensor, axis: int = -1) -> PlanTensor:
-        """e^x over its sum along an axis, which is not the batch."""
-        return self._record("softmax", x, axis=axis % len(x.shape) - 1)
+    def softmax(self, x: PlanTensor, axis: int = -1, kept: NDArray[np.bool_] | None = None) -> PlanTensor:
+        """e^x over its sum along an axis, which is not the batch. kept: a public mask of the shape of the last axes, of
+        which `axis` is the last; numbers where it is False count for nothing and become 0."""
+        attrs = {} if kept is None or np.all(kept) else {"kept": matrix(np.asarray(kept, np.int64))}
+        return self._record("softmax", x, axis=axis % len(x.shape) - 1, **attrs)
 
     def divide(self, x: PlanTensor, y: PlanTensor, low: float, high: float) -> PlanTensor:
         """x / y for y between two positive numbers, powers of two are best; a y beyond them counts as the nearer."""

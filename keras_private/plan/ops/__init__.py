@@ -62,5 +62,5 @@ __all__ = [
 
 # What a recorded op may leave out.
 DEFAULTS: Mapping[str, object] = MappingProxyType(
-    {"pads": (0, 0, 0, 0), "dilation": (1, 1), "data_format": "NHWC", "relu": False}
+    {"pads": (0, 0, 0, 0), "dilation": (1, 1), "data_format": "NHWC", "relu": False, "kept": 1}
 )

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import string
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -26,8 +27,16 @@ INVERSE_FRAC = 24
 SHORT = 0.5  # what a maximum may fall short by
 
 
+def _mask(value: Any) -> bool:
+    """1, or (shape, zeros and ones) with a 1 in every row."""
+    if not at.integer_constant(value) or type(value) is not tuple:
+        return value == 1 and type(value) is int
+    found = at.constant_array(value)
+    return bool(found.ndim and np.all((found == 0) | (found == 1)) and np.all(found.max(axis=-1)))
+
+
 class Softmax(Composite):
-    """e^x over its sum along an axis of n numbers.
+    """e^x over its sum along an axis of n numbers; or of those that are `kept`, by a public mask, and 0 at the others.
 
     No maximum is looked for. Instead every number is shifted by T public ones, tau_1 < … < tau_T, so far apart that
     their powers are by a factor of 2^m: e_t = e^(x - tau_t), which ends at some number above 1, and S_t = sum of e_t.
@@ -51,47 +60,128 @@ class Softmax(Composite):
     Rounds: 6 or 7 with the product before it, for any n; with a maximum, those of its tournament, and 7.
     Bytes: of T splines a number, T a row, and 46 a number.
 
+    A mask has the shape of the last axes, up to that of the numbers. Where it is 0 nothing is computed: the others
+    are laid side by side, as a value of one axis in place of these, until their powers are back among zeros.
+
     Source: this project; shifts instead of a maximum are found nowhere in print.
     """
 
     name = "softmax"
     inputs = (1, 1)
-    attrs: ClassVar[Attributes] = {"axis": at.integer(0, at.MAX_RANK)}
+    attrs: ClassVar[Attributes] = {"axis": at.integer(0, at.MAX_RANK), "kept": _mask}
     recorded: ClassVar[Attributes | None] = {}
 
     def shape(self, op: Op, xs: Sequence[Shape], ws: Sequence[Shape]) -> Shape:
-        if op.attrs["axis"] >= len(xs[0]):
-            raise PlanError(f"{describe(op)}: an input of shape {xs[0]} has no axis {op.attrs['axis']}")
+        axis, masked = op.attrs["axis"], at.constant_shape(op.attrs["kept"])
+        if axis >= len(xs[0]):
+            raise PlanError(f"{describe(op)}: an input of shape {xs[0]} has no axis {axis}")
+        if masked and (masked != xs[0][len(xs[0]) - len(masked) :] or axis != len(xs[0]) - 1):
+            raise PlanError(f"{describe(op)}: a mask of shape {masked} is not that of the last axes of {xs[0]}")
         return xs[0]
 
     def plain(self, op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:
         axis = op.attrs["axis"] + 1
-        powers = np.exp(xs[0] - np.max(xs[0], axis=axis, keepdims=True))
+        x = _without_masked(op, xs[0])
+        powers = np.exp(x - np.max(x, axis=axis, keepdims=True))
         found: Array = powers / np.sum(powers, axis=axis, keepdims=True)
         return found
 
     def interval(self, op: Op, xs: Sequence[Interval], ws: Sequence[Array]) -> Interval:
         """Lowest where the number itself is lowest and all others are highest."""
         (x,), axis = xs, op.attrs["axis"] + 1
+        low, high = _without_masked(op, x.low), _without_masked(op, x.high)
         with np.errstate(over="ignore"):
-            return Interval(_against(x.low, x.high, axis), _against(x.high, x.low, axis)).widened(ROUNDING)
+            return Interval(_against(low, high, axis), _against(high, low, axis)).widened(ROUNDING)
 
     def reckoned(self, op: Op, seen: float, sizes: Sequence[float], ws: Sequence[Array]) -> float:
         return 1.0
 
     def transposed(self, op: Op, perm: Sequence[int]) -> Mapping[str, Any] | None:
-        return {"axis": perm[op.attrs["axis"]]}
+        return {**op.attrs, "axis": perm[op.attrs["axis"]]} if op.attrs["kept"] == 1 else None
 
     def truncate_later(self, op: Op, given: Shape) -> Later:
         return Later.BETTER
 
     def write(self, op: Op, xs: Sequence[V], writer: Writer[V]) -> V:
         (x,), axis = xs, int(op.attrs["axis"])
-        lowest, highest = _largest_of_rows(x.interval, axis + 1)
+        rows = _Rows.of(op, x.tensor.shape)
+        lowest, highest = _largest_of_rows(op, x.interval, axis + 1)
         shifts = _Shifts.of(lowest, highest, x.tensor.shape[axis])
-        if shifts is None or (shifts.number - 1) * math.prod(x.tensor.shape) > MAX_COPIES:
-            return _with_maximum(op, x, axis, writer)
-        return _with_shifts(op, x, axis, shifts, writer)
+        if shifts is None or (shifts.number - 1) * rows.count > MAX_COPIES:
+            return _with_maximum(op, x, rows, writer)
+        return _with_shifts(op, x, rows, shifts, writer)
+
+
+def _without_masked(op: Op, x: Array) -> Array:
+    return np.where(at.constant_array(op.attrs["kept"]) == 1, x, -np.inf)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Where the numbers are that a softmax is taken of.
+
+    shape: of the input. axis: of the rows. masked: how many axes the mask has; 0: there is none. kept: places along
+    these axes, made one.
+    """
+
+    shape: Shape
+    axis: int
+    masked: int = 0
+    kept: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, op: Op, shape: Shape) -> _Rows:
+        kept = op.attrs["kept"]
+        if kept == 1:
+            return cls(shape, op.attrs["axis"])
+        return cls(shape, op.attrs["axis"], len(kept[0]), tuple(np.flatnonzero(at.constant_array(kept)).tolist()))
+
+    @property
+    def count(self) -> int:
+        """Of the numbers."""
+        return math.prod(self.shape[: len(self.shape) - self.masked]) * (len(self.kept) if self.masked else 1)
+
+    @property
+    def width(self) -> int:
+        """Of one row."""
+        return self.shape[self.axis]
+
+    def beside(self, op: Op, x: V, places: Sequence[int], writer: Writer[V]) -> V:
+        """The numbers at these places of the masked axes side by side. `x` may have an axis more in front."""
+        if not self.masked:
+            return x
+        shape = x.tensor.shape
+        lead = shape[: len(shape) - self.masked]
+        flat = writer.emit(like(op, "reshape"), [x], shape=(*lead, math.prod(shape[len(lead) :])))
+        return writer.emit(like(op, "gather"), [flat], axis=len(lead), indices=tuple(places))
+
+    @property
+    def stand_ins(self) -> tuple[int, ...]:
+        """For every place of the masked axes itself, or, if it is masked, the first of its row that is not."""
+        own = self.shape[len(self.shape) - self.masked :]
+        places = np.arange(math.prod(own)).reshape(-1, self.width)
+        mask = np.isin(places, self.kept)
+        first = np.take_along_axis(places, mask.argmax(axis=1, keepdims=True), axis=1)
+        return tuple(np.where(mask, places, first).reshape(-1).tolist())
+
+    def of_rows(self, op: Op, largest: V, writer: Writer[V]) -> V:
+        """For every number that is kept what its row has."""
+        shape = largest.tensor.shape
+        lead = shape[: len(shape) - self.masked + 1]
+        flat = writer.emit(like(op, "reshape"), [largest], shape=(*lead, math.prod(shape[len(lead) :])))
+        rows = tuple(place // self.width for place in self.kept)
+        return writer.emit(like(op, "gather"), [flat], axis=len(lead), indices=rows)
+
+    def spread(self, op: Op, x: V, writer: Writer[V]) -> V:
+        """Numbers that lie side by side where they belong, and zeros at all other places."""
+        if not self.masked:
+            return x
+        lead, own = x.tensor.shape[:-1], self.shape[len(self.shape) - self.masked :]
+        found = np.full(math.prod(own), len(self.kept))
+        found[list(self.kept)] = np.arange(len(self.kept))
+        padded = writer.emit(like(op, "pad"), [x], paddings=(*((0, 0),) * len(lead), (0, 1)))
+        whole = writer.emit(like(op, "gather"), [padded], axis=len(lead), indices=tuple(found.tolist()))
+        return writer.emit(like(op, "reshape"), [whole], shape=(*lead, *own))
 
 
 def _against(mine: Array, others: Array, axis: int) -> Array:
@@ -106,11 +196,11 @@ def _against(mine: Array, others: Array, axis: int) -> Array:
     return found
 
 
-def _largest_of_rows(x: Interval | None, axis: int) -> tuple[float, float]:
+def _largest_of_rows(op: Op, x: Interval | None, axis: int) -> tuple[float, float]:
     """Between which numbers the largest of every row is proven to lie."""
     if x is None:
         return -math.inf, math.inf
-    return float(np.min(np.max(x.low, axis=axis))), float(np.max(x.high))
+    return float(np.min(np.max(_without_masked(op, x.low), axis=axis))), float(np.max(_without_masked(op, x.high)))
 
 
 class _Shifts(NamedTuple):
@@ -138,30 +228,32 @@ def _digits(classes: int) -> int:
     return math.ceil(math.log2(classes))
 
 
-def _with_shifts(op: Op, x: V, axis: int, shifts: _Shifts, writer: Writer[V]) -> V:
+def _with_shifts(op: Op, x: V, rows: _Rows, shifts: _Shifts, writer: Writer[V]) -> V:
+    x = rows.beside(op, x, rows.kept, writer)
     steps = np.arange(1 - shifts.number, 1).reshape(-1, *(1,) * len(x.tensor.shape))
     taken = np.asarray(-(shifts.last + shifts.octaves * math.log(2) * steps), np.float64)
     x = writer.raised(x, taken, op.layer)
     stacked = writer.emit(like(op, "stack"), [x] * shifts.number, axis=0)
     stacked = writer.emit(like(op, "add"), [stacked], [writer.encode(op, "shift", x.frac, taken)])
-    small = shifts.octaves + _digits(x.tensor.shape[axis]) - 1  # below 2^-small a number hardly counts in any sum
-    power = _power(op, stacked, 0.25, small, writer)
-    total = writer.emit(like(op, "sum"), [power], axes=(axis + 1,), keepdims=False)
+    small = shifts.octaves + _digits(rows.width) - 1  # below 2^-small a number hardly counts in any sum
+    power = rows.spread(op, _power(op, stacked, 0.25, small, writer), writer)
+    total = writer.emit(like(op, "sum"), [power], axes=(rows.axis + 1,), keepdims=False)
     attrs: dict[str, Any] = {"function": "window_reciprocal", "parameters": (float(shifts.octaves),), "goal": 25}
     inverse = writer.emit(like(op, "spline"), [total], frac=INVERSE_FRAC, **attrs)
-    return _product(op, power, inverse, axis + 1, writer, shifted=True)
+    return _product(op, power, inverse, rows.axis + 1, writer, shifted=True)
 
 
-def _with_maximum(op: Op, x: V, axis: int, writer: Writer[V]) -> V:
+def _with_maximum(op: Op, x: V, rows: _Rows, writer: Writer[V]) -> V:
     """The largest number of every row is taken off it: then sums are 1 at least."""
-    classes = x.tensor.shape[axis]
-    power = _power(op, _less_its_maximum(op, x, axis, writer), SHORT, max(0, _digits(classes) - 2), writer)
-    total = writer.emit(like(op, "sum"), [power], axes=(axis,), keepdims=False)
+    classes = rows.width
+    below = _less_its_maximum(op, x, rows, writer)
+    power = rows.spread(op, _power(op, below, SHORT, max(0, _digits(classes) - 2), writer), writer)
+    total = writer.emit(like(op, "sum"), [power], axes=(rows.axis,), keepdims=False)
     frac = min(_digits(classes) + 20, PRODUCT_FRAC - power.frac)
     stretch = (0.5, 2.0 ** (_digits(classes) + 1), min(1.0, 2.0 ** (20 - frac)))
     attrs: dict[str, Any] = {"function": "reciprocal", "parameters": stretch, "goal": 24}
     inverse = writer.emit(like(op, "spline"), [total], frac=frac, **attrs)
-    return _product(op, power, inverse, axis, writer, shifted=False)
+    return _product(op, power, inverse, rows.axis, writer, shifted=False)
 
 
 def _power(op: Op, x: V, high: float, small: int, writer: Writer[V]) -> V:
@@ -183,12 +275,25 @@ def _product(op: Op, power: V, inverse: V, along: int, writer: Writer[V], *, shi
     return writer.emit(like(op, "einsum"), [power, inverse], within=(-0.01, 1.01), **attrs)
 
 
-def _less_its_maximum(op: Op, x: V, axis: int, writer: Writer[V]) -> V:
-    """Rows whose largest number lies between 0 and SHORT."""
+def _less_its_maximum(op: Op, x: V, rows: _Rows, writer: Writer[V]) -> V:
+    """Rows whose largest number lies between 0 and SHORT, side by side if there is a mask."""
     x = writer.settled(x, op.layer)
-    shape = x.tensor.shape
+    shape, axis = rows.shape, rows.axis
     lost = decisions(shape[axis])
     coarse = max(0, math.floor(math.log2(SHORT / lost)) + x.frac) if lost else 0
-    largest = writer.emit(like(op, "reduce_max"), [x], axis=axis, coarse=coarse)
-    largest = writer.emit(like(op, "reshape"), [largest], shape=(*shape[:axis], 1, *shape[axis + 1 :]))
+    largest = writer.emit(like(op, "reduce_max"), [_unmasked(op, x, rows, writer)], axis=axis, coarse=coarse)
+    if rows.masked:
+        largest = rows.of_rows(op, largest, writer)
+        x = rows.beside(op, x, rows.kept, writer)
+    else:
+        largest = writer.emit(like(op, "reshape"), [largest], shape=(*shape[:axis], 1, *shape[axis + 1 :]))
     return writer.emit(like(op, "sub"), [x, largest], within=(-math.inf, SHORT))
+
+
+def _unmasked(op: Op, x: V, rows: _Rows, writer: Writer[V]) -> V:
+    """`x` with another number of the same row in the place of every masked one."""
+    if not rows.masked:
+        return x
+    own = rows.shape[len(rows.shape) - rows.masked :]
+    whole = rows.beside(op, x, rows.stand_ins, writer)
+    return writer.emit(like(op, "reshape"), [whole], shape=(*whole.tensor.shape[:-1], *own))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from . import (
     activation,
+    attention,
     category,
     convolution,
     dense,
@@ -29,6 +30,6 @@ __all__ = ["CASES", "Case", "randomise"]
 
 _FAMILIES = (
     *(dense, embedding, category, image, convolution, pooling, shape, normalization, activation, softmax, noise, merge),
-    *(recurrent, operations, models),
+    *(attention, recurrent, operations, models),
 )
 CASES: tuple[Case, ...] = tuple(case for family in _FAMILIES for case in family.CASES)
