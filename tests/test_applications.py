@@ -8,9 +8,6 @@ import numpy as np
 import pytest
 
 from keras_private import KerasHook, TFECluster, TFEWorker
-from keras_private.lowering import draft_of
-from keras_private.plan.optimise import optimise
-from keras_private.plan.summary import unproven
 
 from .alive import alive, smooth_images
 
@@ -48,12 +45,13 @@ def test_private_answers(name: str) -> None:
     plain = model.predict(x, verbose=0)
     spread = np.ptp(plain)
     assert np.min(np.ptp(plain, axis=0)) > 0.01 * spread  # it tells these images apart
-    with TFECluster(TFEWorker(), TFEWorker(), TFEWorker()) as cluster:
-        with model.share(cluster, input_range=(0, high), calibration=smooth_images(24, shape, high, seed=3)):
-            client = TFEWorker(timeout=300)
-            client.connect_to_model(cluster)
-            client.query_model_async(x)
-            assert model.serve(num_requests=1, verbose=0) == 1
-            private = client.query_model_join()
+    data = smooth_images(24, shape, high, seed=3)
+    with TFECluster(TFEWorker(), TFEWorker(), TFEWorker()) as cluster, TFEWorker(timeout=300) as client:
+        model.share(cluster, input_range=(0, high), calibration=data, verbose=0)
+        client.connect_to_model(cluster)
+        client.query_model_async(x)
+        assert model.serve(num_requests=1, verbose=0) == 1
+        private = client.query_model_join()
+        model.stop()
     np.testing.assert_array_equal(private.argmax(axis=1), plain.argmax(axis=1))
     assert np.max(np.abs(private - plain)) <= 0.002 * spread
