@@ -142,7 +142,8 @@ def share(
             An evaluation has 20 rows at least; ("client", 100) and ("owner", 100) ask for more or fewer.
         guard: whether the parties notice, in secret, that a value inside the model may have outgrown its numbers: the
             client then gets a `RangeError` for that row instead of a wrong answer. It tells clients one bit a row.
-            None: where no range is proven, if it can be noticed; `private_summary` says so, and what it costs.
+            None: where no range is proven, if it can be noticed; `private_summary` says so, and what it costs. True:
+            also where a value was cut off (`saturate`).
         enforce_range: the parties compare each input with its `input_range`, in secret, and give no answer to a row
             that is not within; the client gets a `RangeError`. Clients of this package refuse such data themselves; one
             who writes their own could learn the weights by it.

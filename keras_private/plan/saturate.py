@@ -215,11 +215,11 @@ def _written(draft: Draft, cuts: Mapping[str, float], measured: Measured) -> tup
             continue
         end = cuts[op.output]
         if op.kind == "relu":
-            graph.replace(op, graph.new("clip", op.inputs, op, low=0.0, high=end))
+            graph.replace(op, graph.new("clip", op.inputs, op, low=0.0, high=end, cut=True))
         else:
             made = graph.new(op.kind, op.inputs, op, weights=op.weights, **op.attrs)
             for each in (sizes, seen, held):
                 each[made.output] = each[op.output]
-            graph.replace(op, made, graph.new("clip", made.output, op, low=-end, high=end))
+            graph.replace(op, made, graph.new("clip", made.output, op, low=-end, high=end, cut=True))
         sizes[op.output] = min(sizes[op.output], end)
     return graph.finish(), replace(measured, sizes=sizes, seen=seen, held=held)

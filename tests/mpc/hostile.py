@@ -263,6 +263,8 @@ class Author:
             return random.choice([0.0, 1.0, -3.0, 1 / 3, random.uniform(-9, 9), -1e300])
         if name == "coarse":
             return random.choice([0, 0, random.randint(1, 60)])
+        if name == "cut":
+            return True
         if name in ("k", "signs"):
             return random.randint(1, 5)
         if name in ("relu", "keepdims", "places"):

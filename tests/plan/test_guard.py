@@ -14,6 +14,7 @@ from keras_private.plan import samples
 from keras_private.plan.builder import Draft, PlanBuilder
 from keras_private.plan.checks import guard
 from keras_private.plan.checks.guard import guarded
+from keras_private.plan.evaluate import evaluate
 from keras_private.plan.interval import Interval
 from keras_private.plan.ops import kind_of
 from keras_private.plan.ops.public import signs
@@ -174,3 +175,20 @@ def test_convolutions_by_channels_hold_what_they_make(kind: str) -> None:
     assert np.all(found.low <= exact.low)
     assert np.all(exact.high <= found.high)
     assert found.size < 3 * exact.size
+
+
+def test_values_that_were_cut_off_are_noticed_if_that_is_asked_for() -> None:
+    """With calibration nothing wraps around: outliers saturate, and guard=True says which rows did."""
+    recorded = deep(np.random.default_rng(0), [12, *[40] * 14, 3], (-1.0, 1.0), gain=2.0**20)
+    data = [np.random.default_rng(4).uniform(-0.9, 0.9, (64, 12))]
+    silent, draft = (optimise(recorded, calibration=data, guard=guard) for guard in (None, True))
+    assert not unproven(silent.plan)
+    assert silent.plan.results == silent.plan.outputs
+    x = np.random.default_rng(5).uniform(-0.9, 0.9, (8, 12))
+    x[3] = 1.0
+    saturated, exact = integers.run(draft, x), evaluate(recorded, x)
+    end = draft.plan.outputs[0].tensor
+    off = np.abs(saturated[end] / 2.0**16 - exact).max(axis=1) > 0.01 * np.abs(exact).max(axis=1) + 0.01
+    assert list(off) == [False, False, False, True, False, False, False, False]
+    assert list(notices(draft, x)) == list(off)
+    validate(draft.plan)

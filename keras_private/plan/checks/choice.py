@@ -21,15 +21,15 @@ def checked(
 
     Args:
         xs: sample inputs, float64 (count, *input shape) each.
-        guard: whether rows get a notice in which a value may have left its range (`guard.py`). None: where that can
-            happen, if there is a way to notice it; the summary says which it is.
+        guard: whether rows get a notice in which a value may have left its range, or was cut off (`guard.py`). None:
+            where values may leave it, if there is a way to notice it; the summary says which it is.
         enforce_range: whether rows with an input out of range get no answer (`enforce.py`).
 
     Raises:
         PlanError: a check that was asked for cannot be.
     """
     if guard:
-        draft = guarded(draft, xs)
+        draft = guarded(draft, xs, cuts=True)
     elif guard is None:
         with contextlib.suppress(PlanError):
             draft = guarded(draft, xs)

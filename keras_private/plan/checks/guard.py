@@ -37,6 +37,7 @@ from keras_private.plan.checks.addition import Addition
 from keras_private.plan.evaluate import apply
 from keras_private.plan.interval import ROUNDING, Interval
 from keras_private.plan.ops import CONTRACT_BITS, Convolution, Product, describe, dropped, kind_of
+from keras_private.plan.ops.order import Clip
 from keras_private.plan.plan import CHECKS, Draft, Op, Plan, Shape
 from keras_private.plan.ports import check_ports
 from keras_private.plan.schedule import stages
@@ -64,31 +65,37 @@ class Look:
     twice: bool
 
 
-def guarded(draft: Draft, xs: Sequence[Array]) -> Draft:
+def guarded(draft: Draft, xs: Sequence[Array], *, cuts: bool = False) -> Draft:
     """The executable draft with a notice for rows in which a value may have wrapped around. Without a value that could,
     as it is.
 
     Args:
         xs: sample inputs, float64 (count, *input shape) each, by which the limits are chosen.
+        cuts: rows in which a value was cut off (`saturate.py`) get the notice too: they did not wrap around, but are no
+            answers of the model's.
 
     Raises:
         PlanError: an op that has no room for even twice as much as the samples make of its inputs; names the layer.
     """
-    looks = _Walk(draft, xs).looks()
-    if not looks:
-        return draft
     plan = draft.plan
+    looks = _Walk(draft, xs).looks()
+    ends = _cut_off(plan) if cuts else {}
+    if not looks and not ends:
+        return draft
     addition = Addition(draft, _LAYER, "guard")
     last = {op.output: stage.last for stage in stages(plan) for op in plan.ops[stage.first : stage.last + 1]}
     due: dict[int, list[str]] = {}  # by the position that they follow; an input's come first
-    for name in looks:
+    for name in (*looks, *ends):
         due.setdefault(last.get(name, -1), []).append(name)
     ops: list[Op] = []
     margins: list[str] = []
     for position in range(-1, len(plan.ops)):
         ops += plan.ops[position : position + 1] if position >= 0 else ()
         for name in due.get(position, ()):
-            margins.append(_margins(addition, name, looks[name]))
+            if name in ends:
+                margins.append(addition.margins(_anew(addition, name), *ends.pop(name)))
+            else:
+                margins.append(_margins(addition, name, looks[name]))
             ops += addition.taken()
     failed = addition.op("not", addition.none_negative(margins), bound=1)
     notice = addition.notice("guard", addition.number(failed))
@@ -97,9 +104,23 @@ def guarded(draft: Draft, xs: Sequence[Array]) -> Draft:
     return done
 
 
+def _cut_off(plan: Plan) -> dict[str, tuple[int | None, int]]:
+    """What is cut off, and between which raw values it lies if nothing was cut."""
+    found: dict[str, tuple[int | None, int]] = {}
+    for op in plan.ops:
+        if op.attrs.get("cut"):
+            low, high = Clip.ends(op, plan.tensors[op.output].frac)
+            found[op.output] = None if low == 0 else low + 1, high - 1  # from 0 on, it is a ReLU too
+    return found
+
+
+def _anew(addition: Addition, name: str) -> str:
+    """The same values, of which nothing is proven, so that no bound narrows the comparison of what becomes of them."""
+    return addition.flat(addition.op("scale_int", name, multiplier=1, shift=0))
+
+
 def _margins(addition: Addition, name: str, look: Look) -> str:
-    # Written anew, so that a bound proven of it does not narrow the comparison: sums by signs may be any word.
-    seen = addition.flat(addition.op("scale_int", name, multiplier=1, shift=0))
+    seen = _anew(addition, name)
     if look.block > 1:
         (count,) = addition.shape(seen)
         blocks = -(-count // look.block)

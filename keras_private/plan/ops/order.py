@@ -63,12 +63,16 @@ class Abs(Dealt):
 
 class Clip(Dealt):
     """min(max(x, low), high), and a truncation that costs no more rounds: 2 + levels, as a ReLU; 90 bytes and those of
-    the truncation. Exact to half a unit, by which the ends are rounded; to one unit more with a truncation."""
+    the truncation. Exact to half a unit, by which the ends are rounded; to one unit more with a truncation.
+
+    cut: the model has no such op; values beyond the ends are not reckoned with (`saturate.py`).
+    """
 
     name = "clip"
     inputs = (1, 1)
     domains = NUMBERS
-    attrs: ClassVar[Attributes] = {"low": at.real, "high": at.real}
+    attrs: ClassVar[Attributes] = {"low": at.real, "high": at.real, "cut": lambda value: value is True}
+    optional = frozenset({"cut"})
     executable: ClassVar[Attributes | None] = {"drop": DROP}
 
     def shape(self, op: Op, xs: Sequence[Shape], ws: Sequence[Shape]) -> Shape:

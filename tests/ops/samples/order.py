@@ -22,7 +22,7 @@ SAMPLES = {
         Sample(((3, 23),), {"low": 0.0, "high": 6.0, "drop": 0}),
         Sample(((3, 23),), {"low": -1.0 / 3.0, "high": 0.2, "drop": 0}, bound=9),
         Sample(((3, 23),), {"low": -9.0, "high": 1e9, "drop": 7}, bound=44),
-        Sample(((),), {"low": 0.0, "high": 6.0, "drop": 3}),
+        Sample(((),), {"low": 0.0, "high": 6.0, "drop": 3, "cut": True}),
     ],
     "maximum": PAIRS,
     "minimum": PAIRS,
