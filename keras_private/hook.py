@@ -71,7 +71,8 @@ _STALE = (
 
 
 class KerasHook:
-    """Gives every model of a Keras the methods `share`, `serve`, `stop` and `private_summary`. Idempotent.
+    """Gives every model of a Keras the methods `share`, `serve`, `stop`, `evaluations`, `private_summary` and
+    `private_accuracy`. Idempotent.
 
     Args:
         keras: `tf.keras`, `keras` or `tf_keras`.
