@@ -140,15 +140,14 @@ class Program:
             elif not kind_of(op).interactive:
                 values[op.output] = _room(shape, bit=self.plan.tensors[op.output].bit)
                 running.append(_filled(party, run, xs, values[op.output]))
-            elif position == stage.last:
-                running.append(run(party, xs, shape))
-            else:
+            elif kind_of(op).opens(op):
                 raise PlanError(f"{describe(op)}: there is no protocol that opens its result at once")
-        *_, result = yield from together(*running)
-        last = self.plan.ops[stage.last]
-        if result is not None:
-            values[last.output] = result
-        for op in self.plan.ops[stage.first : stage.last + 1]:
+            else:
+                running.append(run(party, xs, shape))
+        ops = self.plan.ops[stage.first : stage.last + 1]
+        for op, result in zip(ops, (yield from together(*running)), strict=True):
+            if result is not None:  # of a protocol; the others' are filled in
+                values[op.output] = result
             made = self.plan.tensors[op.output]
             _check(op.kind, values[op.output], (batch, *made.shape), bit=made.bit)
 

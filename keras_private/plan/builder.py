@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ from keras_private.plan.ports import BIT_RANGE, check_ports
 from keras_private.plan.reach import Reach
 
 __all__ = ["Draft", "PlanBuilder"]
+
+_TOLD_APART_BY = 16  # elements: few weights of one name begin alike
 
 
 class PlanBuilder:
@@ -36,7 +38,7 @@ class PlanBuilder:
         self._tensors: dict[str, Tensor] = {}
         self._values: dict[str, NDArray[np.float64]] = {}
         self._names = Names(self._values)
-        self._alike: dict[str, list[str]] = {}  # weights that were taken in by one name
+        self._alike = Alike(self._values)
         self._ops: list[Op] = []
         self._reach = Reach()
         if input_shape is not None:
@@ -101,14 +103,7 @@ class PlanBuilder:
         if not shape_fits(array.shape):
             raise PlanError(f"weight {identifier(name)!r} has an impossible shape {array.shape}")
         base = identifier(name)
-        same = self._alike.setdefault(base, [])
-        for known in same:
-            if np.array_equal(self._values[known], array):
-                return known
-        unique = self._names.fresh(base)
-        self._values[unique] = array
-        same.append(unique)
-        return unique
+        return self._alike.name(base, array, lambda: self._names.fresh(base))
 
     def op(
         self,
@@ -225,3 +220,26 @@ class Names:
             count += 1
         self._counts[base] = count
         return name
+
+
+class Alike:
+    """Weights that are the same under the same name: they are one.
+
+    Args:
+        values: all weights by their unique names; new ones are put there.
+    """
+
+    def __init__(self, values: dict[str, NDArray[np.float64]]) -> None:
+        self._values = values
+        self._known: dict[Hashable, list[str]] = {}
+
+    def name(self, base: Hashable, value: NDArray[np.float64], fresh: Callable[[], str]) -> str:
+        """The unique name of `value`, which belongs to `base`: `fresh` makes one if it is new."""
+        begin = value.reshape(-1)[:_TOLD_APART_BY].tobytes()
+        same = self._known.setdefault((base, value.shape, begin), [])
+        for known in same:
+            if np.array_equal(self._values[known], value):
+                return known
+        same.append(fresh())
+        self._values[same[-1]] = value
+        return same[-1]

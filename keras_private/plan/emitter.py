@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from keras_private.errors import PlanError
 from keras_private.plan import bounds
-from keras_private.plan.builder import Names, input_tensor
+from keras_private.plan.builder import Alike, Names, input_tensor
 from keras_private.plan.fractions import Fractions
 from keras_private.plan.interval import Interval
 from keras_private.plan.ops import CONTRACT_BITS, Product, describe, dropped, infer, kind_of
@@ -61,7 +61,7 @@ class Emitter:
         self.encoded: dict[str, Weight] = {}
         self.ops: list[Op] = []
         self._names = Names(self.weights)
-        self._alike: dict[tuple[str, int], list[str]] = {}  # by recorded name and fractional bits
+        self._alike = Alike(self.weights)
         self._settled: dict[str, Value] = {}  # by executable name: the same value truncated
         # Operands so far, for the kinds that are asked about an op.
         self._written = replace(plan, precision=self.precision, tensors=self.tensors, weights=self.encoded)
@@ -125,14 +125,8 @@ class Emitter:
                 f"{describe(op)}: weight {name!r} is too large for {self.precision} fractional bits; "
                 "lower precision_fractional or rescale the layer"
             )
-        same = self._alike.setdefault((name, frac), [])
-        for known in same:
-            if np.array_equal(self.weights[known], value):
-                return known
-        new = self._names.fresh(name.partition(":")[0])
-        self.weights[new] = value
+        new = self._alike.name((name, frac), value, lambda: self._names.fresh(name.partition(":")[0]))
         self.encoded[new] = Weight(value.shape, frac)
-        same.append(new)
         return new
 
     def emit(

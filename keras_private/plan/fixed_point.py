@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from keras_private.errors import PlanError
 from keras_private.plan import bounds
+from keras_private.plan.arrange import arranged
 from keras_private.plan.emitter import Emitter, Value
 from keras_private.plan.fractions import EXTRA_BITS, FREE_DROPS, MARGIN_BITS, SAFE_BITS, Fractions
 from keras_private.plan.interval import Interval
@@ -76,6 +77,7 @@ class _Writer(Emitter):
         outputs = tuple(replace(made, tensor=ends[made.tensor].name) for made in plan.outputs)
         ops, forms = tuple(self.ops), (plan.takes, plan.gives)
         done = Plan(self.precision, inputs, outputs, self.tensors, self.encoded, ops, *forms)
+        done = replace(done, ops=arranged(done))
         check_ports(done)
         return Draft(done, self.weights)
 

@@ -71,23 +71,52 @@ def stages(plan: Plan) -> tuple[Stage, ...]:
     return tuple(Stage(first, last, turns[number]) for number, (first, last) in enumerate(spans))
 
 
+class Joining:
+    """A stage as it grows, op by op."""
+
+    def __init__(self) -> None:
+        self._made: set[str] = set()  # by openings and local ops: by the dealer at once, by the pair after a round
+        self._late: set[str] = set()  # by protocols: when the stage is over
+        self._dealt = 0
+
+    @property
+    def begun(self) -> bool:
+        return bool(self._made or self._late)
+
+    def takes(self, op: Op, sent: int) -> bool:
+        """Whether it can run in the same rounds. sent: what is `dealt` for it."""
+        kind = kind_of(op)
+        if not self._late.isdisjoint(op.inputs):
+            return False
+        if not kind.interactive:
+            return True
+        if not kind.deals_first(op) and not self._made.isdisjoint(op.inputs):
+            return False
+        return not self._late or self._dealt + sent <= SPLIT_BYTES
+
+    def add(self, op: Op, sent: int) -> None:
+        kind = kind_of(op)
+        (self._late if kind.interactive and not kind.opens(op) else self._made).add(op.output)
+        self._dealt += sent
+
+
+def dealt(op: Op, plan: Plan) -> int:
+    """Bytes that the dealer of an op sends for one row."""
+    return _whole(op, plan, 1).sent[2]
+
+
 def _last(plan: Plan, first: int) -> int:
     """Where the stage that begins at the position `first` ends."""
-    if not kind_of(plan.ops[first]).opens(plan.ops[first]):
+    if not kind_of(plan.ops[first]).interactive:
         return first
-    last, made = first, {plan.ops[first].output}
-    for position in range(first + 1, len(plan.ops)):
+    joining, last = Joining(), first
+    for position in range(first, len(plan.ops)):
         op = plan.ops[position]
-        kind = kind_of(op)
-        if kind.opens(op):
-            if made.intersection(op.inputs):
-                break
-            last = position
-        elif kind.deals_first(op):
-            return position
-        elif kind.interactive:
+        sent = dealt(op, plan)
+        if not joining.takes(op, sent):
             break
-        made.add(op.output)
+        joining.add(op, sent)
+        last = position if kind_of(op).interactive else last
     return last
 
 
@@ -99,11 +128,11 @@ def costs(plan: Plan, batch: int) -> list[Cost]:
     """
     found = []
     for stage in stages(plan):
-        opened = 0
+        rounds = 0  # so far: all begin in the stage's first
         for op in plan.ops[stage.first : stage.last + 1]:
             cost = _split(op, plan, batch, stage.turns)
-            found.append(Cost(max(0, cost.rounds - opened), cost.sent))  # its first round is that of the opening
-            opened |= cost.rounds > 0
+            found.append(Cost(max(0, cost.rounds - rounds), cost.sent))
+            rounds = max(rounds, cost.rounds)
     return found
 
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from keras_private.plan.cost import ROUND_BYTES, truncation
 from keras_private.plan.fractions import FREE_DROPS, MAX_PRODUCT, ROUNDED, SAFE_BITS, Fractions
 from keras_private.plan.ops import Later, Product, kind_of
+from keras_private.plan.ops.piecewise import Spline, frac_at_least
 from keras_private.plan.plan import Draft, Op
 
 
@@ -124,6 +125,8 @@ class Truncations:
             if isinstance(kind, Product):
                 second = self._fractions.working if op.weights else target(op.inputs[-1])
                 found[op.output] = target(op.inputs[0]) + second
+            elif isinstance(kind, Spline):
+                found[op.output] = frac_at_least(op, target(op.output))
             elif kind.carries:
                 found[op.output] = max(found[name] for name in op.inputs)
             else:

@@ -29,7 +29,7 @@ from keras_private.mpc.ops.product import SecretProduct, lay_values
 from keras_private.mpc.party import Party
 from keras_private.mpc.relu import relu
 from keras_private.mpc.reshare import empty_share, reshare
-from keras_private.mpc.rounds import Protocol
+from keras_private.mpc.rounds import Protocol, together
 from keras_private.mpc.select import select
 from keras_private.mpc.sign import sign
 from keras_private.mpc.spline import spline
@@ -121,6 +121,11 @@ def three_ops(party: Party, x: Share) -> Protocol[Share]:
     return (yield from maximum(party, stacked(first, second), 20))
 
 
+def side_by_side(party: Party, x: Share) -> Protocol[list[Share]]:
+    """Several protocols of one secret in the same rounds, as in a stage."""
+    return together(relu(party, x, 38), truncation(party, x, 16), sign(party, x, Window(15, 4, 6, 4)))
+
+
 def halved(x: Share) -> Share:
     """Another secret made of the same sharing, as in a layer with two users."""
     return Share(x.mine >> np.uint64(1), x.next >> np.uint64(1))
@@ -159,6 +164,7 @@ PROTOCOLS: dict[str, Callable[[Party, Share], Protocol[Any]]] = {
     "product of two tensors with truncation and relu": multiplied("mul", 17, relu=True),
     "square with truncation": multiplied("square", 16),
     "three ops": three_ops,
+    "side by side": side_by_side,
     "spline, uniform table, few places": lambda party, x: spline(party, x, PLAIN_TABLE),
     "spline, compared": lambda party, x: compared(
         party, x, handmade.compared(40, 12, 8, -3, 6, 5), empty_share(x.shape)

@@ -53,7 +53,7 @@ from tests.plan.spline import handmade
 
 from .lockstep import in_lockstep
 from .test_joint_view import PROTOCOLS, reshare_with_a_mask_twice
-from .test_program import branches, depthwise, joined, programs_of, small_cnn, wide
+from .test_program import beside, branches, depthwise, joined, programs_of, small_cnn, wide
 
 COUNT = 192  # values, in three words of a plane
 Make = Callable[[Party, int], Protocol[Any]]
@@ -277,7 +277,14 @@ def test_every_message_of_two_layers_on_one_tensor() -> None:
 
 @pytest.mark.parametrize(
     ("model", "input_range"),
-    [(small_cnn, (-1.0, 2.0)), (branches, None), (depthwise, (-1.0, 2.0)), (joined, None), (wide, None)],
+    [
+        (small_cnn, (-1.0, 2.0)),
+        (branches, None),
+        (depthwise, (-1.0, 2.0)),
+        (joined, None),
+        (wide, None),
+        (beside, (-1.0, 2.0)),
+    ],
 )
 def test_every_message_of_a_whole_plan(model: Any, input_range: Any) -> None:
     builder = PlanBuilder((9, 8, 2), input_range)

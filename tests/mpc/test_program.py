@@ -15,6 +15,7 @@ from keras_private.plan.builder import PlanBuilder
 from keras_private.plan.evaluate import evaluate
 from keras_private.plan.optimise import optimise
 from keras_private.plan.plan import Draft, Op, Plan, Tensor
+from keras_private.plan.schedule import stages
 from keras_private.sharing import fixed
 from keras_private.sharing.share import Share, reconstruct, split
 from tests.plans import output_shape, plan_of
@@ -65,6 +66,15 @@ def branches(b: PlanBuilder) -> str:
     gain = b.op("mul", [leaky], weights=[b.weight(RANDOM.normal(0, 1, (4,)), "gain")], layer="gain")
     padded = b.op("pad", [b.op("transpose", [gain], perm=(2, 0, 1))], paddings=((0, 0), (1, 0), (0, 2)))
     return b.op("relu", [padded], layer="out")
+
+
+def beside(b: PlanBuilder) -> str:
+    """Protocols of several kinds in the same rounds."""
+    x = b.op("slice", [b.input], starts=(0, 0, 0), stops=(2, 2, 2), strides=(1, 1, 1), layer="in")
+    x = b.op("matmul", [x], weights=[b.weight(RANDOM.normal(0, 0.3, (2, 3)), "kernel")], layer="opened")
+    comparing = [b.op(kind, [x], layer=kind) for kind in ("relu", "abs")]
+    clipped = b.op("clip", [x], low=-0.25, high=0.5, layer="clip")
+    return b.op("concat", [*comparing, clipped, b.op("square", [b.op("scale", [x], factor=0.5)])], axis=2)
 
 
 def depthwise(b: PlanBuilder) -> str:
@@ -147,7 +157,20 @@ def nothing(b: PlanBuilder) -> str:
     return b.op("reshape", [b.input], shape=(height, width * channels))
 
 
-MODELS = [small_cnn, branches, depthwise, gathers, joined, wide, curves, wide_curve, classes, quotients, nothing]
+MODELS = [
+    small_cnn,
+    branches,
+    beside,
+    depthwise,
+    gathers,
+    joined,
+    wide,
+    curves,
+    wide_curve,
+    classes,
+    quotients,
+    nothing,
+]
 
 
 @pytest.mark.parametrize("input_range", [(-1.0, 2.0), None])
@@ -248,3 +271,10 @@ def test_a_program_shows_no_weight() -> None:
     builder = PlanBuilder((9, 8, 2), (0, 1))
     program = programs_of(optimise(builder.finish(small_cnn(builder)), precision=16))[0]
     assert re.fullmatch(r"Program\(\d+ ops, \d+ weights\)", repr(program))
+
+
+def test_protocols_that_need_nothing_of_each_other_run_in_the_same_rounds() -> None:
+    builder = PlanBuilder((9, 8, 2), (-1.0, 2.0))
+    plan = optimise(builder.finish(beside(builder)), precision=16).plan
+    kinds = [{op.kind for op in plan.ops[stage.first : stage.last + 1]} for stage in stages(plan)]
+    assert any({"relu", "abs", "clip", "square"} <= found for found in kinds), kinds

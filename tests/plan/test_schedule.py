@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from keras_private.plan.arrange import arranged
 from keras_private.plan.cost import Cost, parts
 from keras_private.plan.ops import infer, kind_of
 from keras_private.plan.plan import Op, Plan, Tensor, Weight
@@ -116,3 +120,77 @@ def test_parts_cover_all_values_once(count: int, number: int) -> None:
     assert len(found) == number
     assert [value for start, stop in found for value in range(start, stop)] == list(range(count))
     assert all(start % 64 == 0 or start == count for start, _ in found)
+
+
+def test_small_protocols_that_read_nothing_of_each_other_share_their_rounds() -> None:
+    ops = [mul("x", "a"), relu("a", "p"), relu("a", "q"), Op("add", ("p", "q"), (), "y")]
+    assert spans(*ops) == [(0, 2), (3, 3)]
+    joined = plan(*ops)
+    alone = [kind_of(op).cost(op, joined, 1) for op in joined.ops]
+    assert total(joined, 1).rounds == alone[1].rounds
+    assert sum(total(joined, 1).sent) == sum(sum(cost.sent) for cost in alone)
+
+
+def test_large_ones_do_not() -> None:
+    ops = [mul("x", "a"), relu("a", "p"), relu("a", "q"), Op("add", ("p", "q"), (), "y")]
+    found = [(stage.first, stage.last) for stage in stages(plan(*ops, shape=(2000,)))]
+    assert found == [(0, 1), (2, 2), (3, 3)]
+
+
+@pytest.mark.parametrize(
+    ("ops", "expected"),
+    [
+        # Two branches, one written down behind the other.
+        (
+            [relu("x", "a"), relu("a", "b"), relu("x", "c"), relu("c", "d"), Op("add", ("b", "d"), (), "y")],
+            ["a", "c", "b", "d", "y"],
+        ),
+        # The local op is ready from the start; the opening behind it must not wait for a round of the stage before.
+        (
+            [relu("x", "a"), Op("add", ("x", "x"), (), "s"), mul("s", "c"), Op("add", ("a", "c"), (), "y")],
+            ["s", "a", "c", "y"],
+        ),
+        ([relu("x", "a"), relu("a", "b"), relu("b", "y")], ["a", "b", "y"]),
+    ],
+)
+def test_ops_that_can_share_rounds_lie_next_to_each_other(ops: list[Op], expected: list[str]) -> None:
+    before = plan(*ops)
+    order = arranged(before)
+    assert [op.output for op in order] == expected
+    after = replace(before, ops=order)
+    assert arranged(after) == order
+    assert total(after, 1).rounds <= total(before, 1).rounds
+
+
+def test_what_is_large_stays_where_it_is() -> None:
+    ops = [relu("x", "a"), relu("a", "b"), relu("x", "c"), relu("c", "d"), Op("add", ("b", "d"), (), "y")]
+    assert arranged(plan(*ops, shape=(5000,))) == tuple(ops)
+
+
+OPS = st.tuples(st.sampled_from(["relu", "mul", "sub", "abs"]), st.integers(0, 9), st.integers(0, 9))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(OPS, max_size=9))
+def test_every_op_comes_once_and_behind_what_it_reads(drawn: list[tuple[str, int, int]]) -> None:
+    tensors, ops = ["x"], []
+    for number, (kind, left, right) in enumerate(drawn):
+        x, y, out = tensors[left % len(tensors)], tensors[right % len(tensors)], f"t{number}"
+        made = {
+            "relu": relu(x, out),
+            "mul": Op("mul", (x,), (f"w{out}",), out, OPEN),
+            "sub": Op("sub", (x, y), (), out),
+            "abs": Op("abs", (x,), (), out, {}),
+        }
+        ops.append(made[kind])
+        tensors.append(out)
+    if not ops:
+        return
+    before = plan(*ops, shape=(3,))
+    order = arranged(before)
+    assert sorted(op.output for op in order) == sorted(op.output for op in ops)
+    known = {"x"}
+    for op in order:
+        assert known.issuperset(op.inputs)
+        known.add(op.output)
+    assert total(replace(before, ops=order), 1).rounds <= total(before, 1).rounds

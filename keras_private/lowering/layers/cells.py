@@ -196,20 +196,20 @@ class Gru(_Gated):
 
     def step(self, prot: Any, cell: Any, part: Any, states: Sequence[Any] | None) -> list[Any]:
         h = None if states is None else states[0]
-        units, axis = cell.units, len(part.shape) - 1
-        gates, candidate = prot.split(part, [2 * units, units], axis=axis)
+        units = cell.units
+        gates, candidate = prot.split(part, [2 * units, units], axis=1)
         kernel = array(cell.recurrent_kernel)
         of_gates, of_candidate = kernel[:, : 2 * units], kernel[:, 2 * units :]
         added = array(cell.bias)[1, 2 * units :] if cell.use_bias and cell.reset_after else None
         after = None  # h·U_h + b'_h
         if h is not None and cell.reset_after:
-            both = _product(prot, h, kernel, None, "recurrent_kernel")
-            of_h, after = prot.split(both, [2 * units, units], axis=axis)
-            gates = prot.add(of_h, gates)
+            # Two products: that of the gates needs no truncation.
+            gates = prot.add(_product(prot, h, of_gates, None, "recurrent_kernel"), gates)
+            after = _product(prot, h, of_candidate, None, "recurrent_kernel")
             after = after if added is None else prot.add(after, secret(prot, added, "recurrent_bias"))
         elif h is not None:
             gates = prot.add(_product(prot, h, of_gates, None, "recurrent_kernel"), gates)
-        z, r = prot.split(_gate(prot, cell.recurrent_activation, gates), 2, axis=axis)
+        z, r = prot.split(_gate(prot, cell.recurrent_activation, gates), 2, axis=1)
         if after is not None:
             candidate = prot.add(prot.mul(r, after), candidate)
         elif cell.reset_after and added is not None:

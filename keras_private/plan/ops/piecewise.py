@@ -83,8 +83,7 @@ class Spline(Dealt):
         return spline_cost.spline(count, table_for(op, plan, count))
 
     def write(self, op: Op, xs: Sequence[V], writer: Writer[V]) -> V:
-        least = fit.least_frac(_function(op), op.attrs["goal"])
-        return writer.emit(op, xs, frac=min(max(writer.target(op.output), least), MAX_FRAC))
+        return writer.emit(op, xs, frac=frac_at_least(op, writer.target(op.output)))
 
     def truncate_later(self, op: Op, given: Shape) -> Later:
         return Later.BETTER
@@ -99,6 +98,11 @@ class Spline(Dealt):
     def error(self, op: Op, plan: Plan) -> float:
         """Of either form of its table: which is read depends on the batch."""
         return math.ldexp(max(fitted.anywhere for fitted in _tables(op, plan.tensors)), op.attrs["frac"])
+
+
+def frac_at_least(op: Op, target: int) -> int:
+    """The fractional bits of what is read from a table, where so many are wanted: its goal may ask for more."""
+    return min(max(target, fit.least_frac(_function(op), op.attrs["goal"])), MAX_FRAC)
 
 
 def table_for(op: Op, plan: Plan, count: int) -> Table:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from keras_private.errors import PlanError
 from keras_private.plan.attributes import constant_array
-from keras_private.plan.builder import Names
+from keras_private.plan.builder import Alike, Names
 from keras_private.plan.ops import infer
 from keras_private.plan.plan import Draft, Op, Shape, Tensor, Weight
 
@@ -34,7 +34,7 @@ class Graph:
         self._tensors: dict[str, Tensor] = dict(draft.plan.tensors)
         self._names = Names(self._tensors)
         self._weight_names = Names(self._values)
-        self._alike: dict[str, list[str]] = {}  # new weights, by what they are named after
+        self._alike = Alike(self._values)
         self._outputs = list(draft.plan.outputs)
         self._producers: dict[str, Op] = {}
         self._users: defaultdict[str, Counter[str]] = defaultdict(Counter)  # outputs of the ops that use a tensor
@@ -102,14 +102,8 @@ class Graph:
     def weight(self, value: Array, like: str) -> str:
         """A new weight, named after an old one; the same one for all ops that come to the same."""
         base = like.partition(":")[0] + ":1"
-        same = self._alike.setdefault(base, [])
-        for known in same:
-            if np.array_equal(self._values[known], value):
-                return known
-        name = self._weight_names.fresh(base)
-        self._values[name] = np.array(value, dtype=np.float64, order="C")
-        same.append(name)
-        return name
+        new = np.array(value, dtype=np.float64, order="C")
+        return self._alike.name(base, new, lambda: self._weight_names.fresh(base))
 
     def new(self, kind: str, source: str | Sequence[str], like: Op, *, weights: Sequence[str] = (), **attrs: Any) -> Op:
         """A new op of the same layer as `like`; insert it with `replace`."""
