@@ -24,7 +24,7 @@ REACH = 32  # ops that are passed over in search of others for a stage
 
 
 def arranged(plan: Plan) -> tuple[Op, ...]:
-    """The ops of an executable plan, each behind those whose results it reads; as they are if that takes no more rounds.
+    """The ops of an executable plan, each behind those whose results it reads; as they are if no order saves a round.
 
     Raises:
         PlanError: an op's kind is unknown or not executable.

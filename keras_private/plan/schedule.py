@@ -4,7 +4,9 @@ Theory of operation. Most ops are a *stage* of their own. But a product that end
 the dealer its part of the result before the round, and a protocol in whose first round only the dealer sends
 (`Kind.deals_first`) needs no more than that to begin. So such products, the local ops behind them and one such
 protocol are one stage: what is dealt travels in the round that opens the products, which saves a round. An addition
-of two branches before a ReLU, or a spline behind a layer, is such a stage.
+of two branches before a ReLU, or a spline behind a layer, is such a stage. Where little is dealt, so that rounds count
+more than bytes, further protocols that read none of the others' results join it: the stage takes the rounds of its
+longest. `arrange.py` puts ops next to each other that can join.
 
 All ops of a stage have the same dealer. The dealer sends most, so each stage is given to the party that has least to
 send so far, the largest stage first. Where a stage is so large that its dealer would send more than a third of
