@@ -1,6 +1,6 @@
 """Encrypted serving of Keras models: three parties compute on shares, nobody sees the data or the model.
 
-    KerasHook      gives every Keras model share, serve, stop and private_summary      [owner]
+    KerasHook      gives every Keras model share, serve, stop, private_summary, …      [owner]
     TFECluster     the three parties
     TFEWorker      one party's handle; without a host, a client
     Client         a client, by its own name
