@@ -142,13 +142,13 @@ def steps(prot: Any, x: Any, places: list[float]) -> Any:
 MAX_STEPS = 256
 
 
-def floor(prot: Any, x: Any) -> Any:
-    """The largest whole number that is not above x: one comparison for each that there can be.
+def floor(prot: Any, x: Any, unit: float = 1.0) -> Any:
+    """How often a public number goes into x, rounded down: one comparison for each that there can be.
 
     Raises:
         PlanError: they are too many, or not proven to be few.
     """
-    low, high = (math.floor(end) for end in prot.reach(x))
+    low, high = (math.floor(end / unit) for end in prot.reach(x))
     if high - low > MAX_STEPS:
         raise PlanError(
             f"rounding to whole numbers takes a comparison for each, and its input is not proven to lie within "
@@ -156,7 +156,7 @@ def floor(prot: Any, x: Any) -> Any:
         )
     if low == high:
         return prot.add(prot.mul(x, 0.0), float(low))
-    return prot.add(steps(prot, x, [float(place) for place in range(low + 1, high + 1)]), float(low))
+    return prot.add(steps(prot, x, [place * unit for place in range(low + 1, high + 1)]), float(low))
 
 
 # --- curves

@@ -122,7 +122,12 @@ def lowered(call: Call, prot: Any, values: Mapping[int, Any], lowering: Lowering
     """What a validated call makes of values by their numbers: its output, or a list of them; by its layer's lowering,
     or by this one."""
     if call.operation is not None:
-        return lower_operation(prot, call.operation, values)
+        try:
+            return lower_operation(prot, call.operation, values)
+        except PlanError as error:
+            if str(error).startswith("layer "):
+                raise
+            raise PlanError(f"layer {call.name!r}: {error}") from error
     lowering = lowering or find(call.layer)
     assert lowering is not None, "validated"  # noqa: S101
     given = [numbers(prot, values[place]) for place in call.inputs]  # no layer computes on bits

@@ -127,7 +127,8 @@ def find_class(layer: type) -> Lowering | None:
 def _is_layer(cls: type) -> bool:
     """Whether the class is among Keras' layers: operations between layers have the same names."""
     folders = cls.__module__.split(".")
-    return is_keras(cls) and ("layers" in folders or cls.__name__ == "InputLayer")  # which tf_keras keeps elsewhere
+    among = not {"layers", "applications"}.isdisjoint(folders)
+    return is_keras(cls) and (among or cls.__name__ == "InputLayer")  # which tf_keras keeps elsewhere
 
 
 def is_keras(cls: type) -> bool:

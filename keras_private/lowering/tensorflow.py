@@ -102,7 +102,6 @@ _UNARY: Mapping[str, str] = {
     "reciprocal": "Reciprocal",
     "floor": "Floor",
     "ceil": "Ceil",
-    "round": "Round",
     "sigmoid": "Sigmoid",
     "log_sigmoid": "LogSigmoid",
     "tanh": "Tanh",
@@ -113,14 +112,11 @@ _BINARY: Mapping[str, str] = {
     "subtract": "Subtract",
     "multiply": "Multiply",
     "truediv": "TrueDivide",
-    "divide": "TrueDivide",
-    "divide_no_nan": "DivideNoNan",
     "pow": "Power",
     "maximum": "Maximum",
     "minimum": "Minimum",
     "squared_difference": "SquaredDifference",
     "floormod": "Mod",
-    "floordiv": "FloorDivide",
     "greater": "Greater",
     "greater_equal": "GreaterEqual",
     "less": "Less",
@@ -129,7 +125,6 @@ _BINARY: Mapping[str, str] = {
     "not_equal": "NotEqual",
     "logical_and": "LogicalAnd",
     "logical_or": "LogicalOr",
-    "logical_xor": "LogicalXor",
 }
 _FUNCTIONS: Mapping[str, _Same] = {
     **{f"math.{name}": _of(kind, *_X) for name, kind in _UNARY.items()},
@@ -137,6 +132,7 @@ _FUNCTIONS: Mapping[str, _Same] = {
     "__operators__.add": _of("Add", *_XY),
     "__operators__.eq": _of("Equal", "self", "other"),
     "__operators__.ne": _of("NotEqual", "self", "other"),
+    "compat.v1.floor_div": _of("FloorDivide", *_XY),
     "math.add_n": _of("AddN", "inputs"),
     "nn.bias_add": _of("Add", "value", "bias"),
     "nn.relu": _of("Relu", "features"),
@@ -148,8 +144,6 @@ _FUNCTIONS: Mapping[str, _Same] = {
     "nn.silu": _of("Silu", "features"),
     "nn.softsign": _of("Softsign", "features"),
     "math.softplus": _of("Softplus", "features"),
-    "nn.sigmoid": _of("Sigmoid", *_X),
-    "nn.tanh": _of("Tanh", *_X),
     **dict.fromkeys(("nn.softmax", "compat.v1.nn.softmax"), _of("Softmax", "logits", axis="axis")),
     **dict.fromkeys(("nn.log_softmax", "compat.v1.nn.log_softmax"), _of("LogSoftmax", "logits", axis="axis")),
     "clip_by_value": _of("Clip", "t", clip_value_min="x_min", clip_value_max="x_max"),
@@ -167,7 +161,7 @@ _FUNCTIONS: Mapping[str, _Same] = {
     "math.reduce_variance": _reduction("Var"),
     "math.reduce_std": _reduction("Std"),
     "math.reduce_logsumexp": _reduction("Logsumexp"),
-    **dict.fromkeys(("norm", "compat.v1.norm"), _of("Norm", "tensor", ord="ord", axis="axis", keepdims="keepdims")),
+    "compat.v1.norm": _of("Norm", "tensor", ord="ord", axis="axis", keepdims="keepdims"),
     "math.l2_normalize": _of("L2Normalize", "x", axis="axis", epsilon="epsilon"),
     "math.argmax": _of("Argmax", "input", axis="axis"),
     "math.argmin": _of("Argmin", "input", axis="axis"),
@@ -180,9 +174,9 @@ _FUNCTIONS: Mapping[str, _Same] = {
     "tensordot": _of("Tensordot", "a", "b", axes="axes"),
     # moves
     "reshape": _of("Reshape", "tensor", shape="newshape"),
-    **dict.fromkeys(("expand_dims", "compat.v1.expand_dims"), _of("ExpandDims", "input", axis="axis", dim="dim")),
-    **dict.fromkeys(("squeeze", "compat.v1.squeeze"), _of("Squeeze", "input", axis="axis", squeeze_dims="dims")),
-    **dict.fromkeys(("transpose", "compat.v1.transpose"), _of("Transpose", "a", perm="axes")),
+    "expand_dims": _of("ExpandDims", "input", axis="axis"),
+    "compat.v1.squeeze": _of("Squeeze", "input", axis="axis", squeeze_dims="dims"),
+    "compat.v1.transpose": _of("Transpose", "a", perm="axes"),
     "concat": _of("Concatenate", "values", axis="axis"),
     "stack": _of("Stack", "values", axis="axis"),
     "split": _of("Split", "value", num_or_size_splits="sizes", axis="axis", num="num"),
@@ -191,13 +185,9 @@ _FUNCTIONS: Mapping[str, _Same] = {
     "roll": _of("Roll", "input", shift="shift", axis="axis"),
     "reverse": _of("Flip", "tensor", axis="axis"),
     "repeat": _of("Repeat", "input", repeats="repeats", axis="axis"),
-    "broadcast_to": _of("BroadcastTo", "input", shape="shape"),
     "slice": _of("Slice", "input_", begin="begin", size="size"),
-    **dict.fromkeys(("gather", "compat.v1.gather"), _of("Take", "params", "indices", axis="axis")),
-    **dict.fromkeys(
-        ("pad", "compat.v1.pad"),
-        _of("Pad", "tensor", paddings="pad_width", mode="mode", constant_values="constant_values"),
-    ),
+    "compat.v1.gather": _of("Take", "params", "indices", axis="axis"),
+    "compat.v1.pad": _of("Pad", "tensor", paddings="pad_width", mode="mode", constant_values="constant_values"),
     "linalg.band_part": _of("Tril", "input", num_lower="lower", num_upper="upper"),
     "nn.depth_to_space": _of("DepthToSpace", "input", block_size="block_size", data_format="data_format"),
     "nn.space_to_depth": _of("SpaceToDepth", "input", block_size="block_size", data_format="data_format"),
@@ -224,10 +214,15 @@ def _typed(settings: dict[str, Any]) -> dict[str, Any]:
 
 _ADJUSTED: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "cast": _typed,
-    **dict.fromkeys(("pad", "compat.v1.pad"), _lowercase),
-    **dict.fromkeys(("norm", "compat.v1.norm"), _euclidean),
+    "compat.v1.pad": _lowercase,
+    "compat.v1.norm": _euclidean,
     **dict.fromkeys(
         ("nn.softmax", "compat.v1.nn.softmax", "nn.log_softmax", "compat.v1.nn.log_softmax", "one_hot"), _axis(-1)
     ),
-    **dict.fromkeys(("math.argmax", "math.argmin", "gather", "compat.v1.gather"), _axis(0)),
+    **dict.fromkeys(("math.argmax", "math.argmin", "compat.v1.gather"), _axis(0)),
 }
+
+
+def known_functions() -> frozenset[str]:
+    """The functions of TensorFlow that are an operation of keras 3, by the names that tf_keras knows them by."""
+    return frozenset({*_FUNCTIONS, "__operators__.getitem"})

@@ -74,6 +74,7 @@ ARITHMETIC = (
     _ops("maximum", lambda ops, x: ops.maximum(x, ops.flip(x, 1))),
     _ops("minimum", lambda ops, x: ops.minimum(x, ops.flip(x, 1))),
     _ops("maximum, broadcast", lambda ops, x: ops.maximum(x, x[:, :1])),
+    _ops("fmax and fmin", lambda ops, x: ops.fmax(x, 0.5) + ops.fmin(x, ROW)),
     _ops("maximum with an array", lambda ops, x: ops.maximum(x, ROW)),
     _ops("logaddexp", lambda ops, x: ops.logaddexp(x, ops.flip(x, 1))),
     _ops("deg2rad", lambda ops, x: ops.rad2deg(ops.deg2rad(x))),
@@ -85,7 +86,7 @@ CURVES = (
         _ops(name, lambda ops, x, name=name: getattr(ops, name)(x), range=POSITIVE)
         for name in ("sqrt", "rsqrt", "log", "log2", "log10", "log1p")
     ),
-    _ops("abs", lambda ops, x: ops.abs(x) + ops.absolute(x)),
+    _ops("abs", lambda ops, x: ops.abs(x) + ops.absolute(x) + ops.fabs(x)),
     *(_ops(name, lambda ops, x, name=name: getattr(ops, name)(x)) for name in ("sign", "floor", "ceil", "trunc")),
     _ops("mod", lambda ops, x: x % 0.75),
     _ops("floor_divide", lambda ops, x: x // 0.75),
@@ -110,7 +111,10 @@ ACTIVATIONS = (
     _ops("soft_shrink, threshold", lambda ops, x: ops.soft_shrink(x, 0.25)),
     _ops("threshold", lambda ops, x: ops.threshold(x, 0.5, -0.25)),
     _ops("glu, axis", lambda ops, x: ops.glu(x, axis=1)),
-    _ops("sparsemax", lambda ops, x: importlib.import_module("keras").layers.Activation("sparsemax")(x)),
+    _ops("sparsemax", lambda ops, x: ops.sparsemax(x) + ops.sparsemax(x, axis=1)),
+    _ops("softmax", lambda ops, x: ops.softmax(x) + ops.softmax(x, axis=1)),
+    _ops("log_softmax", lambda ops, x: ops.log_softmax(x, axis=1)),
+    _ops("relu with arguments", lambda ops, x: importlib.import_module("keras").activations.relu(x, 0.25, 1.5)),
     _ops("clip", lambda ops, x: ops.clip(x, -0.5, 1.0)),
 )
 
@@ -143,7 +147,10 @@ COMPARISONS = (
     _ops("one_hot", lambda ops, x: ops.one_hot(x, 5), (3,), dtype="int32", range=(0, 5)),
     _ops("one_hot, axis", lambda ops, x: ops.one_hot(x, 5, axis=1), (3, 2), dtype="int32", range=(0, 5)),
     _ops("one_hot of argmax", lambda ops, x: x * ops.one_hot(ops.argmax(x, axis=-1), 6)),
-    _ops("stop_gradient", lambda ops, x: ops.stop_gradient(ops.convert_to_tensor(ops.copy(x))) + 1.0),
+    _ops(
+        "stop_gradient",
+        lambda ops, x: ops.saturate_cast(ops.stop_gradient(ops.convert_to_tensor(ops.copy(x))), "float32") + 1.0,
+    ),
 )
 
 REDUCTIONS = (
@@ -152,6 +159,7 @@ REDUCTIONS = (
         for name in ("sum", "mean", "var", "max", "min", "ptp")
         for said in ({"axis": -1}, {"axis": (1, 3)}, {"axis": 2, "keepdims": True})
     ),
+    _ops("amax and amin", lambda ops, x: ops.amax(x, axis=1) - ops.amin(x, axis=1)),
     _ops("std", lambda ops, x: ops.std(x, axis=-1), tolerance=1e-3),
     _ops("moments", lambda ops, x: ops.moments(x, [1])),
     _ops("average", lambda ops, x: ops.average(x, axis=1)),
@@ -225,6 +233,11 @@ MOVES = (
     _ops("stack of bits", lambda ops, x: ops.stack([x > 0, x > 1], axis=1)),
     _ops("concatenate bits and numbers", lambda ops, x: ops.concatenate([ops.cast(x > 0, "float32"), x], axis=1)),
     _ops("hstack", lambda ops, x: ops.hstack([x, -x])),
+    _ops("hsplit", lambda ops, x: ops.hsplit(x, 2)),
+    _ops("dsplit", lambda ops, x: ops.dsplit(x, 3)),
+    _ops("dstack", lambda ops, x: ops.dstack([x, -x])),
+    _ops("take_along_axis", lambda ops, x: ops.take_along_axis(x, np.array([[[2], [0], [1], [5]]]), axis=2)),
+    _ops("extract_sequences", lambda ops, x: ops.extract_sequences(x, 3, 2)),
     _ops("append", lambda ops, x: ops.append(x, -x, axis=2)),
     _ops("take of a table", lambda ops, x: ops.take(TABLE, x, axis=0), (4,), dtype="int32", range=(0, 5)),
     _ops("depth_to_space", lambda ops, x: ops.depth_to_space(x, 2), (2, 3, 8)),
@@ -258,6 +271,28 @@ TENSORFLOW = (
     _tf("x / y", lambda tf, x: x / (tf.square(x) + 1.0)),
     _tf("squared_difference", lambda tf, x: tf.math.squared_difference(x, x[:, :1])),
     _tf("add_n", lambda tf, x: tf.add_n([x, x, x])),
+    _tf("x + y, x - y, x * y", lambda tf, x: tf.subtract(tf.add(x, x[:, :1]), tf.multiply(x, x))),
+    _tf("x / 2", lambda tf, x: tf.divide(x, 2.0) + tf.math.truediv(x, 4.0)),
+    _tf("maximum and minimum", lambda tf, x: tf.maximum(tf.minimum(x, 1.0), x[:, :1])),
+    _tf("floordiv and floormod", lambda tf, x: tf.math.floordiv(x, 0.75) + tf.math.floormod(x, 0.5)),
+    _tf("clip_by_value", lambda tf, x: tf.clip_by_value(x, -0.5, 1.0)),
+    _tf("abs", lambda tf, x: tf.abs(x) + tf.math.expm1(x) + tf.math.erfc(x)),
+    _tf("ceil", lambda tf, x: tf.math.ceil(x)),
+    _tf("relu", lambda tf, x: tf.nn.relu(x) + tf.nn.relu6(x) + tf.nn.leaky_relu(x)),
+    _tf("sigmoid", lambda tf, x: tf.sigmoid(x) + tf.nn.sigmoid(x) + tf.math.log_sigmoid(x)),
+    _tf("tanh", lambda tf, x: tf.tanh(x) + tf.nn.tanh(x)),
+    _tf("softmax", lambda tf, x: tf.nn.softmax(x) * 2.0 + tf.nn.log_softmax(x)),
+    _tf("softmax of version 1", lambda tf, x: tf.compat.v1.nn.softmax(x) * 2.0 + tf.compat.v1.nn.log_softmax(x)),
+    _tf("logic", lambda tf, x: tf.cast(tf.logical_or(x < 0, tf.math.logical_xor(x > 1, x > 0.5)), tf.float32)),
+    _tf("not equal", lambda tf, x: tf.cast(x != 0.5, tf.float32) + tf.cast(tf.not_equal(x, 1.0), tf.float32)),
+    _tf("reduce_all", lambda tf, x: tf.cast(tf.reduce_all(x > -1.5, 1), tf.float32)),
+    _tf("reduce_mean and reduce_sum", lambda tf, x: tf.reduce_mean(x, 1) + tf.reduce_sum(x, axis=[1])),
+    _tf("reduce_std", lambda tf, x: tf.math.reduce_std(x, 1), tolerance=1e-3),
+    _tf("argmin", lambda tf, x: tf.cast(tf.argmin(x, -1), tf.float32)),
+    _tf("reshape", lambda tf, x: tf.squeeze(tf.expand_dims(tf.reshape(x, (-1, 24)), 1), 1)),
+    _tf("transpose", lambda tf, x: tf.transpose(x, (0, 2, 1))),
+    _tf("concat", lambda tf, x: tf.concat([x, -x], axis=-1)),
+    _tf("space_to_depth", lambda tf, x: tf.nn.space_to_depth(x, 2), (4, 6, 2)),
     _tf("bias_add", lambda tf, x: tf.nn.bias_add(x, ROW)),
     *(
         _tf(name, lambda tf, x, name=name: getattr(tf.math, name)(x), range=POSITIVE)

@@ -2,6 +2,7 @@
 
 from keras_private.lowering.layers import (  # noqa: F401
     activation,
+    applications,
     attention,
     bidirectional,
     category,

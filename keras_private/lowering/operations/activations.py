@@ -24,7 +24,6 @@ _NAMED = {
     "SparseSigmoid": "sparse_sigmoid",
     "Tanh": "tanh",
     "Silu": "silu",
-    "Mish": "mish",
     "Softplus": "softplus",
     "Softsign": "softsign",
     "Selu": "selu",

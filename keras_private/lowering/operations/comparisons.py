@@ -65,7 +65,7 @@ def _check_logic(op: Operation, x: Any, y: Any) -> Iterator[Refusal]:
         yield from check_pair(op, x, y)
 
 
-@operates("LogicalAnd", "LogicalOr", "LogicalXor", "BitwiseAnd", "BitwiseOr", "BitwiseXor", check=_check_logic)
+@operates("LogicalAnd", "LogicalOr", "LogicalXor", check=_check_logic)
 def lower_logic(prot: Any, op: Operation, x: Any, y: Any) -> Any:
     x, y = (truth(prot, each, operand) for each, operand in zip((x, y), op.operands, strict=True))
     if op.kind.endswith("Xor"):

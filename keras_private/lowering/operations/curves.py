@@ -26,7 +26,6 @@ _CURVES: Mapping[str, Callable[[Any, Any], Any]] = {
     "Erf": fn.curve("erf"),
     "Erfc": lambda prot, x: prot.add(prot.negative(prot.spline(x, "erf")), 1.0),
     "Absolute": fn.absolute,
-    "Abs": fn.absolute,
     "Fabs": fn.absolute,
     "Sign": fn.sign,
     "Floor": fn.floor,
@@ -49,7 +48,7 @@ def _check_divisor(op: Operation, x: Any, y: Any) -> Iterator[Refusal]:
 @operates("FloorDivide", "Mod", check=_check_divisor)
 def lower_remainder(prot: Any, op: Operation, x: Any, y: Any) -> Any:
     divisor, x = float(array(y)), numbers(prot, x)
-    whole = fn.floor(prot, prot.mul(x, 1.0 / divisor))
+    whole = fn.floor(prot, x, divisor)
     return whole if op.kind == "FloorDivide" else prot.sub(x, prot.mul(whole, divisor))
 
 

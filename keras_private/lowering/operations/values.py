@@ -61,7 +61,7 @@ def filled(prot: Any, x: Any, value: Any, shape: tuple[int, ...]) -> Any:
 def spread(prot: Any, x: Any, shape: tuple[int | None, ...]) -> Any:
     """A tensor broadcast to a shape per sample with as many axes."""
     for axis, (size, wanted) in enumerate(zip(sizes(x), shape, strict=True), 1):
-        if size != wanted:
+        if size == 1 != wanted:
             x = prot.gather(x, [0] * int(wanted or 1), axis)
     return x
 
