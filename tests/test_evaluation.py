@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import threading
 import time
@@ -11,11 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from keras_private.client import session as session_module
 from keras_private.client.client import Client
 from keras_private.client.evaluation import Score
 from keras_private.cluster import TFECluster
@@ -24,12 +27,12 @@ from keras_private.net.roles import Role
 from keras_private.owner import OwnedModel
 from keras_private.party import tally
 from keras_private.party.dial import ask, call
-from keras_private.party.messages import AskEvaluations, Evaluations, Hello, InputPort, Part
+from keras_private.party.messages import AskEvaluations, Evaluations, Hello, InputPort, Part, Query
 from keras_private.plan.builder import PlanBuilder
 from keras_private.plan.optimise import optimise
 from keras_private.plan.plan import Draft
 from keras_private.plan.scoring import evaluations_of
-from keras_private.sharing.share import Share
+from keras_private.sharing.share import Package, Share, split
 from keras_private.worker import TFEWorker
 
 from .conftest import until
@@ -361,6 +364,61 @@ def test_a_lane_takes_its_evaluations_with_it_and_the_client_begins_again(own_cl
         assert client.evaluate_model(X, Y, batch=50).total == 150
         assert [part.start for part in parts] == [0, 50, 100, 0, 50, 100, 150]
         assert len({part.evaluation for part in parts}) == 2
+
+
+def test_parties_whose_tallies_differ_stop_and_the_client_begins_again(own_cluster: Any) -> None:
+    """What should never be: the run is refused by the party that knows less, and nothing is told of what was added."""
+    with served(own_cluster, draft()), Client(timeout=30) as client:
+        client.connect_to_model(own_cluster)
+        session = client._session
+        assert session is not None
+        sent, parts = session.send, []
+
+        def send(*given: Any) -> Any:
+            parts.append(given[-1])
+            if len(parts) == 2:
+                own_cluster._servers[2].duty.lanes[0].tallies.clear()
+            return sent(*given)
+
+        session.send = send  # type: ignore[method-assign]
+        assert client.evaluate_model(X, Y, batch=100).total == 150
+        assert [part.start for part in parts] == [0, 100, 0, 100]
+
+
+def test_two_copies_of_a_part_are_refused_and_nothing_of_it_is_added(
+    hostile: Hostile, memory_cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def two_faced(secret: Array) -> tuple[Package, ...]:
+        honest = split(secret)
+        return honest[0], honest[1], Package(honest[2].mine + np.uint64(1 << 16), honest[2].next)
+
+    id_ = os.urandom(16)
+    hostile.part(id_)
+    with monkeypatch.context() as patched:
+        patched.setattr(session_module, "split", two_faced)
+        for last in (False, True):
+            with pytest.raises(RefusedError, match="different copies of the same share"):
+                hostile.part(id_, 25, last=last)
+    assert tallies(memory_cluster) == [1, 1, 1]
+    assert [hostile.part(id_, 25), hostile.part(id_, 50, last=True)] == [0, 1]
+
+
+@pytest.mark.parametrize("changed", [{"start": 1}, {"last": True}, {"metric": "top5"}, {"evaluation": bytes(16)}])
+def test_parties_that_are_told_different_things_run_nothing(
+    hostile: Hostile, memory_cluster: Any, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any]
+) -> None:
+    encode, count = session_module.encode, itertools.count()
+
+    def differently(message: Any) -> bytes:
+        if isinstance(message, Query) and message.part and next(count) == 1:
+            message = msgspec.structs.replace(message, part=msgspec.structs.replace(message.part, **changed))
+        return encode(message)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(session_module, "encode", differently)
+        with pytest.raises((RefusedError, PartyError), match="different requests under one id"):
+            hostile.part(os.urandom(16), 0, 40)
+    until(lambda: tallies(memory_cluster) == [0, 0, 0], "nothing goes on")
 
 
 def test_a_part_that_a_busy_party_refuses_is_sent_again(client: Client) -> None:

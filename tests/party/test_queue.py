@@ -12,7 +12,7 @@ import pytest
 from keras_private.errors import RefusedError
 from keras_private.party.causes import INTERRUPTED, STOPPED, gone
 from keras_private.party.leader.queue import LeaderQueue
-from keras_private.party.messages import FAILED, REFUSED, Hold
+from keras_private.party.messages import FAILED, REFUSED, Hold, Part
 from keras_private.party.queue import Request, RequestQueue
 from keras_private.sharing.share import Share
 
@@ -196,6 +196,7 @@ def test_an_id_twice(desk: Desk) -> None:
     [
         ({"rows": 2}, "different requests under one id"),
         ({"client": "client:eve"}, "different requests under one id"),
+        ({"part": Part(bytes(16), "accuracy", 0, last=True)}, "different requests under one id"),
         ({"digest": "e" * 64}, f"server0 {DIGEST} and server2 {'e' * 64}"),
         ({"model": bytes([9]) * 16}, "different uploads"),
     ],

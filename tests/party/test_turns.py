@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from keras_private.party.leader import turns as turns_module
 from keras_private.party.leader.turns import FIRST_ROWS, LEAST_ROWS, Pace, Turns, share_out
+from keras_private.party.messages import Part
 from keras_private.party.queue import Piece, Request
 from keras_private.sharing.share import Share
 
@@ -48,6 +49,34 @@ def test_a_run(sizes: dict[str, list[int]], room: int, most: int) -> None:
         assert [piece.request for piece in mine] == requests[: len(mine)]  # in order of arrival
         assert all(piece.rows == piece.request.rows for piece in mine[:-1])  # only the last is cut
         assert all(1 <= piece.rows <= piece.request.rows for piece in mine)
+
+
+@given(WAITING, st.lists(st.booleans(), min_size=36, max_size=36), st.integers(1, 200))
+def test_a_part_of_an_evaluation_runs_alone(sizes: dict[str, list[int]], parts: list[bool], room: int) -> None:
+    waiting, turns, marks = make(sizes), Turns(), iter(parts)
+    for number, each in enumerate(request for requests in waiting.values() for request in requests):
+        if next(marks):
+            each.part = Part(number.to_bytes(16, "big"), "accuracy", 0, last=False)
+    left = sum(map(sum, sizes.values()))
+    while waiting:
+        asked: list[Part | None] = []
+
+        def rows(part: Part | None, asked: list[Part | None] = asked) -> int:
+            asked.append(part)
+            return room if part is None else 3
+
+        pieces = turns.choose(waiting, rows, 1000)
+        kinds = {piece.request.part for piece in pieces}
+        assert kinds == set(asked)
+        if kinds != {None}:
+            assert len(pieces) == 1
+            assert pieces[0].rows <= 3
+        for piece in pieces:
+            piece.request.done += piece.rows
+            left -= piece.rows
+        waiting = {client: [each for each in requests if each.done < each.rows] for client, requests in waiting.items()}
+        waiting = {client: requests for client, requests in waiting.items() if requests}
+    assert left == 0
 
 
 @settings(max_examples=30)
