@@ -18,7 +18,7 @@ from keras_private.lowering.ports import Ports, Range, ports_of, ranges_of
 from keras_private.lowering.registry import Lowering, find
 from keras_private.lowering.reveal import LOGITS, revealed, reveals_of
 from keras_private.lowering.validate import validate
-from keras_private.plan.plan import Draft
+from keras_private.plan.plan import REAL, Draft
 
 
 def lower(model: Any, prot: Any, x: Any) -> Any:
@@ -81,7 +81,7 @@ def _ranges(input_range: Any, takes: Ports, graph: Graph) -> list[Range]:
     """The range of every input: as declared, or else what the layers that read it all take."""
     found = ranges_of(input_range, takes)
     for place, port in enumerate(takes.ports):
-        if found[place] is None:
+        if found[place] is None and port.kind != REAL:
             found[place] = _taken(graph, graph.inputs[port.number])
     return found
 

@@ -10,6 +10,7 @@ from keras_private.lowering.layers import (  # noqa: F401
     dense,
     embedding,
     image,
+    locally_connected,
     merge,
     noise,
     normalization,

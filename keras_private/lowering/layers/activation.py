@@ -121,6 +121,11 @@ def lower_relu(prot: Any, layer: Any, x: Any) -> Any:
     return relu(prot, x, float(array(layer.negative_slope)), ceiling, float(array(layer.threshold)))
 
 
+@lowers("ThresholdedReLU")
+def lower_thresholded_relu(prot: Any, layer: Any, x: Any) -> Any:
+    return relu(prot, x, threshold=float(array(layer.theta)))
+
+
 @lowers("PReLU")
 def lower_prelu(prot: Any, layer: Any, x: Any) -> Any:
     positive = prot.relu(x)

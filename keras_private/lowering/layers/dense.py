@@ -1,4 +1,4 @@
-"""Dense, on inputs of any rank."""
+"""Dense and EinsumDense, on inputs of any rank."""
 
 from __future__ import annotations
 
@@ -17,5 +17,13 @@ def _check(layer: Any) -> Iterable[Refusal]:
 def lower_dense(prot: Any, layer: Any, x: Any) -> Any:
     y = prot.matmul(x, secret(prot, layer.kernel, "kernel"))
     if layer.use_bias:
+        y = prot.add(y, secret(prot, layer.bias, "bias"))
+    return activate(prot, layer.activation, y)
+
+
+@lowers("EinsumDense", check=_check)
+def lower_einsum_dense(prot: Any, layer: Any, x: Any) -> Any:
+    y = prot.einsum(layer.equation, x, secret(prot, layer.kernel, "kernel"))
+    if layer.bias is not None:
         y = prot.add(y, secret(prot, layer.bias, "bias"))
     return activate(prot, layer.activation, y)

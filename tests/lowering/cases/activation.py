@@ -13,6 +13,7 @@ CASES: tuple[Case, ...] = (
     layer("ReLU", (40,), threshold=0.5),
     layer("ReLU", (40,), threshold=0.7, negative_slope=0.1),
     layer("ReLU", (40,), threshold=0.5, max_value=1.0, negative_slope=0.5),
+    layer("ThresholdedReLU", (40,), theta=0.75, only="tf_keras", private=False),
     layer("PReLU", (40,)),
     layer("PReLU", IMAGE, shared_axes=[1, 2]),
     layer("LeakyReLU", (40,)),

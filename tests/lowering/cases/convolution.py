@@ -89,4 +89,8 @@ CASES: tuple[Case, ...] = (
     layer("Conv3DTranspose", (2, 3, 2, 3), 2, 2, strides=2, data_format=FIRST, only="keras", private=False),
     layer("DepthwiseConv2D", IMAGE, 2, data_format=FIRST, only="keras", private=False),
     layer("SeparableConv2D", IMAGE, 5, 2, data_format=FIRST, only="keras", private=False),
+    layer("LocallyConnected1D", STEPS, 4, 3, strides=2, activation="relu", only="tf_keras"),
+    layer("LocallyConnected1D", STEPS, 4, 2, data_format=FIRST, only="tf_keras", private=False),
+    layer("LocallyConnected2D", IMAGE, 4, (2, 3), strides=(2, 1), use_bias=False, only="tf_keras", private=False),
+    layer("LocallyConnected2D", IMAGE, 4, (3, 2), data_format=FIRST, only="tf_keras", private=False),
 )
