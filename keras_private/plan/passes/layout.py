@@ -93,7 +93,8 @@ def _sink_reshape(graph: Graph, op: Op) -> bool:
     inner, outer = graph.shape(flat.inputs[0]), graph.shape(flat.output)
 
     def fits(value: Array) -> bool:
-        same_channels = value.ndim == 1 and bool(inner) and bool(outer) and inner[-1] == outer[-1]
+        of_channels = value.ndim > 0 and value.size == value.shape[-1]
+        same_channels = of_channels and bool(inner) and bool(outer) and inner[-1] == outer[-1]
         return value.size == 1 or value.shape == outer or same_channels
 
     if not all(map(fits, graph.applied(op))):
@@ -102,7 +103,7 @@ def _sink_reshape(graph: Graph, op: Op) -> bool:
     def reshaped(value: Array) -> Array:
         if value.size == 1:
             return value.reshape(())
-        return value.reshape(inner) if value.shape == outer else value
+        return value.reshape(inner) if value.shape == outer else value.reshape(-1)
 
     moved = _moved(graph, op, flat.inputs[0], op.attrs, reshaped)
     graph.replace(op, moved, graph.new("reshape", moved.output, op, shape=outer))
