@@ -70,6 +70,15 @@ def plan(
     saturate: Annotated[
         bool, typer.Option(help="Cut values off, by calibration, where else nothing is proved.")
     ] = True,
+    guard: Annotated[
+        bool | None, typer.Option(help="Whether overflow is noticed; by default where no range is proved.")
+    ] = None,
+    enforce_range: Annotated[
+        bool, typer.Option("--enforce-range", help="The parties refuse inputs out of range.")
+    ] = False,
+    exact_truncation: Annotated[
+        bool, typer.Option("--exact-truncation", help="truncation: exact of cluster.yaml.")
+    ] = False,
     keras: Annotated[str, typer.Option(help="What loads the model: keras or tf_keras.")] = "keras",
     imports: Annotated[
         list[str] | None, typer.Option("--import", help="Your module with layers and lowerings; it is run.")
@@ -100,6 +109,9 @@ def plan(
         reveal=reveal,
         calibration=data,
         saturate=saturate,
+        guard=guard,
+        enforce_range=enforce_range,
+        exact_truncation=exact_truncation,
     )
     typer.echo(report)
     if plot is not None and report.plan is not None:

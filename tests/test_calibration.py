@@ -119,7 +119,7 @@ def test_the_command(tmp_path: Path) -> None:
     model, x = network(), np.random.default_rng(1).uniform(-1, 1, (64, 64))
     model.save(tmp_path / "model.keras")
     np.savez(tmp_path / "data.npz", x=x)
-    command = ["check", str(tmp_path / "model.keras"), "--input-range", "-1", "1"]
+    command = ["plan", str(tmp_path / "model.keras"), "--input-range", "-1", "1"]
     said = CliRunner().invoke(app, [*command, "--calibration", str(tmp_path / "data.npz")])
     assert said.exit_code == 0
     assert "proven for every value" in said.output

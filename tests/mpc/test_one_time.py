@@ -293,6 +293,21 @@ def test_every_message_of_a_whole_plan(model: Any, input_range: Any) -> None:
     assert unmasked(lambda party, i: programs[i].protocol(party, x[i]), 0) == ALL_MASKED
 
 
+@pytest.mark.slow
+def test_every_message_of_a_plan_with_checks_and_exact_truncations() -> None:
+    """Nothing is opened to a party, not even whether a row is out of range."""
+    random, builder = np.random.default_rng(3), PlanBuilder((6,), (-1.0, 1.0))
+    at = builder.input
+    for layer in range(13):
+        weight = builder.weight(random.normal(size=(builder.shape(at)[0], 6)) * 2.0, f"w{layer}")
+        at = builder.op("relu", builder.op("matmul", at, weights=weight))
+    checked = {"guard": True, "enforce_range": True, "exact_truncation": True}
+    draft = optimise(builder.finish(at), precision=16, **checked)  # type: ignore[arg-type]
+    assert [made.reveal for made in draft.plan.outputs] == ["values", "guard", "range"]
+    programs, x = programs_of(draft), random_shares(4, 1, 6)
+    assert unmasked(lambda party, i: programs[i].protocol(party, x[i]), 0) == ALL_MASKED
+
+
 BY_TREES: dict[str, Callable[[Party, Share], Protocol[Any]]] = {
     "spline, refined table": lambda party, x: spline(party, x, handmade.refined(30, 2, [(-3, 2), (-2, 3)])),
     "spline, uniform table": lambda party, x: spline(party, x, handmade.uniform(30, 18, 5, -70, 131)),
