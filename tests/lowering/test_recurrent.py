@@ -13,6 +13,8 @@ from keras_private.errors import UnsupportedModelError
 from keras_private.lowering import draft_of
 from keras_private.plan.optimise import optimise
 from keras_private.plan.plan import Draft
+from keras_private.plan.schedule import total
+from keras_private.plan.simulate import simulate
 from keras_private.plan.summary import unproven
 
 from .cases import randomise
@@ -100,3 +102,34 @@ def test_weights_are_sent_once_and_everything_is_proven(layer: Any) -> None:
     short, long = _executable(layer, 4), _executable(layer, 24)
     assert len(long.plan.weights) <= len(short.plan.weights) + 2
     assert not unproven(long.plan)
+
+
+def _rounds(layer: Any, steps: int) -> int:
+    return total(_executable(layer, steps).plan, 1).rounds
+
+
+@pytest.mark.parametrize(
+    ("layer", "expected"),
+    [(L.SimpleRNN(3), 2), (L.LSTM(3), 6), (L.GRU(3), 6)],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_a_step_of_few_values_takes_as_many_rounds_as_the_documents_say(layer: Any, expected: int) -> None:
+    assert _rounds(layer, 11) - _rounds(layer, 6) == 5 * expected
+
+
+def test_both_directions_run_in_the_same_rounds() -> None:
+    assert _rounds(L.Bidirectional(L.GRU(2)), 4) == _rounds(L.GRU(2), 4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("steps", [30, 100, 300])
+@pytest.mark.parametrize("layer", [L.SimpleRNN(16), L.LSTM(16), L.GRU(16)], ids=lambda layer: layer.name)
+def test_errors_of_many_steps_stay_small(layer: Any, steps: int) -> None:
+    """With weights as training begins with, and errors as the parties make them."""
+    x = keras.Input((steps, 2))
+    keras.utils.set_random_seed(3)
+    model = keras.Model(x, type(layer).from_config(layer.get_config())(x))
+    given = np.random.default_rng(steps).uniform(-1, 1, (8, steps, 2)).astype(np.float32)
+    (got,) = simulate(optimise(draft_of(model, (-1.0, 1.0))), [given])
+    error = np.abs(got - np.asarray(model(given))).max()
+    assert error < 1e-3

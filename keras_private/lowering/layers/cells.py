@@ -3,9 +3,11 @@
 Theory of operation. A step is a product with the last state, the gates, and products of gates with states. What the
 inputs add is computed before the first step and for all steps at once (`Cell.parts`), so a step costs
 
-    SimpleRNN   h·U opened with the table of the activation                             2 or 3 rounds
-    LSTM        the same for all four gates; f·c + i·g truncated; tanh(c); o·tanh(c)    9 or 11
-    GRU         the same for two gates; the candidate; z·h + (1 - z)·h' truncated       6 to 8
+    SimpleRNN   h·U opened with the table of the activation                          2 or 3 rounds
+    LSTM        the same of all four gates; f·c + i·g opened with the table of
+                tanh(c), and beside it c truncated; o·tanh(c) truncated              6 to 8
+    GRU         the same of two gates, and beside it h·U_h truncated; the candidate
+                opened with its table; z·h + (1 - z)·h' truncated                    6 to 8
 
 with tables of one exchange or of two (`plan/spline/`). Four gates share one table because tanh(x) = 2·sigmoid(2x) - 1:
 the candidate's weights are doubled here, where they are real numbers. That doubles what its table is off by, so tables

@@ -17,7 +17,7 @@ from keras_private.lowering.layout import keep, sizes
 from keras_private.lowering.operation import Operand
 from keras_private.lowering.registry import Refusal, is_keras, lowers
 
-LAYERS = ("SimpleRNN", "LSTM", "GRU", "RNN", "ConvLSTM1D", "ConvLSTM2D")
+LAYERS = ("SimpleRNN", "LSTM", "GRU", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
 
 
 def _is_stacked(cell: Any) -> bool:

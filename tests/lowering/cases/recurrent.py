@@ -175,6 +175,7 @@ CASES: tuple[Case, ...] = (
     layer("ConvLSTM2D", FILM, 2, 3, padding="same", return_sequences=True),
     layer("ConvLSTM2D", FILM, 2, 2, strides=2, use_bias=False, recurrent_activation="sigmoid", private=False),
     layer("ConvLSTM2D", (2, 2, 4, 4), 2, 2, dilation_rate=2, data_format="channels_first", private=False),
+    layer("ConvLSTM3D", (2, 3, 3, 3, 1), 2, 2, padding="same", private=False),
     _every("Dense", lambda layers: layers.Dense(4, activation="relu"), STEPS),
     _every("Conv2D", lambda layers: layers.Conv2D(3, 3, activation="relu"), private=True),
     _every("MaxPooling2D", lambda layers: layers.MaxPooling2D(2)),
