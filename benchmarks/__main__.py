@@ -27,7 +27,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 import psutil
 
-from benchmarks import clients, kinds
+from benchmarks import clients, kinds, transformer
 from benchmarks.parties import ThreeProcesses
 from benchmarks.row import Row, mb
 
@@ -205,7 +205,7 @@ def party_rows(quick: bool) -> tuple[list[Row], list[kinds.Figure]]:
         one = parties.measure(network, images[:1], 10 * runs)
         batch = parties.measure(network, images, runs)
         compared = parties.measure(relus, values, runs)
-        functions = kinds.rows(parties, runs)
+        functions = [*kinds.rows(parties, runs), *transformer.rows(parties, runs)]
         table = kinds.table(parties, runs)
     each = max(compared.bytes_sent) / 100_000
     rows = [

@@ -23,6 +23,7 @@ from . import (
     recurrent,
     shape,
     softmax,
+    transformers,
 )
 from .case import Case, randomise
 
@@ -30,6 +31,6 @@ __all__ = ["CASES", "Case", "randomise"]
 
 _FAMILIES = (
     *(dense, embedding, category, image, convolution, pooling, shape, normalization, activation, softmax, noise, merge),
-    *(attention, recurrent, operations, models),
+    *(attention, transformers, recurrent, operations, models),
 )
 CASES: tuple[Case, ...] = tuple(case for family in _FAMILIES for case in family.CASES)
