@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from keras_private.errors import PlanError
 from keras_private.plan import cost, schedule
+from keras_private.plan.arrange import arranged
 from keras_private.plan.fixed_point import fixed_point
 from keras_private.plan.floors import floored
 from keras_private.plan.fractions import Fractions
@@ -86,7 +87,10 @@ def _tried(draft: Draft, precision: int, measured: Measured, trial: Trial, *, sa
         fractions = fractions if cut is draft else Fractions(cut, precision, trial.extra, measured)
         draft = cut
     done = fixed_point(draft, fractions, exact=trial.exact)
-    return replace(done, plan=floored(done.plan)) if floors else done
+    if not floors:
+        return done
+    plan = floored(done.plan)
+    return replace(done, plan=replace(plan, ops=arranged(plan)))
 
 
 def _with_tables(draft: Draft, finer: int) -> Draft:

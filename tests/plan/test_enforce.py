@@ -14,6 +14,7 @@ from keras_private.plan.evaluate import evaluate_all
 from keras_private.plan.optimise import optimise
 from keras_private.plan.plan import BIT, CHECKS, INTEGER, REAL, Output
 from keras_private.plan.ports import check_ports
+from keras_private.plan.schedule import total
 from keras_private.plan.scoring import scoring
 from keras_private.plan.serialise import validate
 
@@ -109,3 +110,16 @@ def test_rows_that_a_guard_has_taken_out_do_not_count_as_exact() -> None:
     made = replace(plan.outputs[-1], name="(guard)", reveal="guard")
     with pytest.raises(PlanError, match="would count as exact"):
         scoring(replace(plan, outputs=(plan.outputs[0], made)), "mean_absolute_error")
+
+
+def test_inputs_are_compared_in_the_rounds_of_the_first_layers() -> None:
+    """What is left is the selection, and what comes of it."""
+    random, builder = np.random.default_rng(2), PlanBuilder((20,), (-1.0, 1.0))
+    at = builder.input
+    for number in range(4):
+        at = builder.op(
+            "relu", builder.op("matmul", at, weights=builder.weight(random.normal(size=(20, 20)), f"w{number}"))
+        )
+    plain, draft = (optimise(builder.finish(at), enforce_range=enforce) for enforce in (False, True))
+    assert total(draft.plan, 1).rounds <= total(plain.plan, 1).rounds + 4
+    validate(draft.plan)

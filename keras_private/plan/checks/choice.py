@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from keras_private.errors import PlanError
+from keras_private.plan.arrange import arranged
 from keras_private.plan.checks.enforce import enforced
 from keras_private.plan.checks.guard import guarded
 from keras_private.plan.plan import Draft
@@ -28,9 +30,13 @@ def checked(
     Raises:
         PlanError: a check that was asked for cannot be.
     """
+    done = draft
     if guard:
-        draft = guarded(draft, xs, cuts=True)
+        done = guarded(done, xs, cuts=True)
     elif guard is None:
         with contextlib.suppress(PlanError):
-            draft = guarded(draft, xs)
-    return enforced(draft) if enforce_range else draft
+            done = guarded(done, xs)
+    if enforce_range:
+        done = enforced(done)
+    # Inputs are compared in the rounds of the first layers, if that is little.
+    return draft if done is draft else replace(done, plan=replace(done.plan, ops=arranged(done.plan)))
