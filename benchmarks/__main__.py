@@ -2,7 +2,7 @@
 
 Medians of interleaved runs on this machine: three parties over mutual TLS on loopback, a client, and the plain model
 beside them. Absolute times mean little on a shared machine; ratios within one run do. CPU time is given wherever it
-can be told apart. `--quick` takes fewer runs.
+can be told apart. `--quick` takes fewer runs, and leaves out the large networks.
 """
 
 from __future__ import annotations

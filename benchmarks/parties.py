@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection as Pipe
 from typing import Any, NamedTuple
 
 import numpy as np
+import psutil
 
 from keras_private.errors import KerasPrivateError
 from keras_private.mpc.kernels import warm_up
@@ -92,6 +93,10 @@ class ThreeProcesses:
             weights, xs: raw, uint64, of bits uint8; xs of (batch, …).
         """
         return self._measure(plan, weights, xs, runs)
+
+    def resident_mb(self) -> float:
+        """Memory of the largest party, up to now."""
+        return max(psutil.Process(process.pid).memory_info().rss for process in self._processes) / 1e6
 
     def _measure(
         self, plan: bytes | Plan, weights: Sequence[np.ndarray], xs: Sequence[np.ndarray], runs: int

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +25,8 @@ from keras_private.plan.spline.table import SPARE_BITS, Integers
 
 REMAINDER_BITS = (12, 9)
 MARGIN = 15 / 16  # of the goal that what is looked at may take
+
+KEPT = 1 << 16  # values of functions
 
 _FINEST = 14  # fractional bits of x that count, where a function is as steep as x
 _GUARD = 40  # binary places of exact values behind those of the table
@@ -43,6 +46,13 @@ class Row(NamedTuple):
 
 
 UNUSED = Row(0, 0, 0.0, 0.0)  # of a cell that is split
+
+
+@lru_cache(maxsize=KEPT)
+def exact_value(name: str, parameters: tuple[float, ...], numerator: int, places: int) -> Decimal:
+    """A function at numerator / 2^places, in lowest terms: tables of other fractional bits ask for the same ones."""
+    with exact_context():
+        return function(name, parameters).exact(Decimal(numerator) / (1 << places))
 
 
 class Rows:
@@ -81,9 +91,11 @@ class Rows:
         place = min(max(place, self.low), self.high)
         found = self.values.get(place)
         if found is None:
+            down = min((place & -place).bit_length() - 1, self.request.x_frac + 2) if place else self.request.x_frac + 2
+            at = place >> down, self.request.x_frac + 2 - down
             with exact_context():
-                exact = self.function.exact(Decimal(place) / self.one) * (1 << self.request.frac + _GUARD)
-                found = self.values[place] = int(exact.to_integral_value())
+                exact = exact_value(self.request.name, self.request.parameters, *at)
+                found = self.values[place] = int((exact * (1 << self.request.frac + _GUARD)).to_integral_value())
         return found
 
     def measured(self, error: int, place: int) -> float:
