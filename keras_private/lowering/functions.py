@@ -52,7 +52,11 @@ def leaky_relu(prot: Any, x: Any, slope: float) -> Any:
 
 
 def clip(prot: Any, x: Any, low: float, high: float) -> Any:
-    """x where between low and high, else the nearer of the two."""
+    """x where between low and high, else the nearer of the two. One of them may be infinite: then one ReLU will do."""
+    if math.isinf(low) and low < 0:
+        return x if high == math.inf else prot.add(prot.negative(prot.relu(prot.add(prot.negative(x), high))), high)
+    if high == math.inf and low < high:
+        return prot.add(prot.relu(prot.add(x, -low)), low)
     if hasattr(prot, "clip") and low <= high:
         return prot.clip(x, low, high)
     raised = prot.add(x, -low)
