@@ -11,6 +11,7 @@ import pytest
 
 from keras_private.errors import UnsupportedModelError
 from keras_private.lowering import draft_of
+from keras_private.plan.evaluate import evaluate_all
 from keras_private.plan.optimise import optimise
 from keras_private.plan.plan import Draft
 from keras_private.plan.schedule import total
@@ -133,3 +134,36 @@ def test_errors_of_many_steps_stay_small(layer: Any, steps: int) -> None:
     (got,) = simulate(optimise(draft_of(model, (-1.0, 1.0))), [given])
     error = np.abs(got - np.asarray(model(given))).max()
     assert error < 1e-3
+
+
+@pytest.mark.parametrize("which", ["keras", "tf_keras"])
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("LSTM", {"return_sequences": True}),
+        ("GRU", {"go_backwards": True}),
+        ("SimpleRNN", {"zero_output_for_mask": True}),
+    ],
+    ids=str,
+)
+def test_a_private_mask(which: str, name: str, given: dict[str, Any]) -> None:
+    """A bit a row and step, which nobody but the client knows."""
+    module = importlib.import_module(which)
+    if which == "tf_keras":
+        given = {key: value for key, value in given.items() if key != "zero_output_for_mask"}
+    x, mask = module.Input((5, 2)), module.Input((5,), dtype="bool")
+    model = randomise(module.Model([x, mask], getattr(module.layers, name)(3, **given)(x, mask=mask)))
+    random = np.random.default_rng(2)
+    xs, bits = random.uniform(-1, 1, (6, 5, 2)).astype(np.float32), random.integers(0, 2, (6, 5)) > 0
+    bits[0], bits[1] = True, False
+    draft = draft_of(model, [(-1.0, 1.0), None])
+    expected = np.asarray(model([xs, bits]))
+    for each in (draft, optimise(draft)):
+        (got,) = evaluate_all(each, [xs, bits])
+        np.testing.assert_allclose(got, expected, atol=1e-5)
+
+
+def test_a_mask_of_numbers_is_no_mask() -> None:
+    x, mask = keras.Input((4, 2)), keras.Input((4,))
+    with pytest.raises(UnsupportedModelError, match="its mask is of float32, not of booleans"):
+        draft_of(keras.Model([x, mask], L.GRU(2)(x, mask=mask)))

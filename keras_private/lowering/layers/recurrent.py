@@ -59,11 +59,18 @@ def check_rnn(layer: Any, initial_state: Any = None, mask: Any = None) -> Iterat
         yield Refusal("it is called with constants", "give them to its cell as inputs of every step (RepeatVector)")
     if not all(isinstance(state, Operand) for state in flat(initial_state)):
         yield Refusal("its initial_state is an array", "make it an input of the model, or leave it out")
-    if mask is not None and not isinstance(mask, Operand) and _public(mask) is None:
-        yield Refusal("its mask differs from row to row", "give one mask for all rows, of shape (1, steps)")
-    elif mask is not None and not isinstance(mask, Operand) and not any(_public(mask) or ()):
-        yield Refusal("its mask leaves no step", "leave the layer out")
+    yield from _check_mask(mask)
     yield from check_cell(layer.cell)
+
+
+def _check_mask(mask: Any) -> Iterator[Refusal]:
+    if isinstance(mask, Operand):
+        if mask.dtype != "bool":
+            yield Refusal(f"its mask is of {mask.dtype}, not of booleans", "compare it with a number, as in mask > 0")
+    elif mask is not None and _public(mask) is None:
+        yield Refusal("its mask differs from row to row", "give one mask for all rows, of shape (1, steps)")
+    elif mask is not None and not any(_public(mask) or ()):
+        yield Refusal("its mask leaves no step", "leave the layer out")
 
 
 def flat(states: Any) -> list[Any]:
@@ -90,7 +97,8 @@ class _Mask:
         self._prot = prot
         self._bits: list[Any] = [True] * steps
         if hasattr(mask, "prot"):
-            self._bits = prot.split(prot.reshape(mask, [-1, steps]), steps, axis=1)
+            bits = mask if mask.bit else prot.above(mask, 0.5)  # an input of booleans is of the numbers 0 and 1
+            self._bits = prot.split(prot.reshape(bits, [-1, steps]), steps, axis=1)
         elif mask is not None:
             self._bits = _public(mask) or []
         if backwards:
