@@ -93,10 +93,4 @@ _HINTS: dict[str, tuple[Ground, Refusal]] = {
         "pad and train without one",
         "Masking",
     ),
-    **_hints(
-        Ground.MISSING,
-        "no lowering is known for this kind of layer",
-        _AT_THE_CLIENT,
-        *("AutoContrast", "MelSpectrogram", "STFTSpectrogram"),
-    ),
 }

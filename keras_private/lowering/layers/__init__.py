@@ -4,6 +4,7 @@ from keras_private.lowering.layers import (  # noqa: F401
     activation,
     applications,
     attention,
+    audio,
     bidirectional,
     category,
     convolution,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from keras_private.errors import PlanError
@@ -57,3 +58,18 @@ def lower_up_sampling(prot: Any, layer: Any, x: Any) -> Any:
     for axis, times in zip(spatial_axes(x, _format(layer)), size, strict=True):
         x = keep(prot, x, axis, [place // times for place in range(times * sizes(x)[axis - 1])])
     return x
+
+
+@lowers("AutoContrast")
+def lower_auto_contrast(prot: Any, layer: Any, x: Any) -> Any:
+    """(x - lowest) / (highest - lowest) of every channel, over all of the range. A channel of one colour stays as it
+    is; one whose values differ by less than 2^-10 of the range is stretched 2^10 times only."""
+    low, high = layer.value_range
+    rows, columns, channels = sizes(x)  # Keras takes the channels to be last, always
+    x = prot.reshape(x, [-1, rows * columns, channels])
+    least, most = (prot.reshape(find(x, 1), [-1, 1, channels]) for find in (prot.reduce_min, prot.reduce_max))
+    spread = prot.sub(most, least)
+    octave = math.ceil(math.log2(high - low))
+    y = prot.divide(prot.sub(x, least), spread, 2.0 ** (octave - 10), 2.0**octave)
+    y = prot.add(prot.mul(y, float(high - low)), float(low)) if low else prot.mul(y, float(high - low))
+    return prot.reshape(prot.select(prot.equal_to(spread, 0.0), x, y), [-1, rows, columns, channels])

@@ -9,6 +9,7 @@ from __future__ import annotations
 from . import (
     activation,
     attention,
+    audio,
     category,
     convolution,
     dense,
@@ -30,7 +31,7 @@ from .case import Case, randomise
 __all__ = ["CASES", "Case", "randomise"]
 
 _FAMILIES = (
-    *(dense, embedding, category, image, convolution, pooling, shape, normalization, activation, softmax, noise, merge),
-    *(attention, transformers, recurrent, operations, models),
+    *(dense, embedding, category, image, audio, convolution, pooling, shape, normalization),
+    *(activation, softmax, noise, merge, attention, transformers, recurrent, operations, models),
 )
 CASES: tuple[Case, ...] = tuple(case for family in _FAMILIES for case in family.CASES)

@@ -38,4 +38,5 @@ CASES: tuple[Case, ...] = (
     layer("CenterCrop", IMAGE, 3, 2, data_format=FIRST, only="keras", private=False),
     layer("RandomCrop", IMAGE, 4, 4, only="tf_keras", private=False),
     layer("RandomCrop", IMAGE, 6, 5, only="keras", private=False),
+    layer("AutoContrast", IMAGE, value_range=(-2, 2), only="keras"),
 )
