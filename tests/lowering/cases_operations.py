@@ -143,13 +143,16 @@ COMPARISONS = (
     _ops("where, broadcast", lambda ops, x: ops.where(x[:, :1] > 0.5, x, ROW)),
     _ops("where, two numbers", lambda ops, x: ops.where(x > 0.5, 1.0, -1.0)),
     _ops("where, fixed", lambda ops, x: ops.where(ROW > 0, x, -x)),
+    _ops("select", lambda ops, x: ops.select([x > 1, x[:, :1] > 0], [x * 2.0, -x], 0.5)),
     _ops("zeros_like", lambda ops, x: ops.where(x > 0, ops.zeros_like(x), ops.full_like(x, 2.0)) + ops.ones_like(x)),
     _ops("one_hot", lambda ops, x: ops.one_hot(x, 5), (3,), dtype="int32", range=(0, 5)),
     _ops("one_hot, axis", lambda ops, x: ops.one_hot(x, 5, axis=1), (3, 2), dtype="int32", range=(0, 5)),
     _ops("one_hot of argmax", lambda ops, x: x * ops.one_hot(ops.argmax(x, axis=-1), 6)),
     _ops(
         "stop_gradient",
-        lambda ops, x: ops.saturate_cast(ops.stop_gradient(ops.convert_to_tensor(ops.copy(x))), "float32") + 1.0,
+        lambda ops, x: (
+            ops.saturate_cast(ops.stop_gradient(ops.convert_to_tensor(ops.nan_to_num(ops.copy(x)))), "float32") + 1.0
+        ),
     ),
 )
 
@@ -262,6 +265,8 @@ NETWORK = (
     _ops("conv of rows", lambda ops, x: ops.conv(x, WIDE.reshape(2, 6, 1)), ROWS),
     _ops("depthwise_conv", lambda ops, x: ops.depthwise_conv(x, KERNEL[..., :2]), IMAGE),
     _ops("separable_conv", lambda ops, x: ops.separable_conv(x, KERNEL[..., :1], KERNEL[:1, :1]), IMAGE),
+    _ops("resize", lambda ops, x: ops.image.resize(x, (4, 7)), IMAGE),
+    _ops("resize, nearest", lambda ops, x: ops.image.resize(x, (9, 3), interpolation="nearest"), IMAGE),
     _ops("max_pool", lambda ops, x: ops.max_pool(x, 2), IMAGE),
     _ops("average_pool", lambda ops, x: ops.average_pool(x, (2, 1), strides=1, padding="same"), IMAGE),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -19,6 +20,7 @@ from keras_private.errors import PlanError
 from keras_private.lowering import draft_of
 from keras_private.lowering.graph import graph_of
 from keras_private.lowering.operation import known_operations
+from keras_private.lowering.operations.catalogue import text
 from keras_private.lowering.tensorflow import known_functions
 from keras_private.plan.evaluate import evaluate, evaluate_all
 from keras_private.plan.optimise import optimise
@@ -94,6 +96,12 @@ def test_a_client_gets_what_keras_computes(cluster: TFECluster, first: int) -> N
         assert model.serve(num_requests=1) == 1
         for got, right in zip(client.query_model_join(), expected, strict=True):
             np.testing.assert_allclose(got, right, atol=2.0**-9 * max(1.0, float(np.max(np.abs(right)))))
+
+
+def test_the_document_is_what_is_generated() -> None:
+    document = Path(__file__).parents[2] / "docs" / "operations.md"
+    command = "python -m keras_private.lowering.operations.catalogue > docs/operations.md"
+    assert document.read_text(encoding="utf-8") == text(), command
 
 
 # --- shapes that broadcast

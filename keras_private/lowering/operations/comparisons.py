@@ -109,6 +109,29 @@ def lower_where(prot: Any, op: Operation, condition: Any, x: Any, y: Any) -> Any
     return prot.select(truth(prot, condition, op.operands[0]), left, right)
 
 
+def _check_select(op: Operation, conditions: Any, choices: Any, default: Any = 0) -> Iterator[Refusal]:
+    if not all(isinstance(condition, Operand) for condition in conditions):
+        yield Refusal("a constant is among its conditions", "use tensors")
+    for choice in (*conditions, *choices, default):
+        yield from _check_where(op, conditions[0], choice, default)
+
+
+@operates("Select", check=_check_select)
+def lower_select(prot: Any, op: Operation, conditions: Any, choices: Any, default: Any = 0) -> Any:
+    """The choice of the first condition that holds."""
+    shape = tuple(int(size or 1) for size in op.shape[1:])
+
+    def whole(x: Any) -> Any:
+        if is_tensor(x):
+            return spread(prot, numbers(prot, x), shape)
+        return filled(prot, numbers(prot, conditions[0]), x, shape)
+
+    y = whole(default)
+    for condition, operand, x in [*zip(conditions, op.operands[0], choices, strict=True)][::-1]:
+        y = prot.select(truth(prot, condition, operand), whole(x), y)
+    return y
+
+
 def _check_cast(op: Operation, x: Operand) -> Iterator[Refusal]:
     if x.dtype != op.dtype and "int" in op.dtype and "float" in x.dtype:
         yield Refusal(f"it casts {x.dtype} to {op.dtype}", "round with keras.ops.floor, or keep float values")
@@ -116,7 +139,7 @@ def _check_cast(op: Operation, x: Operand) -> Iterator[Refusal]:
         yield Refusal(f"it casts to {op.dtype}", "keep float values")
 
 
-@operates("Cast", "SaturateCast", "ConvertToTensor", "StopGradient", "Copy", check=_check_cast)
+@operates("Cast", "SaturateCast", "ConvertToTensor", "StopGradient", "Copy", "NanToNum", check=_check_cast)
 def lower_cast(prot: Any, op: Operation, x: Any) -> Any:
     if op.dtype == "bool":
         return truth(prot, x, op.operands[0])

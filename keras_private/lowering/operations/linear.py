@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from keras_private.errors import PlanError
-from keras_private.lowering.layout import sizes
+from keras_private.lowering.layout import sizes, times_matrix
 from keras_private.lowering.operation import Operand, Operation, operates
 from keras_private.lowering.operations.values import BATCH, is_tensor, numbers
 from keras_private.lowering.registry import Refusal, array, secret
-from keras_private.lowering.rows import at_the_end
 from keras_private.plan.ops.equation import without_batch
 
 _ROWS = Refusal("it would multiply the rows of a batch with each other", "give both tensors the batch as first axis")
@@ -136,12 +135,6 @@ def lower_contraction(prot: Any, op: Operation, x: Any, y: Any) -> Any:
 # --- sums along an axis
 
 
-def along(prot: Any, x: Any, axis: int, matrix: Any) -> Any:
-    """The values along an axis times a public matrix."""
-    x, back = at_the_end(prot, x, axis)
-    return back(prot.matmul(x, prot.define_constant(matrix)))
-
-
 def _check_along(op: Operation, x: Operand) -> Iterator[Refusal]:
     if not isinstance(op["axis"], int) or op["axis"] % len(x.shape) == 0:
         yield BATCH
@@ -151,7 +144,7 @@ def _check_along(op: Operation, x: Operand) -> Iterator[Refusal]:
 def lower_cumsum(prot: Any, op: Operation, x: Any) -> Any:
     x, axis = numbers(prot, x), int(op["axis"])
     count = sizes(x)[axis % len(x.shape) - 1]
-    return along(prot, x, axis, np.triu(np.ones((count, count))))
+    return times_matrix(prot, x, axis % len(x.shape), np.triu(np.ones((count, count))))
 
 
 def _check_diff(op: Operation, x: Operand) -> Iterator[Refusal]:
@@ -164,4 +157,4 @@ def _check_diff(op: Operation, x: Operand) -> Iterator[Refusal]:
 def lower_diff(prot: Any, op: Operation, x: Any) -> Any:
     x, axis = numbers(prot, x), int(op["axis"])
     count = sizes(x)[axis % len(x.shape) - 1]
-    return along(prot, x, axis, np.diff(np.eye(count), n=int(op["n"]), axis=1))
+    return times_matrix(prot, x, axis % len(x.shape), np.diff(np.eye(count), n=int(op["n"]), axis=1))

@@ -12,6 +12,7 @@ from keras_private.lowering.layers.merge import unit
 from keras_private.lowering.operation import Operand, Operation, operates
 from keras_private.lowering.operations.values import BATCH, axes_of, numbers
 from keras_private.lowering.registry import Refusal, array, find, secret
+from keras_private.lowering.resize import resized
 
 _EPSILON = 1e-7  # Keras' own, where none is given
 _LEAST, _MOST = 1e-9, 1.0
@@ -78,6 +79,17 @@ def lower_batch_norm(
     shape[op["axis"] % len(x.shape) - 1] = -1
     y = prot.mul(numbers(prot, x), secret(prot, factor.reshape(shape), "scale"))
     return prot.add(y, secret(prot, addend.reshape(shape), "offset"))
+
+
+def _check_resize(op: Operation, x: Operand) -> Iterator[Refusal]:
+    if op["data_format"] not in (None, "channels_last") or len(x.shape) != 4:
+        yield Refusal("only batches of images with the channels last can be resized", "transpose them")
+
+
+@operates("Resize", check=_check_resize)
+def lower_resize(prot: Any, op: Operation, x: Any) -> Any:
+    number = op.operands[0].number
+    return resized(prot, numbers(prot, x), lambda image: op.compute({number: np.asarray(image)})[0], "channels_last")
 
 
 # --- windows: as the layers that do the same
