@@ -270,7 +270,7 @@ def test_the_largest_query_fits_the_limit() -> None:
     checks.check_size(6, model, 1, 2**20)
     packages = split(np.zeros((6, 20_000), np.uint64))
     request = session.Request(bytes(16), 6)
-    sizes = [len(encode(session._query(request, model, package))) for package in packages]
+    sizes = [len(encode(session._query(request, model, None, package))) for package in packages]
     assert max(sizes) <= 6 * 20_000 * 8 + checks.QUERY_OVERHEAD < 2**20
     with pytest.raises(InputError, match="7 rows is over the cluster's limit of 1 MB; ask at most 6 at once"):
         checks.check_size(7, model, 1, 2**20)
@@ -297,11 +297,11 @@ def test_ctrl_c_while_sending_takes_the_query_back(
     with pytest.MonkeyPatch.context() as patch:
         original = session._query
 
-        def interrupt(request: Any, model: Any, package: Any) -> Any:
+        def interrupt(request: Any, model: Any, *more: Any) -> Any:
             if len(request.asked) > sent:
                 ours._channels[index].close("interrupted")  # what a connection does in the middle of a frame
                 raise KeyboardInterrupt
-            return original(request, model, package)
+            return original(request, model, *more)
 
         patch.setattr(session, "_query", interrupt)
         with pytest.raises(KeyboardInterrupt):
