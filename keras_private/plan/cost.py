@@ -147,9 +147,12 @@ def truncation(count: int, d: int) -> Cost:
     return Cost(2, (short, short, 8 * count + short))
 
 
-def floor(count: int, d: int) -> Cost:
-    """A truncation, a comparison of d bits, and a number for each of its bits."""
-    return dealt_ahead(truncation(count, d) | sign(count, window(d, 0, count)), number(count))
+def floor(count: int, d: int, bound: int | None = None, *, relu: bool = False) -> Cost:
+    """A truncation, a comparison of d bits, and a number for each of its bits; a ReLU compares in the same rounds."""
+    found = dealt_ahead(truncation(count, d) | sign(count, window(d, 0, count)), number(count))
+    if not relu:
+        return found
+    return dealt_ahead(found | sign(count, window(bound, d, count)), select(count))
 
 
 def sign(count: int, window: Window) -> Cost:

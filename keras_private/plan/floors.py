@@ -1,9 +1,9 @@
 """Exact truncation: an executable plan in which every truncation is the floor, and depends on nothing but the number.
 
 Theory of operation. A truncation that is fused into another op (a product, a ReLU, a clip) rounds by a threshold of the
-sharing (docs/protocols.md). Here it becomes an op of its own, `floor`, before what is left of that op: a product and
-its floor are one stage, a ReLU or clip of a floor is the floor of a ReLU or clip whose ends are whole units, and its
-comparison is narrower. What an op's declared error allows, the floor keeps to, so all that was proven holds.
+sharing (docs/protocols.md). Here it becomes an op of its own, `floor`, which takes a ReLU along: a product and its
+floor are one stage. Before a clip it leaves that a narrower comparison: its ends are whole units. What an op's declared
+error allows, the floor keeps to, so all that was proven holds.
 
 Maxima whose comparisons may ignore low bits get ones that do not. Tables of functions (`spline`) read their input by
 the sharing as ever: they are not truncations, and their results vary by their declared error.
@@ -45,23 +45,21 @@ def _exact(op: Op, tensors: dict[str, Tensor]) -> list[Op]:
         bound = product_bound(op)
         proven = bound if bound < CONTRACT_BITS else None
         whole = _added(tensors, op, "whole", Tensor(made.shape, made.frac + drop, proven))
-        product = replace(op, output=whole, attrs={**op.attrs, "drop": 0})
-        if not op.attrs.get("relu"):
-            return [product, _floor(op, whole, drop, op.output)]
-        low = _added(tensors, op, "floor", Tensor(made.shape, made.frac, _after(tensors[whole].bound, drop)))
-        unrectified = replace(product, attrs={**product.attrs, "relu": False})
-        relu = Op("relu", (low,), (), op.output, {"drop": 0}, op.layer)
-        return [unrectified, _floor(op, whole, drop, low), relu]
+        attrs = {**op.attrs, "drop": 0, **({"relu": False} if "relu" in op.attrs else {})}
+        relu = bool(op.attrs.get("relu"))
+        return [replace(op, output=whole, attrs=attrs), _floor(op, whole, drop, op.output, relu=relu)]
     (given,) = op.inputs
-    if op.kind in ("truncate", _FLOOR):
-        return [_floor(op, given, drop, op.output)]
+    if op.kind == _FLOOR:
+        return [op]
+    if op.kind in ("truncate", "relu"):
+        return [_floor(op, given, drop, op.output, relu=op.kind == "relu")]
     before = tensors[given]
     low = _added(tensors, op, "floor", Tensor(before.shape, before.frac - drop, _after(before.bound, drop)))
-    return [_floor(op, given, drop, low), replace(op, inputs=(low,), attrs={**op.attrs, "drop": 0})]
+    return [_floor(op, given, drop, low, relu=False), replace(op, inputs=(low,), attrs={**op.attrs, "drop": 0})]
 
 
-def _floor(like: Op, given: str, drop: int, output: str) -> Op:
-    return Op(_FLOOR, (given,), (), output, {"drop": drop}, like.layer)
+def _floor(like: Op, given: str, drop: int, output: str, *, relu: bool) -> Op:
+    return Op(_FLOOR, (given,), (), output, {"drop": drop, "relu": relu}, like.layer)
 
 
 def _after(bound: int | None, drop: int) -> int | None:

@@ -151,6 +151,7 @@ PROTOCOLS: dict[str, Callable[[Party, Share], Protocol[Any]]] = {
     "truncation by 40": lambda party, x: truncation(party, x, 40),
     "floor by 16": lambda party, x: floor(party, x, 16),
     "floor by 33": lambda party, x: floor(party, x, 33),
+    "floor with relu": lambda party, x: floor(party, x, 16, 38, relu=True),
     "sign, groups of 3 in pairs": lambda party, x: sign(party, x, Window(15, 7, 3, 2)),
     "sign, groups of 6 in one node": lambda party, x: sign(party, x, Window(15, 4, 6, 4)),
     "sign, groups of 2 in threes": lambda party, x: sign(party, x, Window(15, 10, 2, 3)),

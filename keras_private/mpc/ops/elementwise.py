@@ -48,10 +48,10 @@ def bind_truncate(op: Op, plan: Plan, weights: Sequence[Share]) -> Run:
 
 @runs("floor")
 def bind_floor(op: Op, plan: Plan, weights: Sequence[Share]) -> Run:
-    drop = int(op.attrs["drop"])
+    bound, drop, rectified = plan.tensors[op.inputs[0]].bound, int(op.attrs["drop"]), bool(op.attrs["relu"])
 
     def run(party: Party, xs: Sequence[Share], shape: Shape) -> Protocol[Share]:
-        return floor(party, xs[0], drop)
+        return floor(party, xs[0], drop, bound, relu=rectified)
 
     return run
 

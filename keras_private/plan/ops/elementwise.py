@@ -248,13 +248,14 @@ class Truncate(Truncating):
 
 
 class Floor(Truncating):
-    """Drops low bits, always downwards: floor(x / 2^drop), which depends on nothing but x. Of executable plans.
+    """Drops low bits, always downwards: floor(x / 2^drop), which depends on nothing but x. Of executable plans. With a
+    ReLU, if `relu` says so, of one exchange more.
 
     2 + levels rounds for a window of `drop` bits; of many values and 16 bits 52 bytes beside a truncation's 14.
     """
 
     name = "floor"
-    attrs: ClassVar[Attributes] = {"drop": at.integer(1, at.MAX_TRUNCATION)}
+    attrs: ClassVar[Attributes] = {"drop": at.integer(1, at.MAX_TRUNCATION), "relu": at.boolean}
     recorded = None
     write = Kind.write  # which refuses
     truncate_later = Kind.truncate_later
@@ -266,11 +267,14 @@ class Floor(Truncating):
         return xs[0]
 
     def cost(self, op: Op, plan: Plan, batch: int) -> cost.Cost:
-        return cost.floor(values(op, plan, batch), dropped(op))
+        bound, relu = plan.tensors[op.inputs[0]].bound, bool(op.attrs["relu"])
+        return cost.floor(values(op, plan, batch), dropped(op), bound, relu=relu)
 
     def memory(self, op: Op, plan: Plan, count: int) -> int:
         compared = working.comparison(count, cost.window(dropped(op), 0, count))
-        return working.truncation(count) + compared + working.NUMBER * count + 4 * working.SHARE * count
+        compared += working.truncation(count) + working.NUMBER * count + 4 * working.SHARE * count
+        bound = plan.tensors[op.inputs[0]].bound
+        return compared + (working.relu(count, bound, dropped(op)) if op.attrs["relu"] else 0)
 
 
 class Relu(Truncating):

@@ -26,9 +26,10 @@ SAMPLES = {
         Sample(((),), {"drop": 8}),
     ],
     "floor": [
-        Sample(((65,),), {"drop": 5}),
-        Sample(((3, 7),), {"drop": 1}, bound=50),
-        Sample(((2,),), {"drop": 8}, bound=62),
+        Sample(((65,),), {"drop": 5, "relu": False}),
+        Sample(((3, 7),), {"drop": 1, "relu": True}, bound=50),
+        Sample(((2,),), {"drop": 8, "relu": False}, bound=62),
+        Sample(((65,),), {"drop": 8, "relu": True}),
     ],
     "relu": [
         Sample(((63,),), {"drop": 0}),
