@@ -104,6 +104,8 @@ def text() -> str:
             f"({', '.join(f'`{name}`' for name in sorted(_BASES))}) are left out. Arguments that cannot be honoured "
             "`check` and `share` name.",
             "",
+            *(_counted(lists, keras) for keras in KERAS),
+            "",
             f"## {Place.RUNS.value}",
             "",
             "Each is compared with Keras in the tests (`tests/lowering/cases`).",
@@ -119,6 +121,11 @@ def text() -> str:
             *_refused(lists[Place.REFUSED]),
         ]
     )
+
+
+def _counted(lists: Mapping[Place, Sequence[Entry]], keras: str) -> str:
+    runs, nothing, refused = (sum(keras in entry.keras for entry in lists[each]) for each in Place)
+    return f"- `{keras}`: {runs} run, {nothing} have nothing to do, {refused} are refused."
 
 
 def _table(entries: Iterable[Entry]) -> list[str]:

@@ -88,9 +88,9 @@ _HINTS: dict[str, tuple[Ground, Refusal]] = {
         "DenseFeatures",
     ),
     **_hints(
-        Ground.MISSING,
-        "masks are not supported",
-        "pad and train without one",
+        Ground.DATA,
+        "which steps count depends on the data",
+        "pad and train without a mask",
         "Masking",
     ),
 }
