@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections import defaultdict
 from collections.abc import Sequence
 
 from keras_private.plan.cost import Cost
@@ -11,7 +12,7 @@ from keras_private.plan.layers import Timing, named
 from keras_private.plan.networks import NETWORKS, estimate
 from keras_private.plan.ops import CONTRACT_BITS, Product, dropped, kind_of
 from keras_private.plan.origins import is_proved
-from keras_private.plan.plan import REAL, Accuracy, Input, Op, Output, Plan, Shape
+from keras_private.plan.plan import CHECKS, REAL, Accuracy, Input, Op, Output, Plan, Shape
 from keras_private.plan.ports import said_range
 from keras_private.plan.schedule import costs, stages
 from keras_private.plan.scoring import scoring
@@ -54,9 +55,13 @@ def private_summary(
     total = Cost()
     shown = None
     times = _times(plan, timing)
+    checks: defaultdict[str, list[Cost]] = defaultdict(list)  # many small ops between the others
     for op, cost, share in zip(plan.ops, costs(plan, batch), times, strict=True):
         total += cost
         layer = named(op)
+        if layer in CHECKS:
+            checks[layer].append(cost)
+            continue
         rows.append(
             (
                 layer if layer != shown else "",
@@ -69,6 +74,9 @@ def private_summary(
             )
         )
         shown = layer
+    for layer, found in checks.items():
+        whole = sum(found, Cost())
+        rows.append((layer, f"{len(found)} operations", "", str(whole.rounds or "·"), size(max(whole.sent)), "", ""))
     starts = [
         (_named("input", given.name, plan.inputs), said_range(given), _shape(plan.shape(given)), "·", "·", bound, "")
         for given, bound in ((given, _bound(plan, given.tensor)) for given in plan.inputs)
