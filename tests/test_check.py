@@ -34,8 +34,8 @@ def small(keras: Any) -> Any:
 def refused(keras: Any) -> Any:
     x = y = keras.Input((4,))
     for number in range(5):
-        y = keras.layers.Dense(4, activation="exponential", name=f"dense_{number}")(y)
-    return keras.Model(x, keras.layers.LayerNormalization(name="norm")(y))
+        y = keras.layers.ELU(alpha=100.0, name=f"elu_{number}")(keras.layers.Dense(4)(y))
+    return keras.Model(x, keras.layers.LayerNormalization(epsilon=10.0, name="norm")(y))
 
 
 def test_what_a_query_would_cost(keras: Any) -> None:
@@ -61,8 +61,8 @@ def test_what_would_be_refused(keras: Any) -> None:
     report = kp.check(refused(keras))
     assert not report.ok
     assert len(report.problems) == 2
-    assert report.problems[0].startswith("dense_0, dense_1, dense_2 and 2 more (Dense): activation exponential")
-    assert "cannot be shared, 2 problems:\n  - dense_0" in str(report)
+    assert report.problems[0].startswith("elu_0, elu_1, elu_2 and 2 more (ELU): alpha 100.0 is not supported")
+    assert "cannot be shared, 2 problems:\n  - elu_0" in str(report)
     with pytest.raises(UnsupportedModelError, match="no cost"):
         _ = report.rounds
 
