@@ -73,7 +73,8 @@ def _both(title: str, make: Callable[[Any], Any], **kwargs: Any) -> Case:
         made = keras.layers.Bidirectional(make(keras.layers), **kwargs)(x)
         return keras.layers.Concatenate()(list(made)) if isinstance(made, list | tuple) else made
 
-    return _built(f"Bidirectional {title} {kwargs}", build, "Bidirectional")
+    only = "" if kwargs.get("merge_mode", "concat") == "concat" else "keras"  # what is made of both is the same in both
+    return _built(f"Bidirectional {title} {kwargs}", build, "Bidirectional", only=only)
 
 
 def _both_with_states(keras: Any, x: Any) -> Any:
@@ -139,13 +140,13 @@ CASES: tuple[Case, ...] = (
     layer("LSTM", FEW, 3, return_sequences=True, go_backwards=True, private=False),
     layer("LSTM", FEW, 3, use_bias=False, unroll=True, dropout=0.5, recurrent_dropout=0.5, private=False),
     layer("LSTM", FEW, 3, recurrent_activation="hard_sigmoid", private=False),
-    layer("LSTM", FEW, 3, activation="relu", private=False),
-    layer("LSTM", (1, 3), 3, private=False, title="LSTM of one step"),
+    layer("LSTM", FEW, 3, activation="relu", private=False, only="keras"),
+    layer("LSTM", (1, 3), 3, private=False, title="LSTM of one step", only="keras"),
     layer("GRU", FEW, 3),
     layer("GRU", FEW, 3, reset_after=False, private=False),
-    layer("GRU", FEW, 3, use_bias=False, return_sequences=True, private=False),
-    layer("GRU", FEW, 3, reset_after=False, use_bias=False, go_backwards=True, private=False),
-    layer("GRU", FEW, 3, activation="softsign", recurrent_activation="hard_sigmoid", private=False),
+    layer("GRU", FEW, 3, use_bias=False, return_sequences=True, private=False, only="keras"),
+    layer("GRU", FEW, 3, reset_after=False, use_bias=False, go_backwards=True, private=False, only="keras"),
+    layer("GRU", FEW, 3, activation="softsign", recurrent_activation="hard_sigmoid", private=False, only="keras"),
     *(
         _built(f"{name} with states {kwargs}", _with_states(name, **kwargs), name)
         for name, kwargs in (("SimpleRNN", {}), ("LSTM", {}), ("GRU", {}), ("GRU", {"reset_after": False}))
