@@ -27,5 +27,5 @@ def test_an_image_that_keras_does_not_crop() -> None:
     import keras
 
     x = keras.Input((6, 5, 3))
-    with pytest.raises(PlanError, match="as they are at inference.*use CenterCrop"):
+    with pytest.raises(PlanError, match=r"as they are at inference.*use CenterCrop"):
         draft_of(keras.Model(x, keras.layers.RandomCrop(4, 4)(x)))
