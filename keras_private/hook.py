@@ -13,7 +13,7 @@ import sys
 import threading
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ from keras_private.party.fields import NUMBERS
 from keras_private.plan import summary as table
 from keras_private.plan.layers import Timing
 from keras_private.plan.memory import room, said
-from keras_private.plan.origins import guess
+from keras_private.plan.origins import guess, reaches
 from keras_private.plan.plan import Accuracy, Draft, Plan
 from keras_private.plotting import plot_plan
 from keras_private.progress import serving_bar
@@ -56,6 +56,7 @@ class _Shared:
     plan: Plan
     fingerprint: bytes
     accuracy: Accuracy | None
+    reaches: Mapping[str, str]
     memory: str
     choices: Choices
     precision: int
@@ -185,7 +186,9 @@ def share(
     stop(self)
     owned = OwnedModel.upload(cluster, draft.plan, draft.values)
     with _lock:
-        _shared[self] = _Shared(owned, draft.plan, fingerprint, draft.accuracy, memory, choices, precision, exact)
+        _shared[self] = _Shared(
+            owned, draft.plan, fingerprint, draft.accuracy, reaches(draft), memory, choices, precision, exact
+        )
     if verbose:
         with contextlib.suppress(OSError, ValueError):  # nobody reads it; the model is shared all the same
             if min(fits.run_rows, fits.query_rows) < config.limits.max_batch:
@@ -311,7 +314,9 @@ def private_summary(self: Any, print_fn: Callable[[str], Any] | None = None, plo
         found = shared.owned.timing()
         if found.rows:
             timing = Timing(found.rows, tuple(1e-6 * microseconds for microseconds in found.stages))
-    summary = table.private_summary(shared.plan, title=self.name, accuracy=shared.accuracy, timing=timing)
+    summary = table.private_summary(
+        shared.plan, title=self.name, accuracy=shared.accuracy, timing=timing, reaches=shared.reaches
+    )
     (print_fn or print)(summary + shared.memory)
     if plot is not None:
         plot_plan(shared.plan, plot, title=self.name, timing=timing)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from keras_private.lowering.foreign import Comparison
 from keras_private.plan import memory, schedule, summary
 from keras_private.plan.cost import Cost
 from keras_private.plan.networks import NETWORKS, estimate
+from keras_private.plan.origins import reaches
 from keras_private.plan.plan import Accuracy, Plan
 
 _SHARE_BYTES = 16  # a party holds two summands of every secret value
@@ -26,6 +28,7 @@ class Report:
 
     problems: why the model cannot be shared, one line each; none if it can. lowerings: layers with a lowering of your
     own, compared with it. plan: what the parties would run, and accuracy: how exactly; None if there are problems.
+    reaches: how far values go whose bound is not proved, see `private_summary`.
     """
 
     model: str
@@ -34,6 +37,7 @@ class Report:
     lowerings: tuple[Comparison, ...]
     plan: Plan | None
     accuracy: Accuracy | None
+    reaches: Mapping[str, str]
 
     @property
     def ok(self) -> bool:
@@ -70,7 +74,9 @@ class Report:
             many = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
             lines = [f"model {self.model!r} cannot be shared, {many}:", *(f"  - {line}" for line in self.problems)]
             return "\n".join([*lines, *map(str, self.lowerings)])
-        table = summary.private_summary(self.plan, batch=self.batch, title=self.model, accuracy=self.accuracy)
+        table = summary.private_summary(
+            self.plan, batch=self.batch, title=self.model, accuracy=self.accuracy, reaches=self.reaches
+        )
         held, run = summary.size(self.weight_bytes), summary.size(self.run_bytes)
         held = f"Memory of a party: {held} for its shares of the weights, and about {run} while this query runs."
         lines = [held, *map(str, self.lowerings)]
@@ -126,6 +132,7 @@ def check(
     problems: tuple[str, ...] = ()
     compared: tuple[Comparison, ...] = ()
     plan = accuracy = None
+    reached: dict[str, str] = {}
     try:
         compared = tuple(compare_lowerings(model, precision=precision, reveal=reveal))
         choices = Choices(
@@ -138,14 +145,14 @@ def check(
             evaluation=evaluation,
         )
         draft = compiled(model, choices, precision, exact_truncation=exact_truncation)
-        plan, accuracy = draft.plan, draft.accuracy
+        plan, accuracy, reached = draft.plan, draft.accuracy, reaches(draft)
     except (ConfigError, InputError):
         raise
     except UnsupportedModelError as error:
         problems = error.problems
     except KerasPrivateError as error:
         problems = (str(error),)
-    return Report(str(model.name), batch, problems, compared, plan, accuracy)
+    return Report(str(model.name), batch, problems, compared, plan, accuracy, reached)
 
 
 def load(path: Path, keras: str = "keras") -> Any:

@@ -75,11 +75,11 @@ def optimise(
         else:
             measured = calibrated(simple, calibration)
         saturate = saturate and calibration is not None and simple.plan.ranged
-        found, error = best(simple, bits, measured, saturate=saturate, floors=exact_truncation)
+        found = best(simple, bits, measured, saturate=saturate, floors=exact_truncation)
         found = limited(found, measured.inputs)
         found = checked(found, measured.inputs, guard=guard, enforce_range=enforce_range)
-    error = replace(error, calibrated=calibration is not None)
-    return replace(found, accuracy=error, origins=origins(found.plan, calibrated=error.calibrated))
+    error = replace(found.accuracy, calibrated=calibration is not None) if found.accuracy else None
+    return replace(found, accuracy=error, origins=origins(found.plan, calibrated=calibration is not None))
 
 
 def _whole(precision: float) -> int:

@@ -7,6 +7,8 @@ random inputs. Windows of comparisons follow proofs alone: without one they look
 
 from __future__ import annotations
 
+import math
+
 from keras_private.plan.ops import CONTRACT_BITS, Product, kind_of
 from keras_private.plan.plan import CHECKS, Draft, Op, Plan
 
@@ -30,6 +32,16 @@ def origins(plan: Plan, *, calibrated: bool) -> dict[str, str]:
     otherwise = MEASURED if calibrated else GUESSED
     found = {given.tensor: PROVED if given.range is not None else otherwise for given in plan.inputs}
     return found | {op.output: PROVED if is_proved(plan, op) else otherwise for op in plan.ops}
+
+
+def reaches(draft: Draft) -> dict[str, str]:
+    """How far the values go whose bound is not proved, for a table: "~2^k" as measured, "?2^k" as guessed."""
+    signs = {MEASURED: "~", GUESSED: "?"}
+    return {
+        name: f"{signs[origin]}2^{math.frexp(draft.sizes[name])[1]}"
+        for name, origin in draft.origins.items()
+        if origin in signs and draft.sizes.get(name)
+    }
 
 
 def guess(draft: Draft) -> str:

@@ -204,13 +204,14 @@ class Draft:
     """A plan with its weights in plain numbers (float64). The owner's alone: it never leaves the owner's process.
 
     accuracy: of an executable draft. origins: of its tensors, where it is known from how large they get: "proved",
-        "measured" or "guessed" (`origins.py`).
+        "measured" or "guessed" (`origins.py`). sizes: of its tensors, the largest magnitude in a run in the clear.
     """
 
     plan: Plan
     values: dict[str, NDArray[np.float64]]
     accuracy: Accuracy | None = None
     origins: Mapping[str, str] = field(default_factory=dict)
+    sizes: Mapping[str, float] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"Draft({len(self.plan.ops)} ops, {len(self.values)} weights hidden)"

@@ -12,6 +12,7 @@ nothing. It is taken on a few sample inputs, so that some answers of many may be
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,26 +30,31 @@ _SEED = 21
 _FEW = 2.0  # the largest error of thousands of answers, over that of the few that were tried
 
 
-def accuracy(draft: Draft, measured: Measured) -> Accuracy:
-    """The error that answers of an executable draft are expected to have, by what it does with the sample inputs.
+def rehearsed(draft: Draft, measured: Measured) -> Draft:
+    """An executable draft with the error that its answers are expected to have, and the sizes of its values, by what it
+    does with the sample inputs.
 
     Whole numbers and bits do not count: they are exact, or, where two values are as good as equal, another choice.
 
     Raises:
         PlanError: a value of the run outgrows the contract; names the layer.
     """
+    sizes: dict[str, float] = {}
+    answers = simulate(draft, measured.inputs, sizes)
     found = [
         Accuracy(_FEW * float(np.max(np.abs(got - expected))), float(np.ptp(expected)), len(expected))
-        for made, got, expected in zip(
-            draft.plan.outputs, simulate(draft, measured.inputs), measured.outputs, strict=True
-        )
+        for made, got, expected in zip(draft.plan.outputs, answers, measured.outputs, strict=True)
         if made.kind == REAL
     ]
-    return max(found, key=lambda accuracy: accuracy.relative, default=Accuracy(0.0, 0.0, len(measured.inputs[0])))
+    none = Accuracy(0.0, 0.0, len(measured.inputs[0]))
+    return replace(draft, accuracy=max(found, key=lambda each: each.relative, default=none), sizes=sizes)
 
 
-def simulate(draft: Draft, xs: Sequence[Array]) -> tuple[Array, ...]:
+def simulate(draft: Draft, xs: Sequence[Array], sizes: dict[str, float] | None = None) -> tuple[Array, ...]:
     """What the parties would answer to these inputs, (batch, *input shape) each, but for what chance decides.
+
+    Args:
+        sizes: is given the largest magnitude of every tensor that an op makes.
 
     Returns:
         the outputs, float64 (batch, *output shape) each, in the plan's order.
@@ -68,6 +74,8 @@ def simulate(draft: Draft, xs: Sequence[Array]) -> tuple[Array, ...]:
             result = looked_up(op, plan, values[op.inputs[0]], random)
         frac, drop = plan.tensors[op.output].frac, dropped(op)
         largest = float(np.max(np.abs(result)))
+        if sizes is not None:
+            sizes[op.output] = largest
         if not largest < 2.0 ** (CONTRACT_BITS - frac - drop):
             limit = CONTRACT_BITS - frac - drop
             raise PlanError(

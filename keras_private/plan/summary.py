@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from keras_private.plan.cost import Cost
 from keras_private.plan.layers import Timing, named
@@ -20,6 +20,10 @@ from keras_private.plan.scoring import scoring
 WIDTH = 100
 
 _COMPUTING = "The parties' computing comes on top; for a large model on a fast network it is most of the time."
+_SIGNS = (
+    "Bounds: 2^k is proved for every input in range, ~2^k was measured on calibration data, ?2^k is guessed from "
+    "random inputs."
+)
 
 _COLUMNS = (
     *(("Layer", 23), ("Operation", 25), ("Output shape", 16), ("Rounds", 6), ("Sent/party", 10), ("Bound", 7)),
@@ -37,6 +41,7 @@ def private_summary(
     title: str = "",
     accuracy: Accuracy | None = None,
     timing: Timing | None = None,
+    reaches: Mapping[str, str] | None = None,
 ) -> str:
     """The table, as plain text of at most 100 columns.
 
@@ -46,6 +51,7 @@ def private_summary(
         title: the model's name.
         accuracy: as `optimise` measured it.
         timing: of a run of this plan; None: no query ran yet.
+        reaches: how far values go whose bound is not proved (`origins.reaches`).
 
     Rounds are those of the parties among themselves. Bytes are what the busiest party sends, without frame headers and
     TLS. A bound 2^k says that all values of the output are proven smaller than 2^k in magnitude. Operations that run in
@@ -69,7 +75,7 @@ def private_summary(
                 _shape(plan.tensors[op.output].shape),
                 str(cost.rounds or "·"),
                 size(max(cost.sent)) if any(cost.sent) else "·",
-                _bound(plan, op.output),
+                (reaches or {}).get(op.output) or _bound(plan, op.output),
                 share,
             )
         )
@@ -96,8 +102,12 @@ def private_summary(
     table += [_row(row) for row in _ends(plan)]
     table += [_rule("├", "┼", "┤"), _row(last), _rule("└", "┴", "┘")]
     heading = [f"Private plan of {title}"] if title else []
+    signs = textwrap.wrap(_SIGNS, WIDTH) if reaches else []
     return (
-        "\n".join([*heading, *table, *_facts(plan, total, timing), *_unproven(plan), *_expected(plan, accuracy)]) + "\n"
+        "\n".join(
+            [*heading, *table, *_facts(plan, total, timing), *signs, *_unproven(plan), *_expected(plan, accuracy)]
+        )
+        + "\n"
     )
 
 

@@ -22,7 +22,7 @@ from keras_private.plan.ops import kind_of
 from keras_private.plan.ops.piecewise import Spline
 from keras_private.plan.plan import Accuracy, Draft, Plan
 from keras_private.plan.saturate import saturated
-from keras_private.plan.simulate import accuracy
+from keras_private.plan.simulate import rehearsed
 from keras_private.plan.summary import unproven
 
 GOAL = 5e-4  # of the outputs' range: an error that is small enough
@@ -44,8 +44,8 @@ class Trial(NamedTuple):
 TRIALS = (Trial(exact=True, finer=4), Trial(5, True, 4), Trial(9, True, 6))
 
 
-def best(draft: Draft, precision: int, measured: Measured, *, saturate: bool, floors: bool) -> tuple[Draft, Accuracy]:
-    """The executable plan of a draft that is recorded and simplified, and its error.
+def best(draft: Draft, precision: int, measured: Measured, *, saturate: bool, floors: bool) -> Draft:
+    """The executable plan of a draft that is recorded and simplified, with its error and the sizes of its values.
 
     Args:
         precision: fractional bits of values between layers at least.
@@ -64,19 +64,27 @@ def best(draft: Draft, precision: int, measured: Measured, *, saturate: bool, fl
         if not finer:
             raise
         finer, found = 0, write(Trial())
-    error = accuracy(found, measured)
+    found = rehearsed(found, measured)
     for trial in TRIALS:
+        error = _error(found)
         if error.relative <= GOAL or not error.span or not draft.plan.ranged:
             break
         try:
             done = write(trial._replace(finer=trial.finer + finer))
-            smaller = error if done.plan == found.plan else accuracy(done, measured)
+            if done.plan == found.plan:
+                continue
+            done = rehearsed(done, measured)
         except PlanError:  # no room for more; the first one had enough
             continue
         dearer = max(1.0, _price(done.plan) / _price(found.plan))
-        if smaller.error * WORTH * dearer < error.error and (unproven(found.plan) or not unproven(done.plan)):
-            found, error = done, smaller
-    return found, error
+        if _error(done).error * WORTH * dearer < error.error and (unproven(found.plan) or not unproven(done.plan)):
+            found = done
+    return found
+
+
+def _error(draft: Draft) -> Accuracy:
+    assert draft.accuracy is not None, "rehearsed"  # noqa: S101
+    return draft.accuracy
 
 
 def _tried(draft: Draft, precision: int, measured: Measured, trial: Trial, *, saturate: bool, floors: bool) -> Draft:

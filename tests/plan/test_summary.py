@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from keras_private.plan.cost import Cost
 from keras_private.plan.layers import Timing
 from keras_private.plan.networks import NETWORKS, estimate
 from keras_private.plan.optimise import optimise
+from keras_private.plan.origins import reaches
 from keras_private.plan.schedule import stages, total
 from keras_private.plan.scoring import evaluations_of, scoring
 from keras_private.plan.summary import private_summary, size, unproven
@@ -114,3 +116,15 @@ def test_says_what_may_be_evaluated() -> None:
     assert f"A run of 50 rows takes {cost.rounds} rounds and {size(max(cost.sent))} of the busiest party" in text
     assert f"a query of as many {total(plan, 50).rounds} and" in text
     assert max(map(len, private_summary(allowed).splitlines())) <= 100
+
+
+def test_bounds_that_are_not_proved_say_how_they_are_known() -> None:
+    draft = with_input(models.mnist(), range=None)
+    data = [np.full((4, *draft.plan.shape(draft.plan.inputs[0])), 0.5)]
+    for given, sign, other in ((None, "?", "~"), (data, "~", "?")):
+        done = optimise(draft, calibration=given)
+        text = private_summary(done.plan, reaches=reaches(done))
+        bounds = [line.split("│")[-3].strip() for line in text.splitlines() if line.startswith("│")]
+        assert any(bound.startswith(f"{sign}2^") for bound in bounds)
+        assert not any(bound.startswith(f"{other}2^") for bound in bounds)
+        assert "?2^k is guessed" in " ".join(text.split())
