@@ -37,7 +37,7 @@ def test_a_name_that_is_not_there() -> None:
 def test_call_shapes() -> None:
     """As PySyft 0.2's tutorials call them."""
     cluster, worker = keras_private.TFECluster, keras_private.TFEWorker
-    queries = {"connect_to_model", "query_model", "query_model_async", "query_model_join"}
+    queries = {"connect_to_model", "query_model", "query_model_async", "query_model_join", "evaluate_model"}
     assert {"from_yaml", "start", "stop", "workers", "tfe_config", "__enter__", "__exit__"} <= set(dir(cluster))
     assert queries <= set(dir(worker()))
     assert queries <= set(dir(keras_private.Client))

@@ -10,8 +10,6 @@ adds them up only ever does it for the rows of one client.
 Nobody uploads a scoring plan. Every party derives it, always in the same way, from the served plan and a metric that
 this plan names; the weights are those of the served plan. Bounds go on from the bound of the plan's output.
 
-A row for which the plan has a notice (`plan.ports`) has no answer, so it scores 0.
-
 A right class is argmax(output) = target. (It would be as right to compare the output at the target with the largest
 one, which is a third cheaper beside a net that costs a hundred times as much; but then targets would have to come as
 one-hot numbers, and a client could send others. A class number that is none equals no argmax.)

@@ -95,6 +95,22 @@ def test_errors_of_real_numbers(metric: str, error: Any) -> None:
     np.testing.assert_allclose(scored(draft, metric, X, y), expected, atol=2e-3)
 
 
+@pytest.mark.parametrize("range_", [1.0, 2.0**16])
+def test_exact_truncations_stay_exact(range_: float) -> None:
+    builder = PlanBuilder((2,), (-range_, range_))
+    draft = optimise(
+        builder.finish(builder.op("mul", builder.input, weights=[builder.weight(np.array([0.3, 0.7]), "w")])),
+        exact_truncation=True,
+    )
+    found = scoring(draft.plan, "mean_squared_error").plan
+    validate(found)
+    assert found.ops[: len(draft.plan.ops)] == draft.plan.ops
+    assert [op.kind for op in found.ops if op.attrs.get("drop")] == ["floor"] * (2 if range_ == 1 else 3)
+    x, y = np.array([[0.5, -0.5]]) * range_, np.array([[0.25, 0.75]]) * range_
+    (score,) = simulate(replace(draft, plan=found), [x, y])
+    np.testing.assert_allclose(score, (x * [0.3, 0.7] - y) ** 2, rtol=2e-3)
+
+
 @given(st.integers(1, 26), st.sampled_from(["mean_absolute_error", "mean_squared_error"]))
 def test_scores_stay_within_the_contract(bits: int, metric: str) -> None:
     """Whatever is proven of the output, the proof goes on, or the metric is refused."""
