@@ -49,14 +49,14 @@ MASK = np.array([[1, 0, 0, 1, 1], [1, 1, 0, 0, 0], [0, 0, 1, 0, 0], [1, 1, 1, 1,
 OF_HEADS = np.stack([MASK, MASK.T])[None]
 
 CASES: tuple[Case, ...] = (
-    _dense("Attention"),
+    _dense("Attention", private=False),
     _dense("Attention", use_scale=True, private=False),
-    _dense("Attention", score_mode="concat", use_scale=True),
+    _dense("Attention", score_mode="concat", use_scale=True, private=False),
     _dense("Attention", score_mode="concat", private=False, call={"use_causal_mask": True}),
     _dense("Attention", private=False, call={"use_causal_mask": True, "return_attention_scores": True}),
     _dense("AdditiveAttention", private=False),
-    _dense("AdditiveAttention", use_scale=False, call={"use_causal_mask": True}),
-    _heads("of two heads", 2, 3),
+    _dense("AdditiveAttention", use_scale=False, private=False, call={"use_causal_mask": True}),
+    _heads("of two heads", 2, 3, private=False),
     _heads("without bias, other values", 2, 3, value_dim=4, use_bias=False, others=True, private=False),
     _heads("of another output shape", 2, 3, output_shape=(2, 4), dropout=0.3, private=False),
     _heads("causal", 2, 3, call={"use_causal_mask": True}),
