@@ -177,13 +177,16 @@ class _Writer(Emitter):
 
     def coarser(self, op: Op, product: Interval | None, xs: list[Value]) -> list[Value]:
         """The operands of a product that has no room with the bits that they keep: with so few that it has, for all
-        that is proven or, if that is less, reckoned with; but not below FEWEST_BITS."""
-        raw = sum(x.frac for x in _factors(xs))
-        size = min(self.reckoned(op.output), math.inf if product is None else product.size)
+        that is proven. If that leaves them less than values keep, and less is reckoned with, then for that; but not
+        below FEWEST_BITS."""
+        raw, fewest = sum(x.frac for x in _factors(xs)), self.fractions.working
+        size = math.inf if product is None else product.size
+        if not size < 2.0 ** (SAFE_BITS - sum(min(x.frac, fewest) for x in _factors(xs))):
+            size, fewest = min(self.reckoned(op.output), size), FEWEST_BITS
         excess = math.frexp(size)[1] + raw - SAFE_BITS
         if excess <= 0 or (product is not None and bounds.needed_bits(product, raw) <= CONTRACT_BITS):
             return xs
-        spare = {x.name: max(0, x.frac - FEWEST_BITS) for x in xs}
+        spare = {x.name: max(0, x.frac - fewest) for x in xs}
         finest = max(xs, key=lambda x: x.frac)
         cut = {name: min(bits, -(-excess // 2)) for name, bits in spare.items()}
         cut[finest.name] = min(spare[finest.name], max(cut[finest.name], excess - min(cut.values())))

@@ -262,3 +262,17 @@ def test_the_same_data_makes_the_same_plan() -> None:
     before = replace(draft.plan)
     assert optimise(draft, calibration=[x]).plan == optimise(draft, calibration=[x]).plan
     assert draft.plan == before
+
+
+def test_factors_are_truncated_as_far_as_their_product_is_proven() -> None:
+    """What comes out of tables has more bits than there is room for, if it may be far larger than any data was."""
+    model = Model((4,), (-(2.0**14), 2.0**14))
+    top = model.at
+    left = model.op("spline", top, function="silu", parameters=(), goal=21)
+    right = model.op("spline", top, function="sigmoid", parameters=(), goal=21)
+    model.op("mul", [left, right])
+    draft = model.draft()
+    x = RANDOM.uniform(-4, 4, (50, 4))
+    done = optimise(draft, calibration=[x])
+    assert not unproven(done.plan)
+    assert np.abs(simulate(done, [x])[0] - evaluate(draft, x)).max() < 5e-3
