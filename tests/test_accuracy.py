@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from keras_private import ConfigError, InputError, KerasHook, PlanError, TFECluster, UnsupportedModelError
+from keras_private import ConfigError, InputError, KerasHook, PlanError, TFECluster, UnsupportedModelError, check
 
 X = np.random.default_rng(2).uniform(-1, 1, (90, 4)).astype(np.float32)
 
@@ -108,6 +108,15 @@ def test_as_the_model_was_shared(memory_cluster: TFECluster) -> None:
         assert model.private_accuracy(X).difference is None  # labels
         assert model.private_accuracy(X, input_range=(-1, 1)).difference is not None
         assert model.evaluations() == []
+
+
+def test_check_says_what_may_be_evaluated() -> None:
+    keras = importlib.import_module("keras")
+    KerasHook(keras)
+    model = dense(keras, 8, "softmax")
+    assert "Evaluation by accuracy: told to the client" in repr(check(model, (-1, 1), evaluation="client"))
+    (problem,) = check(model, (-1, 1), evaluation={"mean_squared_error": "client"}).problems
+    assert "share(reveal='probabilities')" in problem
 
 
 def test_several_inputs(keras: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,11 @@ from keras_private.errors import PlanError
 from keras_private.mpc.program import Program
 from keras_private.plan import schedule
 from keras_private.plan.builder import PlanBuilder
-from keras_private.plan.evaluate import evaluate
+from keras_private.plan.evaluate import evaluate, evaluate_all
 from keras_private.plan.optimise import optimise
 from keras_private.plan.plan import Draft, Op, Plan, Tensor
 from keras_private.plan.schedule import stages
+from keras_private.plan.scoring import METRICS, scoring
 from keras_private.sharing import fixed
 from keras_private.sharing.share import Share, reconstruct, split
 from tests.plans import output_shape, plan_of
@@ -191,6 +193,46 @@ def test_a_plan_computes_what_it_says(three: Three, model: Any, input_range: Any
     declared = schedule.total(draft.plan, batch)
     assert declared.rounds == three.links[0].stats.rounds
     assert three.counted() == (declared.rounds, declared.sent)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_scores_follow_a_program_with_the_weights_that_are_there(memory_three: Three, metric: str) -> None:
+    builder = PlanBuilder((6,), (-1.0, 1.0))
+    made = builder.op(
+        "relu", [builder.op("matmul", [builder.input], weights=[builder.weight(RANDOM.normal(0, 1, (6, 7)), "w")])]
+    )
+    draft = optimise(builder.finish(made), precision=16)
+    scored = scoring(draft.plan, metric)
+    frac, shape = scored.plan.frac(scored.target), scored.plan.shape(scored.target)
+    x, y = np.random.default_rng(3).uniform(-1, 1, (9, 6)), np.random.default_rng(4).integers(0, 2, (9, *shape)) * 1.0
+    words = np.concatenate([fixed.encode(x, 16), fixed.encode(y, frac).reshape(9, -1)], axis=1)
+    outputs = memory_three.run(
+        lambda party, program, x: program.protocol(party, x),
+        [program.followed_by(scored.plan) for program in programs_of(draft)],
+        shares_of(words),
+    )
+    (made_frac,) = (scored.plan.frac(told) for told in scored.plan.outputs)
+    (expected,) = evaluate_all(replace(draft, plan=scored.plan), [x, y])
+    found = fixed.decode(reconstruct(outputs), made_frac)
+    np.testing.assert_allclose(found, expected.reshape(9, -1), atol=2e-3 if made_frac else 0)
+    declared = schedule.total(scored.plan, 9)
+    assert memory_three.counted() == (declared.rounds, declared.sent)
+
+
+def test_only_what_begins_with_a_program_follows_it() -> None:
+    plans = []
+    for kind in ("relu", "abs"):
+        builder = PlanBuilder((4,), (0.0, 1.0))
+        weight = builder.weight(np.full(4, 0.5), "w")
+        plans.append(optimise(builder.finish(builder.op(kind, [builder.op("mul", [builder.input], weights=[weight])]))))
+    first, other = (programs_of(draft)[0] for draft in plans)
+    scored = scoring(first.plan, "accuracy").plan
+    assert repr(first.followed_by(scored)).startswith("Program(")
+    with pytest.raises(PlanError, match="only what begins with a program's ops"):
+        other.followed_by(scored)
+    weighted = replace(scored.ops[-1], weights=("w",))
+    with pytest.raises(PlanError, match="no weights of its own"):
+        first.followed_by(replace(scored, ops=(*scored.ops[:-1], weighted)))
 
 
 def test_weights_must_match_the_plan() -> None:
