@@ -29,6 +29,7 @@ from keras_private.net.connection import Connection
 from keras_private.net.handshake import Listener, connect
 from keras_private.net.roles import Role
 from keras_private.net.tls_link import TLSLink
+from keras_private.party.heap import keep_freed
 from keras_private.plan.plan import Draft, Plan
 from keras_private.plan.serialise import parse, serialise
 from keras_private.sharing import fixed
@@ -128,6 +129,7 @@ def _summands(secret: np.ndarray) -> list[np.ndarray]:
 
 
 def _party(index: int, pipe: Pipe) -> None:
+    keep_freed()  # as a party does
     link = _link(index, pipe)
     warm_up()
     party = Party(link, agree_masks(link, b"benchmark"))

@@ -21,6 +21,7 @@ from keras_private.errors import KerasPrivateError
 from keras_private.extras import require
 from keras_private.net.identity import Identity
 from keras_private.net.roles import Role
+from keras_private.party.heap import keep_freed
 from keras_private.party.network import TLSNetwork, credentials
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def _start(source: str, name: str) -> PartyServer:
     from keras_private.party.certificate import CertificateWatch
     from keras_private.party.server import PartyServer
 
+    keep_freed()  # before there are threads
     log = party_log(name)
     config = ClusterConfig.parse(json.loads(sys.stdin.readline())) if source == "-" else ClusterConfig.load(source)
     role = Role("party", name)
