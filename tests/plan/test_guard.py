@@ -192,3 +192,15 @@ def test_values_that_were_cut_off_are_noticed_if_that_is_asked_for() -> None:
     assert list(off) == [False, False, False, True, False, False, False, False]
     assert list(notices(draft, x)) == list(off)
     validate(draft.plan)
+
+
+@pytest.mark.parametrize("bits", [20, 45, 53])
+def test_a_cut_is_noticed_at_ends_whose_neighbours_no_float64_holds(bits: int) -> None:
+    """2^bits with 8 fractional bits: from 2^54 on, 2^k - 1 would be rounded to 2^k."""
+    end = 2.0**bits
+    builder = PlanBuilder((2,), (-2 * end, 2 * end))
+    recorded = builder.finish(builder.op("clip", builder.input, low=-end, high=end, cut=True))
+    draft = optimise(recorded, precision=8 if bits < 53 else 5, guard=True)
+    inside = end * (1 - 2.0**-24)
+    x = np.array([[0.0, inside], [1.5 * end, 0.0], [0.0, -1.9 * end], [-inside, inside]])
+    assert list(notices(draft, x)) == [0, 1, 1, 0]

@@ -110,8 +110,13 @@ def _cut_off(plan: Plan) -> dict[str, tuple[int | None, int]]:
     for op in plan.ops:
         if op.attrs.get("cut"):
             low, high = Clip.ends(op, plan.tensors[op.output].frac)
-            found[op.output] = None if low == 0 else low + 1, high - 1  # from 0 on, it is a ReLU too
+            found[op.output] = None if low == 0 else -_below(-low), _below(high)  # from 0 on, it is a ReLU too
     return found
+
+
+def _below(end: int) -> int:
+    """The next smaller whole number that a weight holds, which is a float64: above 2^53 that is not the one before."""
+    return math.floor(math.nextafter(end, -math.inf))
 
 
 def _anew(addition: Addition, name: str) -> str:
