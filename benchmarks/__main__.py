@@ -27,7 +27,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 import psutil
 
-from benchmarks import clients, kinds, transformer
+from benchmarks import clients, kinds, nets, transformer
 from benchmarks.parties import ThreeProcesses
 from benchmarks.row import Row, mb
 
@@ -263,13 +263,15 @@ def machine() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer runs")
+    parser.add_argument("--quick", action="store_true", help="fewer runs, and no large networks")
     parser.add_argument("--json", type=Path, default=ROOT / "benchmarks" / "results" / "latest.json")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as home:
         os.environ["KERAS_PRIVATE_HOME"] = home
         of_parties, table = party_rows(options.quick)
         rows = [*system_rows(options.quick), *evaluation_rows(options.quick), *of_parties, *client_rows(options.quick)]
+        if not options.quick:
+            rows += nets.rows()
     print(f"\n{machine()}\n")
     print(f"{'':<46}{'reached':>9} {'':<3}{'at most':>8}  {'':<8}{'CPU ms':>8}")
     for row in rows:

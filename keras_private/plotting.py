@@ -59,7 +59,7 @@ def plot_plan(plan: Plan, path: str | Path, *, batch: int = 1, title: str = "", 
 
 def _said(timing: Timing | None, lan: Network) -> str:
     if timing is None:
-        return f"ms for the network alone, estimated: {lan.said}"
+        return f"ms for the network alone, estimated:\n{lan.said}"
     return f"ms, measured in a run of {timing.rows} rows" if timing.rows > 1 else "ms, measured in a run of 1 row"
 
 

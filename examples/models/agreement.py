@@ -1,8 +1,8 @@
 """What every example here does once its model is trained: share it, query it as a client would, and compare.
 
 The model is shared with three parties, processes of their own that talk TLS; answers are held against plain Keras.
-A *decision* is the likeliest class, or yes or no. Where the plain model's own margin is larger than the error that
-`kp.check` expects of private answers, decisions must be the same, all of them.
+A *decision* is the likeliest class, or yes or no. Where the plain model's own margin is larger than twice the error that
+`kp.check` expects of a score (two scores may both be off), decisions must be the same, all of them.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def compare(
         calibration: inputs as the model will see them, for the fractional bits.
         activation: what the model ends in: "softmax", "sigmoid" or "".
 
-    Exits with a message if a decision with a margin above the error differs.
+    Exits with a message if a decision with a margin above twice the error differs.
     """
     choices = {"input_range": input_range, "calibration": calibration}
     report = kp.check(model, batch=batch, **choices)
@@ -116,9 +116,8 @@ def compare(
     sure = margin > 2 * error
     print(f"  right: plain {np.mean(wanted == y):.2%}, private {np.mean(found == y):.2%} of {wanted.size:,} decisions")
     same = np.mean(found[sure] == wanted[sure])
-    print(
-        f"  as plain Keras: {same:.2%} of the {np.count_nonzero(sure):,} whose margin is above the error ({error:.2g})"
-    )
+    count = np.count_nonzero(sure)
+    print(f"  as plain Keras: {same:.2%} of the {count:,} whose margin is above twice the error expected ({error:.2g})")
     print(f"  and {np.count_nonzero((found == wanted) & ~sure)} of the {np.count_nonzero(~sure)} others", flush=True)
     if same < 1:
-        sys.exit("a decision with a margin above the error differs: that must not be")
+        sys.exit("a decision with a margin above twice the error differs: that must not be")
