@@ -1,8 +1,8 @@
 """What every example here does once its model is trained: share it, query it as a client would, and compare.
 
 The model is shared with three parties, processes of their own that talk TLS; answers are held against plain Keras.
-A *decision* is the likeliest class, or yes or no. Where the plain model's own margin is larger than twice the error that
-`kp.check` expects of a score (two scores may both be off), decisions must be the same, all of them.
+A *decision* is the likeliest class, or yes or no. Where the plain model's own margin is larger than twice the error
+that `kp.check` expects of a score (two scores may both be off), decisions must be the same, all of them.
 """
 
 from __future__ import annotations
