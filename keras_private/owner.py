@@ -280,7 +280,8 @@ ResultKey = tuple[bytes, str, str, int]
 
 
 def results_of(message: Evaluations, index: int) -> dict[ResultKey, Share]:
-    """Party `index`'s shares of results.
+    """Party `index`'s shares of results. Of a client's that have all in common the first: who evaluates twice under one
+    id would else have the totals of two mixed up.
 
     Raises:
         PartyError: it is not as many shares as results.
@@ -295,7 +296,10 @@ def results_of(message: Evaluations, index: int) -> dict[ResultKey, Share]:
     mine, following = (
         np.frombuffer(part, "<u8").astype(np.uint64).reshape(len(keys), -1) for part in (message.mine, message.next)
     )
-    return {key: Share(*summands) for key, *summands in zip(keys, mine, following, strict=True)}
+    found: dict[ResultKey, Share] = {}
+    for key, *summands in zip(keys, mine, following, strict=True):
+        found.setdefault(key, Share(*summands))
+    return found
 
 
 def _changes(listener: OnTrouble | None) -> OnTrouble:

@@ -24,8 +24,8 @@ from keras_private.client.evaluation import Score
 from keras_private.cluster import TFECluster
 from keras_private.errors import InputError, NoModelError, PartyError, RefusedError, StateError
 from keras_private.net.roles import Role
-from keras_private.owner import OwnedModel
-from keras_private.party import tally
+from keras_private.owner import OwnedModel, results_of
+from keras_private.party import batch, tally
 from keras_private.party.dial import ask, call
 from keras_private.party.messages import AskEvaluations, Evaluations, Hello, InputPort, Part, Query
 from keras_private.plan.builder import PlanBuilder
@@ -367,12 +367,13 @@ def test_a_lane_takes_its_evaluations_with_it_and_the_client_begins_again(own_cl
 
 
 def test_parties_whose_tallies_differ_stop_and_the_client_begins_again(own_cluster: Any) -> None:
-    """What should never be: the run is refused by the party that knows less, and nothing is told of what was added."""
+    """The party that knows less refuses, and tells nothing of what it added; the lane stands."""
     with served(own_cluster, draft()), Client(timeout=30) as client:
         client.connect_to_model(own_cluster)
         session = client._session
         assert session is not None
         sent, parts = session.send, []
+        epoch = own_cluster._servers[0].duty.lanes[0]._epoch
 
         def send(*given: Any) -> Any:
             parts.append(given[-1])
@@ -383,6 +384,57 @@ def test_parties_whose_tallies_differ_stop_and_the_client_begins_again(own_clust
         session.send = send  # type: ignore[method-assign]
         assert client.evaluate_model(X, Y, batch=100).total == 150
         assert [part.start for part in parts] == [0, 100, 0, 100]
+        assert own_cluster._servers[0].duty.lanes[0]._epoch == epoch
+
+
+@pytest.mark.parametrize("start", [24, 0])
+def test_a_request_with_the_id_of_an_evaluation_stops_no_lane(
+    own_cluster: Any, monkeypatch: pytest.MonkeyPatch, start: int
+) -> None:
+    """What is refused, or taken back, under the evaluation's id: neither puts the parties at odds."""
+    with served(own_cluster, draft()), Client(timeout=30) as client:
+        hostile, id_ = Hostile(client.connect_to_model(own_cluster)), os.urandom(16)
+        hostile.part(id_)
+        lane, request = own_cluster._servers[0].duty.lanes[0], session_module.Request
+        epoch = lane._epoch
+        with monkeypatch.context() as patched:
+            patched.setattr(session_module, "Request", lambda _, rows: request(id_, rows))
+            patched.setattr(hostile.session, "take_back", lambda _: None)
+            with pytest.raises(RefusedError, match=f"this part begins at {start}"):
+                hostile.part(id_, start)
+        for begin in (25, 0):
+            with pytest.raises(PartyError, match="do not know this evaluation any more"):
+                hostile.part(id_, begin)
+        assert hostile.part(os.urandom(16), last=True) == 1
+        assert lane._epoch == epoch
+
+
+def test_what_is_given_up_while_its_last_part_runs_is_told_to_nobody(
+    own_cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even of the rows of that part: one alone, here."""
+    with served(own_cluster, draft()) as owned, Client(timeout=30) as client:
+        hostile, id_, add_up = Hostile(client.connect_to_model(own_cluster)), os.urandom(16), batch._add_up
+        hostile.part(id_, rows=40, metric="top5")
+
+        def late(*given: Any) -> None:
+            own_cluster._servers[0].duty.drop(id_)
+            until(lambda: tallies(own_cluster) == [0, 0, 0], "it is forgotten")
+            add_up(*given)
+
+        monkeypatch.setattr(batch, "_add_up", late)
+        with pytest.raises(PartyError, match="do not know this evaluation any more"):
+            hostile.part(id_, 40, 1, last=True, metric="top5")
+        assert owned.evaluations() == []
+        assert tallies(own_cluster) == [0, 0, 0]
+
+
+def test_results_under_one_id_are_not_mixed_up() -> None:
+    """A party that has two already, and one that has the first alone, mean the same."""
+    words = np.arange(2, dtype="<u8").tobytes()
+    two = Evaluations((bytes(16),) * 2, ("bob",) * 2, ("top5",) * 2, (40,) * 2, words, words)
+    one = Evaluations((bytes(16),), ("bob",), ("top5",), (40,), words[:8], words[:8])
+    assert [next(iter(results_of(each, 0).values())).mine[0] for each in (one, two)] == [0, 0]
 
 
 def test_two_copies_of_a_part_are_refused_and_nothing_of_it_is_added(

@@ -15,7 +15,7 @@ from keras_private.party.messages import REFUSED, Part
 from keras_private.party.models import HeldModel
 from keras_private.party.node import Node
 from keras_private.party.queue import Piece, Request
-from keras_private.party.tally import Result, Tallies
+from keras_private.party.tally import Result, Tallies, Tally
 from keras_private.sharing.share import Share
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def run_batch(
         if piece.request.part and piece.request.over and piece.request.honest:
             _add_up(piece.request, piece.request.part, model, tallies)
     seconds = time.perf_counter() - started
-    node.served += sum(piece.request.counts and piece.request.over and piece.request.honest for piece in pieces)
+    node.served += sum(piece.request.over and piece.request.counts for piece in pieces)
     answer(node, lane, settle(seconds))
     log.info(
         "run done",
@@ -72,10 +72,13 @@ def run_batch(
 
 
 def _add_up(request: Request, part: Part, model: HeldModel, tallies: Tallies) -> None:
-    """Instead of the scores of a part its client is told of the total, or of nothing."""
+    """Instead of the scores of a part its client is told of the total, or of nothing; or that it was not added."""
     scorer = model.scorers[part.metric]
     tally = tallies.add(part, model.id, request.client, request.output, scorer.scoring.counts)
     request.outputs = [_NOTHING]
+    if not isinstance(tally, Tally):
+        request.refused = tally
+        return
     if part.last and tally.share is not None:
         if scorer.allowed.recipient == "client":
             request.outputs = [tally.share]
@@ -87,7 +90,9 @@ def answer(node: Node, lane: int, requests: list[Request]) -> None:
     """Give each client its output. What goes wrong with one client is not another one's business."""
     for request in requests:
         try:
-            if request.honest:
+            if request.refused:
+                request.refuse(request.id, *request.refused)
+            elif request.honest:
                 request.answer(request.id, request.output)
             else:
                 node.log.warning("refused", peer=request.client, request="query", cause=_TWO_COPIES)

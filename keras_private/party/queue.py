@@ -25,6 +25,7 @@ import numpy as np
 
 from keras_private.errors import RefusedError
 from keras_private.party.budget import Budget
+from keras_private.party.causes import Cause
 from keras_private.party.messages import Part
 from keras_private.sharing.share import Share
 
@@ -52,6 +53,8 @@ class Request:
     """Rows that have run; used by the lane that runs it."""
     honest: bool = True
     """Whether the client gave both holders of a summand the same numbers, in all rows that have run."""
+    refused: Cause | None = None
+    """Why it is not answered although it has run."""
     outputs: list[Share] = field(default_factory=list)
 
     @property
@@ -61,8 +64,8 @@ class Request:
 
     @property
     def counts(self) -> bool:
-        """Whether its end is that of a query, or of an evaluation."""
-        return self.part is None or self.part.last
+        """Whether its end is that of a query, or of an evaluation, that was answered."""
+        return self.honest and not self.refused and (self.part is None or self.part.last)
 
     def collect(self, output: Share, honest: bool) -> None:
         """Take in the output of the next rows."""

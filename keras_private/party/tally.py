@@ -6,10 +6,12 @@ the total's share, and leaves for the client, or waits for the owner. Sums of fr
 total's summands tell no more than their sum.
 
 The three tallies of an evaluation have to stay alike. So they belong to a lane, like its masks: only what is announced
-in the lane changes them, all begin empty with it, and end with it. The leader looks at its own tally before it
-announces a part (`obstacle`), and what it lets go (the client is gone, or has said nothing for long) it never goes on
-with; so a follower may be told later, at any moment. A part that does not begin where the tally ends is refused: so
-none counts twice, and none is left out.
+in the lane adds to them, all begin empty with it, and end with it. A part that does not begin where the tally ends is
+refused: so none counts twice, and none is left out. The leader looks at its own tally before it announces a part
+(`obstacle`), and every party at its own when the part has run (`add`). What the leader lets go (the client is gone, or
+has said nothing for long) it lets go for good, and tells the followers, at any moment of a run: a party that has
+forgotten an evaluation meanwhile runs the part as the others do, adds nothing up, and refuses. So clients who give up
+at a bad moment, or use an id twice, stop no lane, and a total is of all rows or is not told.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ OPEN = 16
 """Evaluations that go on of one client."""
 KEPT = 1024
 """Results that a party keeps for the owner of a model; then the oldest go."""
+_REMEMBERED = 4096  # evaluations that were forgotten
 
 
 @dataclass(slots=True, eq=False)
@@ -67,6 +70,7 @@ class Tallies:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._open: dict[bytes, Tally] = {}
+        self._forgotten: dict[bytes, None] = {}  # lately, in order
 
     def __len__(self) -> int:
         return len(self._open)
@@ -76,16 +80,23 @@ class Tallies:
             self._open.clear()
 
     def forget(self, ids: Iterable[bytes]) -> None:
-        """These evaluations do not go on; those that are not here are left out."""
+        """These evaluations do not go on, not even with a part that runs just now."""
         with self._lock:
             for id_ in ids:
                 self._open.pop(id_, None)
+                self._forgotten[id_] = None
+            while len(self._forgotten) > _REMEMBERED:
+                del self._forgotten[next(iter(self._forgotten))]
 
     def obstacle(self, part: Part, model: bytes, client: str) -> Cause | None:
-        """Why a part cannot be added, or nothing. At the leader, before it is announced; the same at a follower, who
-        has all that the leader has."""
+        """Why a part cannot be added, or nothing."""
         with self._lock:
-            tally = self._open.get(part.evaluation)
+            return self._obstacle(part, model, client)
+
+    def _obstacle(self, part: Part, model: bytes, client: str) -> Cause | None:
+        tally = self._open.get(part.evaluation)
+        if part.evaluation in self._forgotten:
+            return LOST
         if tally is None:
             return LOST if part.start else None
         if (tally.client, tally.metric) != (client, part.metric):
@@ -106,9 +117,12 @@ class Tallies:
             return None
         return REFUSED, f"{client} has {count} evaluations that go on, and may have {OPEN}; end or cancel one"
 
-    def add(self, part: Part, model: bytes, client: str, scores: Share, counts: int) -> Tally:
-        """Add what a part that has run made, as `Tally.add`. The tally; of the last part, that of all rows."""
+    def add(self, part: Part, model: bytes, client: str, scores: Share, counts: int) -> Tally | Cause:
+        """Add what a part that has run made, as `Tally.add`. The tally; of the last part, that of all rows. Or why
+        nothing was added: what came between, since it was announced."""
         with self._lock:
+            if cause := self._obstacle(part, model, client):
+                return cause
             tally = self._open.get(part.evaluation) or Tally(model, client, part.metric)
             tally.add(scores, counts)
             if part.last:

@@ -12,7 +12,6 @@ from keras_private.party.failure import cause_of, suspect_of
 from keras_private.party.follower.line import LeaderLine
 from keras_private.party.lane import Lane
 from keras_private.party.messages import LaneFailed, Run
-from keras_private.party.models import HeldModel
 from keras_private.party.node import Node
 from keras_private.party.queue import Piece, Request, RequestQueue
 from keras_private.party.wire import decode
@@ -83,7 +82,8 @@ class FollowerLane(Lane):
             requests = self._queue.peek(run.requests)
             if len(requests) != len(run.requests):
                 raise PartyError(f"{node.name} was not sent {len(run.requests) - len(requests)} of the run's requests")
-            self._check_parts(model, requests)
+            if len(requests) > 1 and any(request.part for request in requests):
+                raise PartyError("server0 announced a part of an evaluation beside another request")
             room = model.what_runs(requests[0].part).room if requests else model.room
             pieces = _pieces(node.name, requests, run.rows, room.run_rows)
             run_batch(
@@ -97,20 +97,6 @@ class FollowerLane(Lane):
             )
         except Exception as error:
             raise _RunFailedError(run.requests, error) from error
-
-    def _check_parts(self, model: HeldModel, requests: list[Request]) -> None:
-        """Raises:
-        PartyError: the leader announced part of an evaluation beside another request, or one that cannot go on.
-        """
-        for request in requests:
-            if request.part is None:
-                continue
-            if len(requests) > 1:
-                raise PartyError("server0 announced a part of an evaluation beside another request")
-            if not request.done and (cause := self.tallies.obstacle(request.part, model.id, request.client)):
-                raise PartyError(
-                    f"server0 announced a part of an evaluation that {self._node.name} refuses: {cause[1]}"
-                )
 
     def _fail(self, error: Exception, epoch: bytes) -> None:
         ids: tuple[bytes, ...] = ()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from keras_private.config import FOLLOWERS, PARTY_NAMES
 from keras_private.errors import RefusedError
 from keras_private.party.batch import run_batch
-from keras_private.party.causes import LOST, SHARED_AGAIN, STOPPED, Cause, broken, gone
+from keras_private.party.causes import SHARED_AGAIN, STOPPED, Cause, broken, gone
 from keras_private.party.failure import cause_of, suspect_of
 from keras_private.party.fields import ID_BYTES
 from keras_private.party.lane import CalledOffError, Lane
@@ -131,8 +131,6 @@ class LeaderLane(Lane):
         """Why a part of an evaluation cannot run, or nothing."""
         if request.part is None:
             return None
-        if self._queue.is_gone(request.part.evaluation):  # a follower may be told so later than of this run
-            return LOST
         asked = request.part, request.model, request.client
         return self.tallies.obstacle(*asked) or self.tallies.crowded(*asked)
 
@@ -152,7 +150,7 @@ class LeaderLane(Lane):
     def _refuse(self, ids: list[bytes], cause: Cause) -> None:
         for request in self._queue.finish(ids, served=False):
             request.refuse(request.id, *cause)
-        self._followers.discard(ids, *cause)
+        self._queue.discard(ids, *cause)
 
     def _verdict(self, error: Exception, what: str) -> tuple[Cause, str]:
         """Who began it, and why: for clients, and for the log and the owner.

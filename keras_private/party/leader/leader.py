@@ -37,7 +37,7 @@ class Leader(Duty):
         self._node = node
         limits = node.config.limits
         self.followers = Followers(node, self._heard, self._lost)
-        self.queue: LeaderQueue = LeaderQueue(limits.queue, limits.timeout_s, self.followers.discard)
+        self.queue: LeaderQueue = LeaderQueue(limits.queue, limits.timeout_s, self._discarded)
         self.lanes: list[LeaderLane] = [LeaderLane(number, node, self.queue, self.followers) for number in range(LANES)]
 
     def close(self) -> None:
@@ -62,7 +62,6 @@ class Leader(Duty):
         self.queue.add(request)
 
     def drop(self, id_: bytes) -> None:
-        self._forget([id_])
         self.queue.drop(id_)
 
     def expire(self) -> None:
@@ -70,13 +69,13 @@ class Leader(Duty):
         waiting = self.queue.evaluations
         for lane in self.lanes:
             if idle := lane.tallies.idle(self._node.timeout, waiting):
-                self._forget(idle)
                 self.queue.discard(idle, *LOST)
 
-    def _forget(self, ids: list[bytes]) -> None:
-        """These requests, or evaluations, do not go on."""
+    def _discarded(self, ids: list[bytes], code: str, text: str) -> None:
+        """These requests, or evaluations, do not go on: here as at the followers."""
         for lane in self.lanes:
             lane.tallies.forget(ids)
+        self.followers.discard(ids, code, text)
 
     # The model
 

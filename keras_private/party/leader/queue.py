@@ -96,11 +96,6 @@ class LeaderQueue(RequestQueue):
             removed = self._forget(ids, code, text)
         self._tell(ids, removed, code, text)
 
-    def is_gone(self, id_: bytes) -> bool:
-        """Whether this request, or evaluation, was discarded lately."""
-        with self._lock:
-            return id_ in self._gone
-
     @property
     def evaluations(self) -> set[bytes]:
         """Of which parts are here."""
@@ -253,7 +248,7 @@ class LeaderQueue(RequestQueue):
                 self._holds.pop(id_, None)
                 over.append(id_)
                 if serving:
-                    self._count(serving, served=served and (request is None or (request.honest and request.counts)))
+                    self._count(serving, served=served and (request is None or request.counts))
             self.changed.notify_all()
             self._settled.notify_all()
             picked = self._pick(over)
