@@ -14,7 +14,7 @@ from keras_private.plan import samples
 from keras_private.plan.builder import Draft, PlanBuilder
 from keras_private.plan.checks import guard
 from keras_private.plan.checks.guard import guarded
-from keras_private.plan.evaluate import evaluate
+from keras_private.plan.evaluate import evaluate, evaluate_all
 from keras_private.plan.interval import Interval
 from keras_private.plan.ops import kind_of
 from keras_private.plan.ops.public import signs
@@ -204,3 +204,30 @@ def test_a_cut_is_noticed_at_ends_whose_neighbours_no_float64_holds(bits: int) -
     inside = end * (1 - 2.0**-24)
     x = np.array([[0.0, inside], [1.5 * end, 0.0], [0.0, -1.9 * end], [-inside, inside]])
     assert list(notices(draft, x)) == [0, 1, 1, 0]
+
+
+def normalised(gain: float) -> Draft:
+    """A layer normalisation, of a row in which one number is about `gain` where all inputs are 1, and 0 else."""
+    random, builder = np.random.default_rng(8), PlanBuilder((12,), (-1.0, 1.0))
+    weight, bias = random.normal(size=(12, 8)), np.zeros(8)
+    weight[:, 0], bias[0] = gain, -11.0 * gain
+    dense = builder.op("matmul", builder.input, weights=[builder.weight(weight, "w"), builder.weight(bias, "b")])
+    return builder.finish(builder.op("normalise", builder.op("relu", dense), axes=(0,), epsilon=1e-3, centre=True))
+
+
+@pytest.mark.parametrize("gain", [2.0**10, 2.0**18])
+def test_a_row_whose_squares_are_beyond_the_end_of_a_table_is_noticed(gain: float) -> None:
+    """All is proven to fit, and yet the answer would be wrong: sums of squares count as 2^30 at most."""
+    recorded = normalised(gain)
+    plain, draft = (optimise(recorded, guard=guard) for guard in (False, None))
+    assert not unproven(draft.plan)
+    x = np.random.default_rng(1).uniform(-0.9, 0.9, (4, 12))
+    x[2] = 1.0
+    off = np.abs(evaluate(plain, x) - evaluate(recorded, x)).max(axis=1) > 0.1
+    if gain < 2.0**15:
+        assert draft.plan == plain.plan
+        assert not off.any()
+        return
+    assert list(off) == [False, False, True, False]
+    assert list(evaluate_all(draft, [x])[-1]) == list(off)
+    validate(draft.plan)

@@ -24,7 +24,7 @@ def checked(
     Args:
         xs: sample inputs, float64 (count, *input shape) each.
         guard: whether rows get a notice in which a value may have left its range, or was cut off (`guard.py`). None:
-            where values may leave it, if there is a way to notice it; the summary says which it is.
+            where values may leave it (or a table), if there is a way to notice it; the summary says which it is.
         enforce_range: whether rows with an input out of range get no answer (`enforce.py`).
 
     Raises:

@@ -18,8 +18,12 @@ A tensor is looked at in one of two ways:
   too, so that one of them is beyond the limit: half of all rows of signs notice, and all SIGNS miss it with
   2^-SIGNS. Sums may wrap as they like. It takes a limit of some sqrt(block) times as large, so room for that.
 
-The limit of a tensor is 2^6 times what samples make of it, or less where the op would not fit: an input whose values
-are much larger than any sample's gets a notice, even if its answer is right.
+Tables of functions that have no end (`ENDLESS`) have one: beyond it a root counts as that of the end, which wraps
+nothing around and is wrong all the same. Where an input may be beyond, its limit is that end, and it is looked at
+value by value.
+
+The limit of any other tensor is 2^6 times what samples make of it, or less where the op would not fit: an input whose
+values are much larger than any sample's gets a notice, even if its answer is right.
 """
 
 from __future__ import annotations
@@ -50,6 +54,10 @@ WAYS = ((4096, 6), (512, 6), (4096, 3), (512, 3), (128, 3), (1, 6), (1, 4), (1, 
 """Ways to look at a tensor, the best ones first: how many values are added up (1: value by value), and by how many bits
 one may exceed what samples show. Sums are as good as free beside comparing all values."""
 SPREAD = 8.0  # sums by signs are this many times the root of the sum of squares at most, but for 1 in 10^13
+ENDLESS = frozenset({"rsqrt", "sqrt", "log"})
+"""Functions with parameters (low, high, …) whose tables are meant to reach as far as their inputs do. Of quotients the
+ends are part of what is meant, and what is small counts as `low` in all of them."""
+ROUGHLY = 1.01  # fixed point may pass an end that is proven in real numbers by this, with hardly an error
 
 _LAYER = CHECKS[0]
 _BITS = CONTRACT_BITS - 1  # one below the contract: float64 rounds
@@ -163,6 +171,7 @@ class _Walk:
             product = self._product(op, weights)
             if not self._fits(op, product):
                 product = self._narrowed(op, weights)
+            self._look_for_end(op)
             made = bounds.after_product(op, product, bounds.error(op, plan))
             self._intervals[op.output] = _within(made, plan.tensors[op.output].bound, plan.tensors[op.output].frac)
             self._values[op.output] = apply(op, [self._values[name] for name in op.inputs], weights)
@@ -210,6 +219,17 @@ class _Walk:
             f"2^{limit}, so an overflow could not be noticed (guard=True); lower precision_fractional, rescale the "
             "layer, or share with calibration"
         )
+
+    def _look_for_end(self, op: Op) -> None:
+        """Looks at the input of a table that it may be beyond."""
+        if op.attrs.get("function") not in ENDLESS:
+            return
+        (name,), end = op.inputs, float(op.attrs["parameters"][1])
+        given = self._intervals[name]
+        bits = math.frexp(end)[1] - 1 + self._plan.tensors[name].frac
+        if float(given.high.max()) > ROUGHLY * end and bits <= _BITS:
+            self._looks[name] = Look(1, bits, bool(np.any(given.low < 0)))
+            self._intervals[name] = _clipped(given, end)
 
     def _limit(self, name: str, look: Look) -> float:
         return math.ldexp(1.0, look.bits - self._plan.tensors[name].frac)
