@@ -96,6 +96,9 @@ def _model_problems(model: Any, graph: Graph | None) -> Iterator[Refusal]:
 def call_problems(call: Call) -> Iterator[Refusal]:
     """Why one call cannot be lowered."""
     layer = call.layer
+    if any(shape is not None and 0 in shape[1:] for shape in _shapes(call)):
+        yield Refusal("what it gives has no values", "leave it out")
+        return
     if call.operation is not None:
         yield from operation_refusals(call.operation)
         return
@@ -113,6 +116,11 @@ def call_problems(call: Call) -> Iterator[Refusal]:
         yield Refusal(f"it has {len(call.outputs)} outputs", "only layers with one output are supported")
     yield from _state_problems(layer)
     yield from lowering.check(layer, **taken)
+
+
+def _shapes(call: Call) -> Iterable[tuple[int | None, ...] | None]:
+    """Of its results, batch first, as far as the graph knows them."""
+    return (call.shape,) if call.operation is None else call.operation.shapes
 
 
 def _ignores_training(layer: Any) -> bool:

@@ -106,6 +106,20 @@ def test_a_function_that_is_only_called_relu(keras: Any) -> None:
     assert "is not supported" in found
 
 
+def test_an_activation_with_a_shape_that_keras_does_not_know() -> None:
+    import keras
+
+    (found,) = refusals(keras.Sequential([keras.Input((4,)), keras.layers.Dense(4, activation="glu")]))
+    assert "glu halves what Keras takes for the shape; use keras.ops.glu(x)" in found
+
+
+def test_a_dilation_that_keras_ignores() -> None:
+    tf_keras = pytest.importorskip("tf_keras")
+    layer = tf_keras.layers.Conv3DTranspose(1, 2, dilation_rate=2)
+    (found,) = refusals(tf_keras.Sequential([tf_keras.Input((3, 3, 3, 1)), layer]))
+    assert "Keras ignores its dilation_rate (2, 2, 2); leave dilation_rate out" in found
+
+
 def test_subclassed_layer_with_a_call_of_its_own(keras: Any) -> None:
     class Doubled(keras.layers.Dense):  # type: ignore[misc]
         def call(self, x: Any) -> Any:
@@ -230,6 +244,10 @@ def test_operations_that_need_another_protocol(keras: Any, compute: Any, expecte
         (lambda ops, x: ops.matmul(np.ones((2, 2, 4), np.float32), x), "fixed matrix"),
         (lambda ops, x: ops.softmax(x, axis=0), "batch axis"),
         (lambda ops, x: ops.sin(x), "operation Sin between layers"),
+        (lambda ops, x: ops.clip(x, 1.0, -1.0), "lower limit is above"),
+        (lambda ops, x: x[:, 2:2], "has no values"),
+        (lambda ops, x: ops.split(x, [0], axis=1), "has no values"),
+        (lambda ops, x: x[:, None], "keras.ops.expand_dims"),
     ],
 )
 def test_operations_of_keras_that_are_refused(compute: Any, expected: str) -> None:

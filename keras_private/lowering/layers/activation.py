@@ -20,7 +20,7 @@ from keras_private.lowering.functions import (
 )
 from keras_private.lowering.layers.softmax import log_softmax, softmax
 from keras_private.lowering.registry import Refusal, array, find, lowers, secret
-from keras_private.lowering.rows import glu, sparsemax
+from keras_private.lowering.rows import sparsemax
 from keras_private.plan.spline.functions import MAX_PARAMETER
 
 _AT_THE_CLIENT = "if it ends the model, leave it out and apply it to what query_model returns"
@@ -48,6 +48,7 @@ _FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {
     "sigmoid": curve("sigmoid"),
     "tanh": curve("tanh"),
     "gelu": curve("gelu"),
+    "keras.ops.gelu": curve("gelu_tanh"),
     "silu": curve("silu"),
     "swish": curve("silu"),
     "mish": curve("mish"),
@@ -63,7 +64,6 @@ _FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {
     # of rows
     "softmax": lambda prot, x: softmax(prot, x, [-1]),
     "log_softmax": log_softmax,
-    "glu": glu,
     "sparsemax": sparsemax,
 }
 
@@ -83,6 +83,9 @@ def check_activation(activation: Any) -> Iterable[Refusal]:
     name = name_of(activation)
     if name in _FUNCTIONS:
         return
+    if name == "glu":
+        yield Refusal("activation glu halves what Keras takes for the shape", "use keras.ops.glu(x) between layers")
+        return
     lowering = find(activation)
     if lowering is not None:
         yield from lowering.check(activation)
@@ -93,17 +96,20 @@ def check_activation(activation: Any) -> Iterable[Refusal]:
 def name_of(activation: Any) -> str:
     """Name of one of Keras' or TensorFlow's own functions; "" for anything else, whatever it calls itself.
 
-    One name means two things: tf_keras' hard_sigmoid is steeper, and has a prefix here.
+    Two names mean two things, and have a prefix here: tf_keras' hard_sigmoid is steeper, and keras.ops' gelu the
+    approximation by a tanh.
     """
     if activation is None:
         return "linear"
     if isinstance(activation, str):
         return activation
-    module = str(getattr(activation, "__module__", "")).partition(".")[0]
-    if isinstance(activation, type) or module not in ("keras", "tf_keras", "tensorflow"):
+    folders = str(getattr(activation, "__module__", "")).split(".")
+    if isinstance(activation, type) or folders[0] not in ("keras", "tf_keras", "tensorflow"):
         return ""
     name = str(getattr(activation, "__name__", ""))
-    return f"{module}.{name}" if (module, name) == ("tf_keras", "hard_sigmoid") else name
+    if (folders[0], name) == ("tf_keras", "hard_sigmoid"):
+        return "tf_keras.hard_sigmoid"
+    return "keras.ops.gelu" if folders[0] == "keras" and "ops" in folders and name == "gelu" else name
 
 
 def _check(layer: Any) -> Iterable[Refusal]:

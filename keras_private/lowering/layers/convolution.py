@@ -27,6 +27,12 @@ def _check_transposed(layer: Any) -> Iterable[Refusal]:
         for size, added in zip(layer.kernel_size, layer.output_padding, strict=True):
             if size % 2 == 0 and added == 0:  # a size that no convolution has the input's size for
                 yield Refusal("output_padding 0 with an even kernel has no defined result", "leave output_padding out")
+    if (
+        type(layer).__module__.startswith("tf_keras.")
+        and len(layer.kernel_size) == 3
+        and set(layer.dilation_rate) != {1}
+    ):
+        yield Refusal(f"Keras ignores its dilation_rate {tuple(layer.dilation_rate)}", "leave dilation_rate out")
     yield from _check(layer)
 
 

@@ -55,6 +55,8 @@ def _check_clip(op: Operation, x: Any) -> Iterator[Refusal]:
     del x
     if not (is_public(op["x_min"]) and is_public(op["x_max"])):
         yield Refusal("its limits are no numbers", "clip at two numbers")
+    elif not float(array(op["x_min"])) <= float(array(op["x_max"])):
+        yield Refusal("its lower limit is above the upper one", "give the smaller number first")
 
 
 @operates("Clip", check=_check_clip)

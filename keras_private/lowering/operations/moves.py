@@ -133,7 +133,7 @@ def _check_item(op: Operation, x: Operand, key: Any) -> Iterator[Refusal]:
     del op
     parts = _slices(key, len(x.shape))
     if parts is None:
-        yield Refusal("it takes something other than numbers and slices", "use fixed numbers and slices")
+        yield Refusal("it takes something other than numbers and slices", "use these, and keras.ops.expand_dims")
     elif parts[0] != slice(None):
         yield BATCH
 

@@ -31,6 +31,13 @@ CASES: tuple[Case, ...] = (
     *(layer("Activation", (40,), name, only="keras") for name in ("silu", "log_sigmoid", "tanh_shrink")),
     Case("activation given as a function", (4,), lambda keras, x: keras.layers.Dense(3, keras.activations.relu)(x)),
     Case(
+        "gelu of keras.ops, which is approximate",
+        (40,),
+        lambda keras, x: keras.layers.Activation(keras.ops.gelu)(x),
+        keras=("keras",),
+        private=False,
+    ),
+    Case(
         "activation given as a layer",
         (4,),
         lambda keras, x: keras.layers.Dense(3, activation=keras.layers.ReLU(max_value=0.5))(x),
