@@ -76,6 +76,9 @@ def plan(
     enforce_range: Annotated[
         bool, typer.Option("--enforce-range", help="The parties refuse inputs out of range.")
     ] = False,
+    evaluation: Annotated[
+        str | None, typer.Option(help="Who is told what an evaluation comes to: client or owner; by default nobody.")
+    ] = None,
     exact_truncation: Annotated[
         bool, typer.Option("--exact-truncation", help="truncation: exact of cluster.yaml.")
     ] = False,
@@ -111,6 +114,7 @@ def plan(
         saturate=saturate,
         guard=guard,
         enforce_range=enforce_range,
+        evaluation=evaluation,
         exact_truncation=exact_truncation,
     )
     typer.echo(report)

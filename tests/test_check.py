@@ -148,11 +148,13 @@ def test_the_command(keras: Any, tmp_path: Path) -> None:
     result = CLI.invoke(app, ["plan", str(path), *options])
     assert result.exit_code == 0, result.output
     assert "batch 2" in result.stdout
-    assert "estimated: LAN" in picture.read_text()
-    result = CLI.invoke(app, ["plan", str(path), *options, "--enforce-range", "--exact-truncation", "--guard"])
+    assert "LAN (1 Gb/s, 0.2 ms)" in picture.read_text()
+    choices = ["--enforce-range", "--exact-truncation", "--guard", "--evaluation", "client"]
+    result = CLI.invoke(app, ["plan", str(path), *options, *choices])
     assert result.exit_code == 0, result.output
     assert "(range check)" in result.stdout
     assert "floor" in result.stdout
+    assert "told to the client" in result.stdout
     refused(keras).save(path)
     result = CLI.invoke(app, ["plan", str(path), *options])
     assert result.exit_code == 1
