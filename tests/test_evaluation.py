@@ -19,8 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_private.client import session as session_module
+from keras_private.client.answer import share_of
 from keras_private.client.client import Client
-from keras_private.client.evaluation import Score
+from keras_private.client.evaluation import Score, told_of
 from keras_private.cluster import TFECluster
 from keras_private.errors import InputError, NoModelError, PartyError, RefusedError, StateError
 from keras_private.net.roles import Role
@@ -32,6 +33,7 @@ from keras_private.plan.builder import PlanBuilder
 from keras_private.plan.optimise import optimise
 from keras_private.plan.plan import Draft
 from keras_private.plan.scoring import evaluations_of
+from keras_private.sharing import fixed
 from keras_private.sharing.share import Package, Share, split
 from keras_private.worker import TFEWorker
 
@@ -120,7 +122,7 @@ def test_errors(client: Client, metric: str) -> None:
 
 def test_the_owner_alone_is_told(client: Client, model: OwnedModel) -> None:
     before = len(model.evaluations())
-    score = client.evaluate_model(X, Y, "top5", batch=90)
+    score = client.evaluate_model(X, Y, "top5", batch=90, recipient="owner")
     assert score == Score("top5", 200, None, None)
     assert str(score) == "top5 of 200 rows: told to the owner"
     with pytest.raises(InputError, match="told to the model's owner"):
@@ -179,8 +181,13 @@ def test_the_client_refuses(client: Client) -> None:
         (X * 2, Y, "accuracy", "the data reaches from"),
         (X[:, :5], Y, "accuracy", "the data has shape"),
     ):
+        recipient = "owner" if metric == "top5" else "client"
         with pytest.raises(InputError, match=reason):
-            client.evaluate_model(x, y, metric)
+            client.evaluate_model(x, y, metric, recipient=recipient)
+    with pytest.raises(InputError, match=r"by top5 are told to the owner, .* not to 'client'"):
+        client.evaluate_model(X, Y, "top5")
+    with pytest.raises(InputError, match=r"by accuracy are told to the client, .* not to 'owner'"):
+        client.evaluate_model(X, Y, recipient="owner")
     with pytest.raises(InputError, match="batch is 1 or more"):
         client.evaluate_model(X, Y, batch=0)
     with pytest.raises(InputError, match="batch is a whole number"):
@@ -216,7 +223,8 @@ def test_rows_without_an_answer_are_counted_and_score_nothing(own_cluster: Any, 
 
         session.send = send  # type: ignore[method-assign]
         y = LOGITS + 0.5 if metric == "mean_absolute_error" else Y
-        score = client.evaluate_model(X, y, metric, batch=60)
+        recipient = "owner" if metric == "top5" else "client"
+        score = client.evaluate_model(X, y, metric, batch=60, recipient=recipient)
         kept = np.arange(200) % 60 % 10 != 3
         if metric == "top5":
             assert score.value is None
@@ -255,6 +263,26 @@ class Hostile:
         answers = self.session.answers(request, time.monotonic() + 20)
         (words,) = {len(part) // 8 for answer in answers.values() for part in (answer.mine, answer.next)}
         return words
+
+
+@pytest.mark.parametrize("bit", [3, 4, 33, 63])
+def test_a_class_number_is_one_whatever_is_sent(hostile: Hostile, monkeypatch: pytest.MonkeyPatch, bit: int) -> None:
+    """Modulo 16, of seven classes: no target is right for two of them."""
+    encode = fixed.encode
+
+    def beyond(values: Array, frac: int) -> Array:
+        words = encode(values, frac)
+        return words if values.ndim > 1 else words + np.uint64(1 << bit)
+
+    monkeypatch.setattr(fixed, "encode", beyond)
+    request = hostile.session.send(
+        [X[:64], LOGITS[:64].argmax(1)],
+        (*hostile.session.model.inputs, TARGET),
+        Part(os.urandom(16), "accuracy", 0, True),
+    )
+    answers = hostile.session.answers(request, time.monotonic() + 20)
+    (total,) = told_of([share_of(answers[index], (1,), index) for index in range(3)], 0)
+    assert total == (0 if bit == 3 else 64)
 
 
 @pytest.fixture
@@ -586,7 +614,7 @@ def test_the_shipped_model_is_as_good_in_private(process_cluster: TFECluster) ->
         with Client(name="bob", timeout=120) as client:
             client.connect_to_model(process_cluster)
             assert client.evaluate_model(images, digits, batch=50) == Score("accuracy", 1000, right.sum(), right.mean())
-            assert client.evaluate_model(images, digits, "top5") == Score("top5", 1000, None, None)
+            assert client.evaluate_model(images, digits, "top5", recipient="owner") == Score("top5", 1000, None, None)
         assert model.evaluations() == [Score("top5", 1000, in_top.sum(), in_top.mean(), "bob")]
     finally:
         model.stop()

@@ -281,10 +281,14 @@ class Client:
         batch: float | None = None,
         timeout: float | None = None,
         *,
+        recipient: str = "client",
         retries: float = RETRIES,
     ) -> Score:
         """How good the model is on this client's data, in private: the parties see neither inputs nor targets, nor how
         a single row does. One number is told, to whom the owner chose by `share(evaluation=…)`.
+
+        Who owns the model and is told the number too can learn of the data what they like, up to 62 bits at a time: by
+        a model that is made for it (docs/security.md). So nothing is sent unless `recipient` agrees to it.
 
         Args:
             x: what `query_model` takes, but with any number of rows, from `evaluations[…].fewest` on.
@@ -294,13 +298,15 @@ class Client:
             metric: one of those that the owner allows, `evaluations`.
             batch: rows to share at a time; None: as many as the parties take.
             timeout: seconds to wait for the result; None: this client's own.
+            recipient: who may be told: "client", this client; "owner", the model's owner alone.
             retries: as for `query_model`; an evaluation whose parties were interrupted begins again.
 
         Returns:
             The number of rows, and, if the client is told, the total and the value.
 
         Raises:
-            InputError: the owner does not allow this evaluation; too few rows; or as for `query_model`.
+            InputError: the owner does not allow this evaluation, or it is told to another recipient; too few rows; or
+                as for `query_model`.
             As for `query_model` otherwise.
         """
         self._here()
@@ -310,7 +316,7 @@ class Client:
             try:
                 target, session = self._connected(query.deadline)
                 limit = target.cluster.config.limits.request_bytes
-                return evaluate(session, query, metric, count, limit, self._pause)
+                return evaluate(session, query, metric, recipient, count, limit, self._pause)
             except KerasPrivateError as error:
                 self._pause(query.pause_after(error))
 

@@ -72,18 +72,30 @@ class Score:
 
 
 def evaluate(
-    session: Session, query: Query, metric: str, batch: int | None, limit: int, pause: Callable[[float], None]
+    session: Session,
+    query: Query,
+    metric: str,
+    recipient: str,
+    batch: int | None,
+    limit: int,
+    pause: Callable[[float], None],
 ) -> Score:
     """One attempt. Raises as `Client.evaluate_model`.
 
     Args:
         query: its data are inputs and targets.
+        recipient: who may be told.
         batch: rows of a part; None: as many as the parties take.
         limit: bytes that a message may have.
         pause: waits so many seconds, before a part is sent again.
     """
     model, (x, y) = session.model, query.data
     port = _port_of(model.evaluations, metric)
+    if recipient != port.recipient:
+        raise InputError(
+            f"evaluations by {metric} are told to the {port.recipient}, as the owner chose, not to {recipient!r}; if "
+            f"that is wanted, say recipient={port.recipient!r}"
+        )
     most = min(port.most, _MOST_ROWS)
     values = check_data(x, model, most)
     targets = check_part(_targets_of(y, port), port.target, f"targets for {metric}: ", most)

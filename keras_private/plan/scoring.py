@@ -12,7 +12,8 @@ this plan names; the weights are those of the served plan. Bounds go on from the
 
 A right class is argmax(output) = target. (It would be as right to compare the output at the target with the largest
 one, which is a third cheaper beside a net that costs a hundred times as much; but then targets would have to come as
-one-hot numbers, and a client could send others. A class number that is none equals no argmax.)
+one-hot numbers, and a client could send others. A
+class number is one, whatever is sent: beyond the classes it is taken modulo a power of two, and equals one at most.)
 """
 
 from __future__ import annotations
