@@ -25,7 +25,9 @@ def cluster() -> Iterator[TFECluster]:
         yield started
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "way", [way if declared else pytest.param(way, marks=pytest.mark.slow) for way, (_, declared) in WAYS.items()]
+)
 @pytest.mark.parametrize("case", PRIVATE, ids=lambda case: case.name)
 def test_a_client_gets_what_keras_computes(cluster: TFECluster, case: Case, way: str) -> None:
     which, declared = WAYS[way]
