@@ -44,10 +44,12 @@ def check_shapes(what: str, ours: Shapes | None, ports: Sequence[InputPort | Out
     in_order = tuple(theirs.values())
     if ours == (theirs if isinstance(ours, Mapping) else in_order):
         return
+    told = {port.reveal for port in ports if isinstance(port, OutputPort)} - {"values"}
+    advice = f"its owner has clients told the {' and '.join(sorted(told))} alone" if told else ""
     raise InputError(
         f"the {what} shape given is {_listed(ours)}, the served model's is "
         f"{_listed(theirs if isinstance(ours, Mapping) or len(ports) > 1 else in_order)}; "
-        "is this the right cluster and model?"
+        f"{advice or 'is this the right cluster and model?'}"
     )
 
 

@@ -212,6 +212,14 @@ def test_other_shapes_than_the_models(shapes: Any, words: str) -> None:
     assert words in str(caught.value)
 
 
+def test_other_output_shapes_than_what_is_told() -> None:
+    label = replace(OUTPUT, shape=(), kind="integer", frac=0, reveal="label")
+    with pytest.raises(
+        InputError, match=r"is \(batch, 10\), .* is \(batch\); its owner has clients told the label alone"
+    ):
+        check_shapes("output", shapes_of((1, 10), "output_shape"), [label])
+
+
 def test_a_single_input_by_name_or_in_a_list() -> None:
     for shape in ((1, 4), [(1, 4)], {"x": (1, 4)}):
         check_shapes("input", shapes_of(shape, "input_shape"), [INPUT])
