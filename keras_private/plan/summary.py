@@ -243,8 +243,12 @@ def _final_activation(plan: Plan) -> list[str]:
 
 def _unproven(plan: Plan) -> list[str]:
     layers = unproven(plan)
+    guarded = any(made.reveal == "guard" for made in plan.outputs)
     if not layers:
-        return ["Ranges: proven for every value; nothing can overflow for inputs within the declared range."]
+        text = "Ranges: proven for every value; nothing can overflow for inputs within the declared range."
+        if guarded:
+            text += " Clients get an error for a row in which a value was cut off, or is beyond a table's end (guard)."
+        return textwrap.wrap(text, WIDTH)
     names = ", ".join(layers[:8]) + (f" and {len(layers) - 8} more" if len(layers) > 8 else "")
     limit = CONTRACT_BITS - max(
         plan.tensors[op.output].frac + int(op.attrs.get("drop", 0)) for op in plan.ops if not is_proved(plan, op)
@@ -255,7 +259,7 @@ def _unproven(plan: Plan) -> list[str]:
         else "the worst case grows too large through these layers; real inputs rarely come near it"
     )
     beyond = "wrong without notice beyond"
-    if any(made.reveal == "guard" for made in plan.outputs):
+    if guarded:
         beyond = "clients get an error for a row in which one may not (guard)"
     text = (
         f"Ranges: not proven for {names}: {cause}. Results are right as long as every value before a truncation stays "

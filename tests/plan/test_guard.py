@@ -230,4 +230,5 @@ def test_a_row_whose_squares_are_beyond_the_end_of_a_table_is_noticed(gain: floa
         return
     assert list(off) == [False, False, True, False]
     assert list(evaluate_all(draft, [x])[-1]) == list(off)
+    assert "beyond a table's end (guard)" in " ".join(private_summary(draft.plan).split())
     validate(draft.plan)
