@@ -139,7 +139,8 @@ def share(
             them, in as few places as let everything be proved: what no data of this kind does saturates and cannot
             overflow. False: what worst cases leave unproved stays so.
         evaluation: what clients' data and targets may be evaluated by (`Client.evaluate_model`), and who is told: None,
-            nothing; "client", the client that asked; "owner", only the owner (`model.evaluations()`); or a dict from
+            nothing; "client", the client that asked; "owner", only the owner (`model.evaluations()`), for which
+            clients have to say recipient="owner"; or a dict from
             metric ("accuracy", "top5", "binary_accuracy", "mean_absolute_error", "mean_squared_error") to one of these.
             An evaluation has 20 rows at least; ("client", 100) and ("owner", 100) ask for more or fewer.
         guard: whether the parties notice, in secret, that a value inside the model may have outgrown its numbers: the
