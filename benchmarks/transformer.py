@@ -20,8 +20,10 @@ def rows(parties: ThreeProcesses, runs: int) -> list[Row]:
     model, draft = block()
     x = np.clip(np.random.default_rng(0).normal(size=(1, PLACES, WIDTH)), *RANGE)
     measured = parties.measure(draft, x, max(3, runs // 4))
-    found = np.ldexp(measured.result.view(np.int64).astype(np.float64), -draft.plan.precision)
-    error = float(np.max(np.abs(found - np.asarray(model(x)))))
+    (made,) = draft.plan.outputs
+    found = np.ldexp(measured.result.view(np.int64).astype(np.float64), -draft.plan.tensors[made.tensor].frac)
+    right = np.asarray(model(x))
+    error = float(np.max(np.abs(found.reshape(right.shape) - right)))
     return [
         Row(
             "transformer block, median",

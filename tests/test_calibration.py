@@ -109,7 +109,11 @@ def network(layers: int = 15) -> Any:
 
 def test_check() -> None:
     model, x = network(), np.random.default_rng(1).uniform(-1, 1, (64, 64))
-    assert "proven for every value" in repr(kp.check(model, (-1, 1), calibration=x))
+    for guard, notice in ((None, "guard=True tells clients of such rows"), (True, "in which a value was cut off")):
+        said = " ".join(repr(kp.check(model, (-1, 1), calibration=x, guard=guard)).split())
+        assert "proven for every value" in said
+        assert "are cut off in dense" in said
+        assert notice in said
     with pytest.raises(InputError, match="input_range"):
         kp.check(model, (-1, 1), calibration=2 * x)
 

@@ -248,7 +248,7 @@ def _unproven(plan: Plan) -> list[str]:
         text = "Ranges: proven for every value; nothing can overflow for inputs within the declared range."
         if guarded:
             text += " Clients get an error for a row in which a value was cut off, or is beyond a table's end (guard)."
-        return textwrap.wrap(text, WIDTH)
+        return textwrap.wrap(text + _cuts(plan, guarded), WIDTH)
     names = ", ".join(layers[:8]) + (f" and {len(layers) - 8} more" if len(layers) > 8 else "")
     limit = CONTRACT_BITS - max(
         plan.tensors[op.output].frac + int(op.attrs.get("drop", 0)) for op in plan.ops if not is_proved(plan, op)
@@ -266,6 +266,16 @@ def _unproven(plan: Plan) -> list[str]:
         f"below 2^{limit} in magnitude, and {beyond}."
     )
     return textwrap.wrap(text, WIDTH)
+
+
+def _cuts(plan: Plan, guarded: bool) -> str:
+    """Where an outlier is answered wrong, though nothing overflows."""
+    layers = list(dict.fromkeys(op.layer for op in plan.ops if op.attrs.get("cut")))
+    if not layers:
+        return ""
+    names = ", ".join(layers[:8]) + (f" and {len(layers) - 8} more" if len(layers) > 8 else "")
+    notice = "" if guarded else "; guard=True tells clients of such rows"
+    return f" Values far beyond those of the calibration data are cut off in {names}{notice}."
 
 
 def _expected(plan: Plan, accuracy: Accuracy | None) -> list[str]:
