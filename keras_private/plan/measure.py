@@ -92,6 +92,12 @@ def calibrated(draft: Draft, inputs: Sequence[NDArray[Any]]) -> Measured:
     return replace(found, sizes=sizes, seen=seen, held=held)
 
 
+def with_largest(few: tuple[Array, ...], inputs: Sequence[NDArray[Any]]) -> tuple[Array, ...]:
+    """Few rows of an owner's data, and with them those in which an input is largest."""
+    rows = np.unique([int(np.argmax(np.abs(x.reshape(len(x), -1)).max(axis=1))) for x in inputs])
+    return tuple(np.concatenate(pair) for pair in zip(few, _rows(inputs, rows), strict=True))
+
+
 def _rows(inputs: Sequence[NDArray[Any]], places: NDArray[np.int64]) -> tuple[Array, ...]:
     return tuple(x[places].astype(np.float64) for x in inputs)
 

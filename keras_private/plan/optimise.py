@@ -13,7 +13,7 @@ from keras_private.errors import PlanError
 from keras_private.plan import samples
 from keras_private.plan.checks.choice import checked
 from keras_private.plan.contract import limited
-from keras_private.plan.measure import calibrated, few_of, measure, work
+from keras_private.plan.measure import calibrated, few_of, measure, with_largest, work
 from keras_private.plan.origins import origins
 from keras_private.plan.passes.fold import fold
 from keras_private.plan.passes.identities import identities
@@ -77,7 +77,8 @@ def optimise(
         saturate = saturate and calibration is not None and simple.plan.ranged
         found = best(simple, bits, measured, saturate=saturate, floors=exact_truncation)
         found = limited(found, measured.inputs)
-        found = checked(found, measured.inputs, guard=guard, enforce_range=enforce_range)
+        xs = measured.inputs if calibration is None else with_largest(measured.inputs, calibration)
+        found = checked(found, xs, guard=guard, enforce_range=enforce_range)
     error = replace(found.accuracy, calibrated=calibration is not None) if found.accuracy else None
     return replace(found, accuracy=error, origins=origins(found.plan, calibrated=calibration is not None))
 

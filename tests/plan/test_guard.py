@@ -232,3 +232,13 @@ def test_a_row_whose_squares_are_beyond_the_end_of_a_table_is_noticed(gain: floa
     assert list(evaluate_all(draft, [x])[-1]) == list(off)
     assert "beyond a table's end (guard)" in " ".join(private_summary(draft.plan).split())
     validate(draft.plan)
+
+
+def test_rows_of_the_owners_data_get_no_notice() -> None:
+    """Though few of them are tried: the largest is among these."""
+    recorded = deep(np.random.default_rng(3), [12, *[40] * 12, 3], None)
+    random = np.random.default_rng(7)
+    data = random.normal(size=(2000, 12)) * np.exp(3 * random.normal(size=(2000, 1)))
+    draft = optimise(recorded, calibration=[data], guard=True)
+    largest = np.argsort(np.abs(data).max(axis=1))[-50:]
+    assert not notices(draft, data[largest]).any()
