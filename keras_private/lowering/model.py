@@ -69,7 +69,8 @@ def draft_of(
         if None not in expected and expected != sizes(result):
             raise PlanError(
                 f"model {model.name!r} gives outputs of shape {expected}, but its layers were lowered to "
-                f"{sizes(result)}; check the lowerings that you registered with lowers()"
+                f"{sizes(result)}: Keras declares another shape than it computes, or a lowering that you registered "
+                "with lowers() gives another; compare with what model.predict returns"
             )
         result = numbers(prot, result)
         outputs.append(revealed(prot, port, result, told[port.name], graph.final_activations[port.number]))
