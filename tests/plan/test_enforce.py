@@ -10,6 +10,7 @@ import pytest
 from keras_private.errors import PlanError
 from keras_private.plan.builder import Draft, PlanBuilder
 from keras_private.plan.checks.enforce import enforced, raw_ends
+from keras_private.plan.cost import further, window
 from keras_private.plan.evaluate import evaluate_all
 from keras_private.plan.optimise import optimise
 from keras_private.plan.plan import BIT, CHECKS, INTEGER, REAL, Output
@@ -46,6 +47,12 @@ def test_the_comparison_takes_all_bits_whatever_is_proven_of_the_input() -> None
     draft = enforced(three_inputs())
     (compared,) = [op for op in draft.plan.ops if op.kind == "below" and op.layer in CHECKS]
     assert draft.plan.tensors[compared.inputs[0]].bound is None
+
+
+def test_without_a_bound_the_sign_of_the_whole_word_is_taken_however_many_values_there_are() -> None:
+    for count in (1, 2, 64, 1000, 10**5, 10**7):
+        seen = window(further(None), 0, count)
+        assert (seen.low, seen.top) == (0, 63)
 
 
 def test_ends_are_those_that_a_client_encodes() -> None:
