@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+from keras_private.errors import UnsupportedModelError
 from keras_private.lowering.operation import Operand, Operation, Symbolic, is_operation, read, replaced, type_of
 from keras_private.lowering.registry import Lowering, find, is_keras
 
@@ -67,7 +68,14 @@ def symbolic(model: Any, which: str) -> list[Any]:
 
 
 def shape_of(tensor: Any) -> tuple[int | None, ...]:
-    """Shape of a symbolic tensor, batch first."""
+    """Shape of a symbolic tensor, batch first.
+
+    Raises:
+        UnsupportedModelError: not even how many axes it has is known.
+    """
+    if getattr(tensor.shape, "rank", 0) is None:  # tf.squeeze(x) without an axis
+        line = f"{tensor.name}: TensorFlow does not know how many axes it has; name the axes, as in tf.squeeze(x, 1)"
+        raise UnsupportedModelError(f"the model cannot be shared, 1 problem:\n  - {line}", (line,))
     return tuple(tensor.shape)
 
 
@@ -218,6 +226,8 @@ def _operation(node: Any, known: Mapping[int, int]) -> Operation | None:
     if not is_operation(layer):
         return None
     positional, named = _given(node)
+    for tensor in outputs:
+        shape_of(tensor)
     return read(layer, tuple(positional), named, outputs, lambda tensor: _operand(tensor, known))
 
 

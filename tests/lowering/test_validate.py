@@ -113,6 +113,13 @@ def test_an_activation_with_a_shape_that_keras_does_not_know() -> None:
     assert "glu halves what Keras takes for the shape; use keras.ops.glu(x)" in found
 
 
+def test_a_tensor_of_unknown_rank() -> None:
+    tf_keras, tensorflow = pytest.importorskip("tf_keras"), pytest.importorskip("tensorflow")
+    x = tf_keras.Input((1, 4))
+    with pytest.raises(UnsupportedModelError, match="does not know how many axes"):
+        draft_of(tf_keras.Model(x, tensorflow.squeeze(x)))
+
+
 def test_a_dilation_that_keras_ignores() -> None:
     tf_keras = pytest.importorskip("tf_keras")
     layer = tf_keras.layers.Conv3DTranspose(1, 2, dilation_rate=2)
