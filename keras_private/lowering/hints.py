@@ -45,12 +45,6 @@ _AT_THE_CLIENT = "at the start of the model, leave it out and let clients do it 
 
 _HINTS: dict[str, tuple[Ground, Refusal]] = {
     **_hints(
-        Ground.MISSING,
-        "no lowering is known for this kind of layer",
-        "use Embedding, and Dense with the transposed table for the way back",
-        "ReversibleEmbedding",
-    ),
-    **_hints(
         Ground.CODE,
         "what it does is Python code",
         "write it with layers or with operations (+, -, *, keras.ops.relu, …) between them, or as a "
