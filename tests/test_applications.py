@@ -27,6 +27,10 @@ NETWORKS = {
 }
 
 
+# The largest difference, as a part of the logits' spread. EfficientNets read some hundred functions from tables.
+FINE, COARSE = 0.002, 0.01
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", NETWORKS)
@@ -54,4 +58,4 @@ def test_private_answers(name: str) -> None:
         private = client.query_model_join()
         model.stop()
     np.testing.assert_array_equal(private.argmax(axis=1), plain.argmax(axis=1))
-    assert np.max(np.abs(private - plain)) <= 0.002 * spread
+    assert np.max(np.abs(private - plain)) <= (COARSE if name.startswith("EfficientNet") else FINE) * spread
