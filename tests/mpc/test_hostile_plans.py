@@ -56,7 +56,7 @@ def hunt(seed: int, count: int, timeout: int, processes: int = 1, **variables: s
 
 
 def test_no_plan_of_many_breaks_a_promise() -> None:
-    kinds = hunt(0, 200, 120, NUMBA_DISABLE_JIT="1")
+    kinds = hunt(1_000, 300, 120, NUMBA_DISABLE_JIT="1")
     assert kinds.keys() == {name for name, kind in KINDS.items() if kind.executable is not None}
 
 

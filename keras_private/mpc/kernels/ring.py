@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import config, njit, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
@@ -52,6 +52,12 @@ def _tile(rows: int, vectors: int) -> Callable[..., None]:
 
     It checks nothing; all arrays are of words, contiguous, of two axes.
     """
+
+    def plain(left: Words, row: int, at: int, piece: Words, sums: Words) -> None:
+        sums[:rows] = left[row : row + rows, at : at + piece.shape[0]] @ piece
+
+    if config.DISABLE_JIT:  # type: ignore[attr-defined]  # Python, which checks every index, has no LLVM
+        return plain
     word, lane = ir.IntType(64), ir.IntType(32)
     vector = ir.VectorType(word, LANES)
     unset, zeros = ir.Constant(vector, ir.Undefined), ir.Constant(vector, [0] * LANES)
