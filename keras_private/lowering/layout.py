@@ -6,6 +6,7 @@ more than an image; `convolve.py` and the pooling layers make images of it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -80,3 +81,22 @@ def times_matrix(prot: Any, x: Any, axis: int, matrix: NDArray[np.float64]) -> A
     x = prot.transpose(x, order) if axis != last else x
     y = prot.matmul(x, prot.define_constant(matrix))
     return prot.transpose(y, np.argsort(order).tolist()) if axis != last else y
+
+
+def together(prot: Any, x: Any, axes: Sequence[int]) -> tuple[Any, Any]:
+    """`x` with these axes as one, the last; and the way back."""
+    rank, whole = len(x.shape), sizes(x)
+    chosen = sorted({axis % rank for axis in axes})
+    if chosen == [rank - 1]:
+        return x, lambda y: y
+    order = [axis for axis in range(rank) if axis not in chosen] + chosen
+    turned = prot.transpose(x, order) if order != list(range(rank)) else x
+    shape = sizes(turned)
+    lead, together = shape[: len(shape) - len(chosen)], math.prod(whole[axis - 1] for axis in chosen)
+    inverse = [order.index(axis) for axis in range(rank)]
+
+    def back(y: Any) -> Any:
+        y = prot.reshape(y, [-1, *shape])
+        return prot.transpose(y, inverse) if order != list(range(rank)) else y
+
+    return prot.reshape(turned, [-1, *lead, together]), back

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from keras_private.lowering.layout import sizes
+from keras_private.lowering.layout import sizes, together
 from keras_private.lowering.registry import Refusal, lowers
 from keras_private.lowering.rows import largest
 
@@ -15,13 +15,13 @@ _DIGITS = 10  # of what a power is exact to at most, relative to the largest
 
 def softmax(prot: Any, x: Any, axes: Sequence[int]) -> Any:
     """e^x over its sum along these axes, batch first, none of them the batch."""
-    last, back = _joined(prot, x, axes)
+    last, back = together(prot, x, axes)
     return back(prot.softmax(last, -1))
 
 
 def log_softmax(prot: Any, x: Any, axis: int = -1) -> Any:
     """x - log(sum(e^x)) along an axis."""
-    last, back = _joined(prot, x, [axis])
+    last, back = together(prot, x, [axis])
     _, below, logarithm = _summed(prot, last)
     return back(prot.sub(below, logarithm))
 
@@ -42,25 +42,6 @@ def _summed(prot: Any, row: Any) -> tuple[Any, Any, Any]:
     powers = prot.spline(below, "exp", 0.5, 2.0 ** -min(digits, _DIGITS))  # of a sum that is 1 at least
     total = prot.reduce_sum(powers, [-1], keepdims=True)
     return high, below, prot.spline(total, "log", 0.5, 2.0 ** (digits + 1))
-
-
-def _joined(prot: Any, x: Any, axes: Sequence[int]) -> tuple[Any, Any]:
-    """`x` with these axes as one, the last; and the way back."""
-    rank, whole = len(x.shape), sizes(x)
-    chosen = sorted({axis % rank for axis in axes})
-    if chosen == [rank - 1]:
-        return x, lambda y: y
-    order = [axis for axis in range(rank) if axis not in chosen] + chosen
-    turned = prot.transpose(x, order) if order != list(range(rank)) else x
-    shape = sizes(turned)
-    lead, together = shape[: len(shape) - len(chosen)], math.prod(whole[axis - 1] for axis in chosen)
-    inverse = [order.index(axis) for axis in range(rank)]
-
-    def back(y: Any) -> Any:
-        y = prot.reshape(y, [-1, *shape])
-        return prot.transpose(y, inverse) if order != list(range(rank)) else y
-
-    return prot.reshape(turned, [-1, *lead, together]), back
 
 
 def _check(layer: Any) -> Iterable[Refusal]:

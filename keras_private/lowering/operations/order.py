@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from keras_private.lowering.layout import keep, sizes
+from keras_private.lowering.layout import keep, sizes, together
 from keras_private.lowering.operation import Operand, Operation, operates
-from keras_private.lowering.operations.values import BATCH, axes_of, merged, numbers, with_axes
+from keras_private.lowering.operations.values import BATCH, axes_of, numbers, with_axes
 from keras_private.lowering.registry import Refusal
 from keras_private.lowering.rows import at_the_end, descending
 from keras_private.plan.ops.order import MAX_RANKED
@@ -63,7 +63,7 @@ def _check_median(op: Operation, x: Operand) -> Iterator[Refusal]:
 def lower_median(prot: Any, op: Operation, x: Any) -> Any:
     """The one in the middle, or the mean of two."""
     x = numbers(prot, x)
-    row = merged(prot, x, axes_of(op["axis"], len(x.shape)))
+    row, _ = together(prot, x, axes_of(op["axis"], len(x.shape)))
     count, last = sizes(row)[-1], len(row.shape) - 1
     middle = keep(prot, descending(prot, row, count // 2 + 1), last, range((count - 1) // 2, count // 2 + 1))
     return with_axes(prot, op, prot.mul(prot.reduce_sum(middle, [last]), 0.5 + 0.5 * (count % 2)))

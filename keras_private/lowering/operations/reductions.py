@@ -10,13 +10,12 @@ import numpy as np
 
 from keras_private.lowering import functions as fn
 from keras_private.lowering.layers.softmax import logsumexp
-from keras_private.lowering.layout import sizes
+from keras_private.lowering.layout import sizes, together
 from keras_private.lowering.operation import Operand, Operation, operates
 from keras_private.lowering.operations.values import (
     BATCH,
     axes_of,
     check_axes,
-    merged,
     numbers,
     truth,
     with_axes,
@@ -99,14 +98,14 @@ def _check_extreme(op: Operation, x: Operand) -> Iterator[Refusal]:
 @operates("Max", "Min", "Amax", "Amin", check=_check_extreme)
 def lower_extreme(prot: Any, op: Operation, x: Any) -> Any:
     x = numbers(prot, x)
-    row = merged(prot, x, axes_of(op["axis"], len(x.shape)))
+    row, _ = together(prot, x, axes_of(op["axis"], len(x.shape)))
     return with_axes(prot, op, (largest if op.kind.endswith("ax") else smallest)(prot, row))
 
 
 @operates("Ptp", check=check_axes)
 def lower_peak_to_peak(prot: Any, op: Operation, x: Any) -> Any:
     x = numbers(prot, x)
-    row = merged(prot, x, axes_of(op["axis"], len(x.shape)))
+    row, _ = together(prot, x, axes_of(op["axis"], len(x.shape)))
     return with_axes(prot, op, prot.sub(largest(prot, row), smallest(prot, row)))
 
 
@@ -149,7 +148,7 @@ def _check_product(op: Operation, x: Operand) -> Iterator[Refusal]:
 def lower_product(prot: Any, op: Operation, x: Any) -> Any:
     """In pairs, and pairs of pairs."""
     x = numbers(prot, x)
-    row = merged(prot, x, axes_of(op["axis"], len(x.shape)))
+    row, _ = together(prot, x, axes_of(op["axis"], len(x.shape)))
     factors = prot.split(row, sizes(row)[-1], axis=len(row.shape) - 1)
     while len(factors) > 1:
         pairs = [prot.mul(*factors[at : at + 2]) for at in range(0, len(factors) - 1, 2)]
@@ -160,7 +159,7 @@ def lower_product(prot: Any, op: Operation, x: Any) -> Any:
 @operates("Logsumexp", check=check_axes)
 def lower_logsumexp(prot: Any, op: Operation, x: Any) -> Any:
     x = numbers(prot, x)
-    return with_axes(prot, op, logsumexp(prot, merged(prot, x, axes_of(op["axis"], len(x.shape)))))
+    return with_axes(prot, op, logsumexp(prot, together(prot, x, axes_of(op["axis"], len(x.shape)))[0]))
 
 
 def _check_norm(op: Operation, x: Operand) -> Iterator[Refusal]:
@@ -176,7 +175,7 @@ def _check_norm(op: Operation, x: Operand) -> Iterator[Refusal]:
 @operates("Norm", check=_check_norm)
 def lower_norm(prot: Any, op: Operation, x: Any) -> Any:
     x, order = numbers(prot, x), op["ord"]
-    row = merged(prot, x, axes_of(op["axis"], len(x.shape)))
+    row, _ = together(prot, x, axes_of(op["axis"], len(x.shape)))
     last = [len(row.shape) - 1]
     if order in (1, math.inf, -math.inf):
         size = fn.absolute(prot, row)

@@ -99,19 +99,6 @@ def check_axes(op: Operation, x: Operand) -> Iterator[Refusal]:
         yield BATCH
 
 
-def merged(prot: Any, x: Any, axes: list[int]) -> Any:
-    """`x` with these axes as one, the last."""
-    rank, shape = len(x.shape), (0, *sizes(x))
-    kept = [axis for axis in range(rank) if axis not in axes]
-    if [*kept, *axes] != list(range(rank)):
-        x = prot.transpose(x, [*kept, *axes])
-    return (
-        x
-        if len(axes) == 1
-        else prot.reshape(x, [-1, *(shape[axis] for axis in kept[1:]), int(np.prod([shape[a] for a in axes]))])
-    )
-
-
 def with_axes(prot: Any, op: Operation, y: Any) -> Any:
     """The result of a reduction, with the axes of size one that `keepdims` keeps."""
     return prot.reshape(y, [-1, *op.shape[1:]]) if op["keepdims"] else y
