@@ -30,6 +30,7 @@ SAMPLES = {
         Sample(((3, 7),), {"drop": 1, "relu": True}, bound=50),
         Sample(((2,),), {"drop": 8, "relu": False}, bound=62),
         Sample(((65,),), {"drop": 8, "relu": True}),
+        Sample(((),), {"drop": 3, "relu": True}),
     ],
     "relu": [
         Sample(((63,),), {"drop": 0}),
