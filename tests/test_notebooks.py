@@ -21,7 +21,7 @@ PRINTS = {  # what a reader must see, besides no error
     "your_own_model": [
         r"accuracy on 200 images it has not seen: 0\.[89]\d\d",
         r"Private plan of sequential",
-        r"cannot be shared, 1 problem:\n  - lstm",
+        r"cannot be shared, 1 problem:\n  - lambda",
         r"add up to 1\.0",
         r"same class as the plain model: (19[89]|200) of 200",
         r"largest difference of a probability: 0\.00",

@@ -225,11 +225,9 @@ class Truncating(Dealt, abstract=True):
         return truncation_error(op)
 
 
-class Truncate(Truncating):
-    """Drops low bits. Of executable plans; real numbers do not notice it."""
+class Dropping(Truncating, abstract=True):
+    """Of executable plans alone: real numbers do not notice it."""
 
-    name = "truncate"
-    attrs: ClassVar[Attributes] = {"drop": at.integer(1, at.MAX_TRUNCATION)}
     recorded = None
     write = Kind.write  # which refuses
     truncate_later = Kind.truncate_later
@@ -239,6 +237,13 @@ class Truncate(Truncating):
 
     def interval(self, op: Op, xs: Sequence[Interval], ws: Sequence[Array]) -> Interval:
         return xs[0]
+
+
+class Truncate(Dropping):
+    """Drops low bits."""
+
+    name = "truncate"
+    attrs: ClassVar[Attributes] = {"drop": at.integer(1, at.MAX_TRUNCATION)}
 
     def cost(self, op: Op, plan: Plan, batch: int) -> cost.Cost:
         return cost.truncation(values(op, plan, batch), dropped(op))
@@ -247,24 +252,15 @@ class Truncate(Truncating):
         return working.truncation(count)
 
 
-class Floor(Truncating):
-    """Drops low bits, always downwards: floor(x / 2^drop), which depends on nothing but x. Of executable plans. With a
-    ReLU, if `relu` says so, of one exchange more.
+class Floor(Dropping):
+    """Drops low bits, always downwards: floor(x / 2^drop), which depends on nothing but x. With a ReLU, if `relu`
+    says so, of one exchange more.
 
     2 + levels rounds for a window of `drop` bits; of many values and 16 bits 52 bytes beside a truncation's 14.
     """
 
     name = "floor"
     attrs: ClassVar[Attributes] = {"drop": at.integer(1, at.MAX_TRUNCATION), "relu": at.boolean}
-    recorded = None
-    write = Kind.write  # which refuses
-    truncate_later = Kind.truncate_later
-
-    def plain(self, op: Op, xs: Sequence[Array], ws: Sequence[Array]) -> Array:
-        return xs[0]
-
-    def interval(self, op: Op, xs: Sequence[Interval], ws: Sequence[Array]) -> Interval:
-        return xs[0]
 
     def cost(self, op: Op, plan: Plan, batch: int) -> cost.Cost:
         bound, relu = plan.tensors[op.inputs[0]].bound, bool(op.attrs["relu"])
