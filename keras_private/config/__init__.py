@@ -1,0 +1,21 @@
+"""cluster.yaml: one file a section."""
+
+from keras_private.config.cluster import CLUSTER_FILE, START_S, ClusterConfig
+from keras_private.config.limits import REQUESTS_IN_MEMORY, Limits
+from keras_private.config.parties import ALL_INTERFACES, FOLLOWERS, LEADER, PARTY_NAMES, PartyConfig, parse_host
+from keras_private.config.tls import TLSConfig
+
+__all__ = [
+    "ALL_INTERFACES",
+    "CLUSTER_FILE",
+    "FOLLOWERS",
+    "LEADER",
+    "PARTY_NAMES",
+    "REQUESTS_IN_MEMORY",
+    "START_S",
+    "ClusterConfig",
+    "Limits",
+    "PartyConfig",
+    "TLSConfig",
+    "parse_host",
+]

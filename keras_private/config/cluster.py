@@ -1,0 +1,136 @@
+"""cluster.yaml as a whole: what it may say, and what is said when it says something else.
+
+Everything is checked before anything starts. An error names the file, the field, what was wrong and, for a misspelt
+field, the nearest known one. All problems of a file come in one `ConfigError`, so that nobody fixes them one by one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from keras_private.config.limits import Limits
+from keras_private.config.parties import PARTY_NAMES, PartyConfig
+from keras_private.config.sections import Section, checked, nearest, no_bool, read_yaml
+from keras_private.config.tls import TLSConfig
+from keras_private.errors import ConfigError
+
+CLUSTER_FILE: Final = "cluster.yaml"
+START_S: Final = 60.0
+"""Seconds that a party may take to start."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+
+
+class ClusterConfig(Section):
+    """One cluster: three parties, fixed point precision, certificates, limits."""
+
+    cluster: str = "cluster"
+    parties: dict[str, PartyConfig]
+    precision_fractional: Annotated[int, Field(ge=4, le=24), BeforeValidator(no_bool)] = 16
+    truncation: Literal["probabilistic", "exact"] = "probabilistic"
+    tls: TLSConfig | None = None
+    limits: Limits = Limits()
+
+    @field_validator("cluster")
+    @classmethod
+    def _cluster(cls, value: str) -> str:
+        if not _NAME.fullmatch(value):
+            raise ValueError(f"{value!r} is not a name: use up to 63 letters, digits, '-', '_' and '.'")
+        return value
+
+    @field_validator("parties", mode="before")
+    @classmethod
+    def _three(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            raise ValueError("must name three parties, as in 'server0: {host: localhost:4000}'")
+        names = tuple(value)
+        if names == PARTY_NAMES:
+            return value
+        wanted = ", ".join(PARTY_NAMES)
+        if len(names) != len(PARTY_NAMES):
+            raise ValueError(f"exactly three parties are needed ({wanted}); there are {len(names)}")
+        unknown = [name for name in names if name not in PARTY_NAMES]
+        if unknown:
+            raise ValueError(f"unknown party {unknown[0]!r}{nearest(str(unknown[0]), PARTY_NAMES)}; use {wanted}")
+        raise ValueError(f"the parties must be listed in order ({wanted}); the first is the leader")
+
+    @model_validator(mode="after")
+    def _hosts(self) -> ClusterConfig:
+        seen: dict[tuple[str, int], str] = {}
+        for name, party in self.parties.items():
+            where, port = party.address
+            place = ("127.0.0.1" if where.lower() == "localhost" else where.lower(), port)
+            if place in seen:
+                raise ValueError(f"parties.{name}.host: {party.host!r} is taken by {seen[place]} already")
+            seen[place] = name
+        for name, party in self.parties.items():
+            if party.auto_managed and not party.is_loopback:
+                raise ValueError(
+                    f"parties.{name}.auto_managed: {party.host!r} is not on this machine; "
+                    "only parties on localhost can be started from here"
+                )
+            if self.tls is None and not party.is_loopback:
+                raise ValueError(
+                    f"tls: is missing, and parties.{name} ({party.host}) is not on this machine; add 'tls: "
+                    '{ca: "certs/{name}/ca.crt", cert: "certs/{name}/{name}.crt", key: "certs/{name}/{name}.key"}\' '
+                    "and make the files with 'keras-private certs'"
+                )
+        return self
+
+    @classmethod
+    def load(cls, path: str | Path) -> ClusterConfig:
+        """Read cluster.yaml; relative certificate paths are taken from the folder it lies in.
+
+        Raises:
+            ConfigError: the file cannot be read, or says something that is not known, all problems at once.
+        """
+        path, data = read_yaml(path)
+        config = cls.parse(data, source=str(path))
+        return config if config.tls is None else config.with_tls(config.tls.under(path.parent.absolute()))
+
+    @classmethod
+    def parse(cls, data: object, source: str = "cluster configuration") -> ClusterConfig:
+        """Check a plain mapping; `source` names it in errors.
+
+        Raises:
+            ConfigError: as `load`.
+        """
+        if not isinstance(data, Mapping):
+            raise ConfigError(f"{source}: must be a mapping with at least the field 'parties'")
+        return checked(cls, data, source)
+
+    @classmethod
+    def of_hosts(
+        cls, hosts: Sequence[str], auto_managed: Sequence[bool] | None = None, cluster: str = "cluster"
+    ) -> ClusterConfig:
+        """A configuration from three host strings, in order, with everything else at its default."""
+        managed = auto_managed if auto_managed is not None else [False] * len(hosts)
+        if len(hosts) != len(PARTY_NAMES):
+            raise ConfigError(f"a cluster has exactly three parties; {len(hosts)} were given")
+        parties = {
+            name: {"host": host, "auto_managed": bool(auto)}
+            for name, host, auto in zip(PARTY_NAMES, hosts, managed, strict=True)
+        }
+        return cls.parse({"cluster": cluster, "parties": parties}, source="workers")
+
+    def with_tls(self, tls: TLSConfig | None) -> ClusterConfig:
+        """The same cluster with other certificate files."""
+        return self.model_copy(update={"tls": tls})
+
+    def to_json(self) -> str:
+        """One line that `parse(json.loads(…))` reads back: what a started party is told on its standard input."""
+        return json.dumps(self.model_dump(mode="json"), separators=(",", ":"))
+
+    def party(self, index: int) -> PartyConfig:
+        return self.parties[PARTY_NAMES[index]]
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether all three parties are on this machine."""
+        return all(party.is_loopback for party in self.parties.values())

@@ -1,0 +1,53 @@
+"""limits: what a party accepts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from pydantic import Field, field_validator, model_validator
+
+from keras_private.config.sections import Section, no_bool
+
+REQUESTS_IN_MEMORY: Final = 12
+"""The least `memory_mb`, in largest requests: a quarter is what a client that is alone may take (`party.budget`), and
+a request takes three times its message's size when it is read."""
+
+
+class Limits(Section):
+    """What a party accepts. All three parties' files must hold the same numbers."""
+
+    _numbers = field_validator("*", mode="before")(no_bool)
+
+    max_batch: Annotated[int, Field(ge=1, le=65536)] = 128
+    """Rows of one query, and of one run of the plan."""
+    queue: Annotated[int, Field(ge=1, le=1_000_000)] = 512
+    """Requests that may wait; the next is refused. A client alone may fill half of these places."""
+    request_mb: Annotated[int, Field(ge=1, le=1000)] = 64
+    """Megabytes of one message."""
+    model_mb: Annotated[int, Field(ge=1, le=1_048_576)] = 2048
+    """Megabytes of one model's shares at a party."""
+    memory_mb: Annotated[int, Field(ge=1, le=1_048_576)] = 2048
+    """Megabytes that everything else may take at a party: half for runs, half for what clients send and are sent."""
+    timeout_s: Annotated[float, Field(gt=0, le=86400)] = 30.0
+    """Seconds that a party or a client waits for another before it gives up."""
+
+    @model_validator(mode="after")
+    def _memory(self) -> Limits:
+        if self.memory_mb < REQUESTS_IN_MEMORY * self.request_mb:
+            raise ValueError(
+                f"memory_mb ({self.memory_mb}) must be at least {REQUESTS_IN_MEMORY} times request_mb "
+                f"({self.request_mb}), or the largest request would find no room"
+            )
+        return self
+
+    @property
+    def memory_bytes(self) -> int:
+        return self.memory_mb * 2**20
+
+    @property
+    def request_bytes(self) -> int:
+        return self.request_mb * 2**20
+
+    @property
+    def model_bytes(self) -> int:
+        return self.model_mb * 2**20
