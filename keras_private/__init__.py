@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from keras_private.errors import PartyError as PartyError
     from keras_private.errors import PlanError as PlanError
     from keras_private.errors import PrecisionWarning as PrecisionWarning
+    from keras_private.errors import QuotaError as QuotaError
     from keras_private.errors import RangeError as RangeError
     from keras_private.errors import RefusedError as RefusedError
     from keras_private.errors import StartError as StartError
@@ -61,6 +62,7 @@ _HOME = {
         "PartyError",
         "PlanError",
         "PrecisionWarning",
+        "QuotaError",
         "RangeError",
         "RefusedError",
         "StartError",
@@ -86,6 +88,7 @@ __all__ = [
     "PartyError",
     "PlanError",
     "PrecisionWarning",
+    "QuotaError",
     "RangeError",
     "RefusedError",
     "StartError",

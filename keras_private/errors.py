@@ -12,7 +12,8 @@ KerasPrivateError
 ├── ClusterError                   the cluster, or one party of it, could not do what was asked
 │   ├── StartError                 a party did not start
 │   ├── RefusedError               a party said no: not allowed, queue full, other shapes
-│   │   └── NoModelError           a party holds no model: nothing was shared, it was stopped, or the party restarted
+│   │   ├── NoModelError           a party holds no model: nothing was shared, it was stopped, or the party restarted
+│   │   └── QuotaError             a party has answered as much as this client may ask; says when to come again
 │   └── PartyError                 a party failed or fell silent during a run; names party, phase, cause
 ├── LinkError                      a connection: closed, refused, timed out; names both sides and the phase
 │   ├── LinkTimeoutError (TimeoutError)
@@ -34,13 +35,17 @@ class KerasPrivateError(Exception):
     Attributes:
         transient: whether asking again may help: a party went away, a queue is full. `query_model` has asked again
             already, as often as its `retries` say.
+        after: seconds from then on, before which asking again is no use; None: nobody has said. `query_model` waits
+            for so long itself, if its timeout allows.
     """
 
     transient = False
+    after: float | None = None
 
-    def again(self) -> Self:
-        """This error, and asking again may help."""
+    def again(self, after: float | None = None) -> Self:
+        """This error, and asking again may help (`after` so many seconds)."""
         self.transient = True
+        self.after = after
         return self
 
 
@@ -102,6 +107,10 @@ class RefusedError(ClusterError):
 
 class NoModelError(RefusedError):
     """A party holds no model: nothing was shared, it was stopped, or the party was restarted; sharing again helps."""
+
+
+class QuotaError(RefusedError):
+    """A client has asked for as many rows as a party grants it; `after` says when to come again, None: not at all."""
 
 
 class PartyError(ClusterError):

@@ -19,12 +19,18 @@ class Query:
     deadline: float
     retries: int
     attempts: int = 0
+    told_to_wait: int = 0
+    """How many of the attempts ended with being told when to come again. These do not count among the retries."""
 
     def pause_after(self, error: Exception) -> float:
         """Seconds to wait before the next attempt. Raises `error` if there shall be none."""
         pause = _PAUSES_S[min(self.attempts, len(_PAUSES_S) - 1)]
         self.attempts += 1
-        transient = isinstance(error, KerasPrivateError) and error.transient
-        if not transient or self.attempts > self.retries or time.monotonic() + pause >= self.deadline:
+        if not (isinstance(error, KerasPrivateError) and error.transient) or not self.retries:
+            raise error
+        if error.after is not None:
+            self.told_to_wait += 1
+            pause = max(pause, error.after)
+        if self.attempts - self.told_to_wait > self.retries or time.monotonic() + pause >= self.deadline:
             raise error
         return pause

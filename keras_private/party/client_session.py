@@ -11,7 +11,7 @@ from keras_private.errors import FrameError, KerasPrivateError, LinkError, LinkT
 from keras_private.net.frames import as_bytes
 from keras_private.party import causes
 from keras_private.party.description import describe
-from keras_private.party.dial import code_of
+from keras_private.party.dial import code_of, message_of
 from keras_private.party.fields import Message
 from keras_private.party.messages import (
     REFUSED,
@@ -85,7 +85,7 @@ class ClientSession:
                         raise
                 except RefusedError as error:
                     self._node.log.warning("refused", peer=self._client, request="message", cause=str(error))
-                    self._deliver(Error(REFUSED, str(error), None))
+                    self._deliver(Error(REFUSED, str(error), None, None))
                 finally:
                     self._give_back(self._receiving)
         finally:
@@ -106,12 +106,12 @@ class ClientSession:
     def _handle(self, message: Message) -> None:
         if isinstance(message, Query):
             if message.request in self._open:  # the first one stays as it is
-                self._deliver(Error(REFUSED, ID_IN_USE, message.request))
+                self._deliver(Error(REFUSED, ID_IN_USE, message.request, None))
                 return
             try:
                 self._query(message)
             except KerasPrivateError as error:
-                self.refuse(message.request, code_of(error), str(error))
+                self.refuse(message.request, code_of(error), str(error), error.after)
             except BaseException:
                 self._left(self._settle(message.request))
                 raise
@@ -123,7 +123,7 @@ class ClientSession:
             try:
                 answer: Message = describe(self._model())
             except RefusedError as error:
-                answer = Error(code_of(error), str(error), None)
+                answer = message_of(error)
             self._deliver(answer)
         else:
             raise FrameError(f"a client may not send a {message.kind} message")
@@ -198,11 +198,11 @@ class ClientSession:
             self._node.memory.give_back(self._client, held - keep)
         self._put(data, keep)
 
-    def refuse(self, id_: bytes, code: str, text: str) -> None:
+    def refuse(self, id_: bytes, code: str, text: str, after: float | None = None) -> None:
         """Tell the client that there will be no output."""
         if held := self._settle(id_):
             self._node.memory.give_back(self._client, held)
-        self._deliver(Error(code, text, id_))
+        self._deliver(Error(code, text, id_, after))
 
     def _settle(self, id_: bytes) -> int:
         """What the request holds of the memory; it is the caller's to give back."""

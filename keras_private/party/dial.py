@@ -14,6 +14,7 @@ from keras_private.errors import (
     LinkTimeoutError,
     NoModelError,
     PartyError,
+    QuotaError,
     RefusedError,
     TrustError,
 )
@@ -25,6 +26,7 @@ from keras_private.party.messages import (
     CONTROL_BYTES,
     FAILED,
     NO_MODEL,
+    QUOTA,
     REFUSED,
     REPLACED,
     STOPPED,
@@ -37,7 +39,12 @@ from keras_private.party.wire import decode, encode
 
 M = TypeVar("M", bound=Message)
 
-_EXCEPTIONS: dict[str, type[ClusterError]] = {FAILED: PartyError, BROKEN: PartyError, NO_MODEL: NoModelError}
+_EXCEPTIONS: dict[str, type[ClusterError]] = {
+    FAILED: PartyError,
+    BROKEN: PartyError,
+    NO_MODEL: NoModelError,
+    QUOTA: QuotaError,
+}
 
 
 def call(network: Network, index: int, hello: Hello, timeout: float) -> Channel:
@@ -103,7 +110,8 @@ def error_of(channel: Channel, error: Error) -> ClusterError:
     said = "\n".join(printable(line.encode()) for line in error.text.split("\n"))
     text = said if of_all else f"{channel.peer.name}: {said}"
     failure = _EXCEPTIONS.get(error.code, RefusedError)(text)
-    failure.transient = error.code in (BUSY, BROKEN, REPLACED, NO_MODEL)
+    failure.transient = error.code in (BUSY, BROKEN, REPLACED, NO_MODEL) or error.after is not None
+    failure.after = error.after
     return failure
 
 
@@ -111,9 +119,16 @@ def code_of(error: KerasPrivateError) -> str:
     """The code under which a party sends an exception, so that `error_of` makes the same one of it."""
     if isinstance(error, NoModelError):
         return NO_MODEL
+    if isinstance(error, QuotaError):
+        return QUOTA
     if isinstance(error, PartyError):
         return BROKEN if error.transient else FAILED
     return BUSY if error.transient else REFUSED
+
+
+def message_of(error: KerasPrivateError, request: bytes | None = None) -> Error:
+    """What a party sends of an exception, see `code_of`."""
+    return Error(code_of(error), str(error), request, error.after)
 
 
 def wait_for(network: Network, index: int, hello: Hello, timeout: float) -> Channel:

@@ -23,6 +23,7 @@ Natural = Annotated[int, Meta(ge=0, lt=NUMBERS)]
 Real = Annotated[float, Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
 """Finite."""
 Positive = Annotated[float, Meta(gt=0, le=sys.float_info.max)]
+Seconds = Annotated[float, Meta(ge=0, le=sys.float_info.max)]
 Text = Annotated[str, Meta(max_length=_MOST)]
 Id = Annotated[bytes, Meta(min_length=ID_BYTES, max_length=ID_BYTES)]
 """Random bytes."""

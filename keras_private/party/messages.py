@@ -30,6 +30,7 @@ from keras_private.party.fields import (
     Naturals,
     Positive,
     Real,
+    Seconds,
     Shape,
     Text,
     Texts,
@@ -38,7 +39,7 @@ from keras_private.plan.plan import NOTICES
 from keras_private.plan.ports import MAX_PORTS
 from keras_private.plan.scoring import METRICS
 
-VERSION: Final = 4
+VERSION: Final = 5
 """Of these messages, and of what the parties send each other in a lane; both sides must speak the same one. If bytes
 change, it does (`tests/vectors`).
 """
@@ -49,11 +50,15 @@ CONTROL_BYTES: Final = 1 << 20
 PIECE_BYTES: Final = 4 << 20
 """Weights travel in pieces of at most this size."""
 
-# Codes of an error. Those who are told REFUSED, BUSY, STOPPED or REPLACED raise a `RefusedError`, else a `PartyError`.
+# Codes of an error. Those who are told REFUSED, BUSY, STOPPED or REPLACED raise a `RefusedError`, QUOTA a `QuotaError`,
+# else a `PartyError`.
 REFUSED: Final = "refused"
 """The party that says so does not take it, for good."""
 BUSY: Final = "busy"
 """The party that says so does not take it now; asking again may help."""
+QUOTA: Final = "quota"
+"""The party that says so grants the client no more rows now; asking again may help after as long as it says, if it
+does."""
 STOPPED: Final = "stopped"
 """The model was taken away by its owner."""
 REPLACED: Final = "replaced"
@@ -90,11 +95,13 @@ class Welcome(Message, tag="welcome", frozen=True):
 
 
 class Error(Message, tag="error", frozen=True):
-    """`code`: see above; `request`: the query it is about, if it is about one."""
+    """`code`: see above; `request`: the query it is about, if it is about one; `after`: seconds until asking again may
+    help, if that is known."""
 
     code: Text
     text: Text
     request: Id | None
+    after: Seconds | None
 
 
 # Clients -------------------------------------------------------------------------------------------------------------
@@ -369,11 +376,12 @@ class OpenLane(Message, tag="open-lane", frozen=True):
 
 class Discard(Message, tag="discard", frozen=True):
     """The leader will not run these requests, or go on with these evaluations; followers forget them and tell their
-    clients why."""
+    clients why, as `Error` does."""
 
     requests: Ids
     code: Text
     text: Text
+    after: Seconds | None
 
 
 class Ping(Message, tag="ping", frozen=True):

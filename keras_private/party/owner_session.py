@@ -16,7 +16,7 @@ from keras_private.errors import (
     RefusedError,
 )
 from keras_private.net.roles import Role
-from keras_private.party.dial import code_of
+from keras_private.party.dial import message_of
 from keras_private.party.fields import Message
 from keras_private.party.messages import (
     CONTROL_BYTES,
@@ -25,7 +25,6 @@ from keras_private.party.messages import (
     AskEvaluations,
     AskStatus,
     AskTiming,
-    Error,
     Evaluations,
     Load,
     Loaded,
@@ -99,7 +98,7 @@ class OwnerSession:
             raise
         except KerasPrivateError as error:
             node.log.warning("refused", peer=self._owner, request=message.kind, cause=str(error))
-            answer = Error(code_of(error), str(error), None)
+            answer = message_of(error)
         self._channel.send(encode(answer))
 
     def _load(self, load: Load) -> Loaded:

@@ -25,7 +25,7 @@ import numpy as np
 
 from keras_private.errors import RefusedError
 from keras_private.party.budget import Budget
-from keras_private.party.causes import Cause
+from keras_private.party.causes import Cause, Refuse
 from keras_private.party.messages import Part
 from keras_private.sharing.share import Share
 
@@ -44,8 +44,7 @@ class Request:
     share: Share
     answer: Callable[[bytes, Share], None]
     """Sends the request's id and this party's share of its output to the client."""
-    refuse: Callable[[bytes, str, str], None]
-    """Tells the client (id, code, text) that there will be no output."""
+    refuse: Refuse
     arrived: float = field(default_factory=time.monotonic)
     part: Part | None = None
     """Of which evaluation it is one; None: it is a query."""
@@ -134,16 +133,16 @@ class RequestQueue:
         with self._lock:
             return [self._requests[id_] for id_ in ids if id_ in self._requests]
 
-    def refuse(self, ids: Iterable[bytes], code: str, text: str) -> None:
+    def refuse(self, ids: Iterable[bytes], code: str, text: str, after: float | None = None) -> None:
         """Remove these requests and tell their clients why."""
         for request in self.pick(ids):
-            request.refuse(request.id, code, text)
+            request.refuse(request.id, code, text, after)
 
-    def refuse_all(self, code: str, text: str) -> None:
+    def refuse_all(self, code: str, text: str, after: float | None = None) -> None:
         """Remove every request and tell the clients why."""
         with self._lock:
             ids = list(self._requests)
-        self.refuse(ids, code, text)
+        self.refuse(ids, code, text, after)
 
     def wait_gone(self, ids: Iterable[bytes], timeout: float) -> None:
         """Wait until none of these is here, `timeout` seconds at most."""

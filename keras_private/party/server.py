@@ -171,12 +171,12 @@ class PartyServer:
         except RefusedError as error:
             self.node.log.warning("refused", peer=peer, cause=str(error))
             with contextlib.suppress(LinkError):
-                channel.send(encode(Error(REFUSED, str(error), None)))
+                channel.send(encode(Error(REFUSED, str(error), None, None)))
             channel.finish()
         except FrameError as error:
             self.node.log.warning("closed", peer=peer, cause=str(error))
             with contextlib.suppress(LinkError):
-                channel.send(encode(Error(REFUSED, str(error), None)))
+                channel.send(encode(Error(REFUSED, str(error), None, None)))
             channel.finish()
         except LinkError as error:
             self.node.log.debug("gone", peer=peer, cause=str(error))

@@ -100,11 +100,11 @@ class Tallies:
         if tally is None:
             return LOST if part.start else None
         if (tally.client, tally.metric) != (client, part.metric):
-            return REFUSED, "this evaluation's id is in use, for something else; use a new random one"
+            return Cause(REFUSED, "this evaluation's id is in use, for something else; use a new random one")
         if tally.model != model:
             return LOST
         if tally.rows != part.start:
-            return REFUSED, f"the evaluation has come to row {tally.rows}, and this part begins at {part.start}"
+            return Cause(REFUSED, f"the evaluation has come to row {tally.rows}, and this part begins at {part.start}")
         return None
 
     def crowded(self, part: Part, model: bytes, client: str) -> Cause | None:
@@ -115,7 +115,7 @@ class Tallies:
             count = sum((tally.client, tally.model) == (client, model) for tally in self._open.values())
         if count < OPEN:
             return None
-        return REFUSED, f"{client} has {count} evaluations that go on, and may have {OPEN}; end or cancel one"
+        return Cause(REFUSED, f"{client} has {count} evaluations that go on, and may have {OPEN}; end or cancel one")
 
     def add(self, part: Part, model: bytes, client: str, scores: Share, counts: int) -> Tally | Cause:
         """Add what a part that has run made, as `Tally.add`. The tally; of the last part, that of all rows. Or why

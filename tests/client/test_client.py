@@ -142,7 +142,7 @@ def test_a_terminal_need_not_obey_what_a_party_says(trio: Any, tiny: Any, servin
     with serving(trio, tiny), TFEWorker() as client:
         client.connect_to_model(tiny.input_shape, tiny.output_shape, trio)
         assert client._session is not None
-        failure = error_of(client._session._channels[1], Error("failed", "\x1b[2Jbad\x07\nworse", None))
+        failure = error_of(client._session._channels[1], Error("failed", "\x1b[2Jbad\x07\nworse", None, None))
         assert str(failure) == "server1: ?[2Jbad?\nworse"
 
 

@@ -10,6 +10,7 @@ INPUT = messages.InputPort("x", (28, 28, 1), "real", 16, None, 1024.0)
 SAMPLES: dict[str, object] = {
     "Natural": 7,
     "Natural | None": None,
+    "Seconds | None": 0.5,
     "Text": "text",
     "bool": True,
     "Positive | None": 0.25,

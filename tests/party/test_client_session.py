@@ -109,4 +109,4 @@ def test_who_gets_no_answer_is_told() -> None:
     node: Any = SimpleNamespace(name="server0", log=SimpleNamespace(error=lambda *_, **__: None))
     request = Request(bytes(16), "bob", b"", "", 1, nothing, nothing, lambda *what: said.append(what))
     answer(node, 0, [request])  # it has no output: that it cannot be put together is no matter of the lane
-    assert [(id_, code) for id_, code, _ in said] == [(bytes(16), "broken")]
+    assert [(id_, code) for id_, code, *_ in said] == [(bytes(16), "broken")]

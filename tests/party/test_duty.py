@@ -63,7 +63,7 @@ def test_control_outlives_a_defect(make_trio: Any, until: Any, monkeypatch: pyte
         patched.setattr(follower.line, "_heard", lambda _: 1 / 0)
 
         def told() -> bool:
-            leader.followers.send(1, Discard((), "refused", ""))  # the first may still meet what was there before
+            leader.followers.send(1, Discard((), "refused", "", None))  # the first may still meet what was there before
             return any(event == "session failed" for _, event, _ in trio.logs[1].lines)
 
         until(told, "the operator is told")

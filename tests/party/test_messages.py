@@ -27,6 +27,7 @@ def port(**changed: object) -> list[object]:
 WRONG: dict[str, list[object]] = {
     "Natural": [True, 1.0, "7", None, 1 << 62],
     "Natural | None": [True, 1.0, "7", 1 << 62],
+    "Seconds | None": [1, 1 << 63, -0.25, float("nan"), float("inf"), True, "1"],
     "Text": [b"text", 1, None, "\N{GRINNING FACE}" * 70000],
     "bool": [0, 1, None, "true"],
     "Positive | None": [1, 1 << 63, 0.0, -0.25, float("nan"), float("inf"), True, "1"],
@@ -233,12 +234,12 @@ def test_no_field_takes_much_memory(kind: str) -> None:
 def test_only_what_carries_blobs_may_be_large() -> None:
     blobs = {cls for cls in KINDS.values() if "Blob" in cls.__annotations__.values()}
     assert set(wire._LARGE) == blobs
-    discard = messages.Discard((ID,) * 50_000, messages.FAILED, "é" * 40)
+    discard = messages.Discard((ID,) * 50_000, messages.FAILED, "é" * 40, None)
     assert wire.decode(wire.encode(discard)) == discard
     load = messages.Load(ID, bytes(4 << 20))
     assert wire.decode(wire.encode(load)) == load
     with pytest.raises(FrameError, match="a discard message of"):
-        wire.decode(wire.encode(messages.Discard((ID,) * 60_000, messages.FAILED, "")))
+        wire.decode(wire.encode(messages.Discard((ID,) * 60_000, messages.FAILED, "", None)))
 
 
 def test_a_hello_of_another_version_can_be_read() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from keras_private.errors import RefusedError
-from keras_private.party.causes import INTERRUPTED, STOPPED, gone
+from keras_private.party.causes import INTERRUPTED, STOPPED, Cause, gone
 from keras_private.party.leader.queue import LeaderQueue
 from keras_private.party.messages import FAILED, REFUSED, Hold, Part
 from keras_private.party.queue import Request, RequestQueue
@@ -23,9 +23,9 @@ class Desk:
     """A leader's queue and everything it was told to say."""
 
     def __init__(self, limit: int = 100, timeout_s: float = 30.0) -> None:
-        self.discarded: list[tuple[list[bytes], str, str]] = []
-        self.refused: dict[bytes, tuple[str, str]] = {}
-        self.queue = LeaderQueue(limit, timeout_s, lambda *what: self.discarded.append(what))
+        self.discarded: list[tuple[list[bytes], Cause]] = []
+        self.refused: dict[bytes, Cause] = {}
+        self.queue = LeaderQueue(limit, timeout_s, lambda ids, cause: self.discarded.append((ids, cause)))
         self.count = 0
 
     def request(self, rows: int = 1, model: bytes = MODEL, client: str = "client:bob") -> Request:
@@ -38,9 +38,9 @@ class Desk:
     def answer(self, *_: object) -> None:
         raise AssertionError("nothing runs here")
 
-    def refuse(self, id_: bytes, code: str, text: str) -> None:
+    def refuse(self, id_: bytes, code: str, text: str, after: float | None = None) -> None:
         assert id_ not in self.refused
-        self.refused[id_] = (code, text)
+        self.refused[id_] = Cause(code, text, after)
 
     def add(self, rows: int = 1, holders: tuple[int, ...] = (1, 2), **fields: Any) -> Request:
         request = self.request(rows, **fields)
@@ -210,7 +210,7 @@ def test_contradictions_are_discarded_everywhere(desk: Desk, changes: Any, words
     if first == "follower":
         desk.queue.add(request)
     assert words in desk.refused[request.id][1]
-    assert [ids for ids, _, _ in desk.discarded] == [[request.id]]
+    assert [ids for ids, _ in desk.discarded] == [[request.id]]
     assert desk.queue.waiting == 0
     assert not desk.queue._holds
 
@@ -248,7 +248,7 @@ def test_expiry_only_while_serving() -> None:
     assert not desk.discarded
     desk.queue.start_serving(None)
     desk.queue.expire()
-    said = {id_: text for ids, _, text in desk.discarded for id_ in ids}
+    said = {id_: cause.text for ids, cause in desk.discarded for id_ in ids}
     assert said.keys() == {alone.id, ghost.id}
     assert said[alone.id].startswith("server1 did not receive")
     assert said[ghost.id].startswith("server0 and server2 did not receive")
@@ -298,7 +298,7 @@ def test_what_was_discarded_stays_discarded(desk: Desk, late: str) -> None:
         assert desk.refused[request.id][0] == REFUSED
     else:
         desk.queue.hold(2, hold_of(request))
-    assert [ids for ids, _, _ in desk.discarded] == [[request.id]] * 2
+    assert [ids for ids, _ in desk.discarded] == [[request.id]] * 2
     assert desk.queue.waiting == 0
     assert not desk.queue._holds
 
@@ -340,7 +340,7 @@ def test_what_runs_is_not_discarded(desk: Desk) -> None:
     assert desk.take() == [runs]
     desk.queue.discard([runs.id, waits.id], REFUSED, "the model was stopped")  # found before `take`, say
     assert desk.refused.keys() == {waits.id}
-    assert [ids for ids, _, _ in desk.discarded] == [[waits.id]]
+    assert [ids for ids, _ in desk.discarded] == [[waits.id]]
     assert desk.finish([runs]) == [runs]
     assert desk.refused.keys() == {waits.id}
 

@@ -29,7 +29,7 @@ from hypothesis.stateful import (
 
 from keras_private.config import FOLLOWERS, LEADER, PARTY_NAMES
 from keras_private.errors import RefusedError
-from keras_private.party.causes import SHARED_AGAIN, STOPPED, broken, gone
+from keras_private.party.causes import SHARED_AGAIN, STOPPED, Cause, broken, gone
 from keras_private.party.leader import queue as leader_queue
 from keras_private.party.leader import turns
 from keras_private.party.leader.queue import LeaderQueue, Serving
@@ -177,7 +177,7 @@ class Queues(RuleBasedStateMachine):
             rows,
             Share(words, words),
             lambda id_, _: self.note(index, id_, answered=True),
-            lambda id_, _code, text: self.note(index, id_) if text else pytest.fail("no reason"),
+            lambda id_, _code, text, _after=None: self.note(index, id_) if text else pytest.fail("no reason"),
             self.clock.now,
         )
         try:
@@ -194,10 +194,10 @@ class Queues(RuleBasedStateMachine):
         if not self.control[index].broken:
             self.control[index].to_leader.append(message)
 
-    def tell_followers(self, ids: Iterable[bytes], code: str, text: str) -> None:
+    def tell_followers(self, ids: Iterable[bytes], cause: Cause) -> None:
         for control in self.control.values():
             if not control.broken:
-                control.to_follower.append(Discard(tuple(ids), code, text))
+                control.to_follower.append(Discard(tuple(ids), *cause))
 
     def deliver_to_leader(self, index: int) -> None:
         message = self.control[index].to_leader.popleft()
@@ -208,7 +208,7 @@ class Queues(RuleBasedStateMachine):
 
     def deliver_to_follower(self, index: int) -> None:
         message = self.control[index].to_follower.popleft()
-        self.queues[index].refuse(message.requests, message.code, message.text)
+        self.queues[index].refuse(message.requests, message.code, message.text, message.after)
 
     # What a lane does
 
@@ -220,15 +220,15 @@ class Queues(RuleBasedStateMachine):
             return
         run.at.remove(index)
         if index == LEADER:
-            self.refuse_run(run.pieces, *broken(PARTY_NAMES[LEADER], "a test"))
+            self.refuse_run(run.pieces, broken(PARTY_NAMES[LEADER], "a test"))
         else:
             self.queues[index].refuse(run.ids, *broken(PARTY_NAMES[index], "a test"))
 
-    def refuse_run(self, pieces: list[Piece], code: str, text: str) -> None:
+    def refuse_run(self, pieces: list[Piece], cause: Cause) -> None:
         ids = [piece.request.id for piece in pieces]
         for request in self.leader.finish(ids, served=False):
-            request.refuse(request.id, code, text)
-        self.tell_followers(ids, code, text)
+            request.refuse(request.id, *cause)
+        self.tell_followers(ids, cause)
 
     def start_at(self, index: int, run: Run) -> bool:
         """A follower reads the announcement. As long as nothing broke, it holds what is announced, and the same."""

@@ -97,7 +97,7 @@ class Follower(Duty):
         if isinstance(message, OpenLane) and message.lane < len(self.lanes):
             self.lanes[message.lane].open(message.epoch)
         elif isinstance(message, Discard):
-            self.queue.refuse(message.requests, message.code, message.text)
+            self.queue.refuse(message.requests, message.code, message.text, message.after)
             for lane in self.lanes:
                 lane.tallies.forget(message.requests)
         else:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 from keras_private.config import FOLLOWERS, PARTY_NAMES
 from keras_private.errors import LinkError, NoModelError, RefusedError
+from keras_private.party.causes import Cause
 from keras_private.party.fields import Message
 from keras_private.party.heartbeat import Heartbeat
 from keras_private.party.messages import (
@@ -72,11 +73,11 @@ class Followers:
             with contextlib.suppress(LinkError):
                 channel.send(encode(message))
 
-    def discard(self, ids: list[bytes], code: str, text: str) -> None:
+    def discard(self, ids: list[bytes], cause: Cause) -> None:
         """Let both followers forget these requests, and tell their clients."""
         for start in range(0, len(ids), _IDS_A_MESSAGE):
             for index in FOLLOWERS:
-                self.send(index, Discard(tuple(ids[start : start + _IDS_A_MESSAGE]), code, text))
+                self.send(index, Discard(tuple(ids[start : start + _IDS_A_MESSAGE]), *cause))
 
     # What a serving owner asks
 

@@ -7,7 +7,7 @@ from functools import partial
 
 from keras_private.config import FOLLOWERS, PARTY_NAMES
 from keras_private.errors import FrameError
-from keras_private.party.causes import LOST, SHARED_AGAIN, STOPPED
+from keras_private.party.causes import LOST, SHARED_AGAIN, STOPPED, Cause
 from keras_private.party.dial import code_of
 from keras_private.party.duty import Duty
 from keras_private.party.fields import Message
@@ -71,11 +71,11 @@ class Leader(Duty):
             if idle := lane.tallies.idle(self._node.timeout, waiting):
                 self.queue.discard(idle, *LOST)
 
-    def _discarded(self, ids: list[bytes], code: str, text: str) -> None:
+    def _discarded(self, ids: list[bytes], cause: Cause) -> None:
         """These requests, or evaluations, do not go on: here as at the followers."""
         for lane in self.lanes:
             lane.tallies.forget(ids)
-        self.followers.discard(ids, code, text)
+        self.followers.discard(ids, cause)
 
     # The model
 

@@ -22,8 +22,8 @@ IMPATIENT_S = 2.0  # how long a request may be held by some parties only while a
 _LOOK_UP_S = 60.0
 _REMEMBERED = 4096  # discarded ids
 
-Discarder = Callable[[list[bytes], str, str], None]
-"""Tells the followers (request ids, code, text) and is called without any lock held."""
+Discarder = Callable[[list[bytes], Cause], None]
+"""Tells the followers (request ids, why) and is called without any lock held."""
 
 
 @dataclass(slots=True, eq=False)
@@ -54,9 +54,9 @@ class LeaderQueue(RequestQueue):
         self._discard = discard
         self._turns = Turns()
         self._holds: dict[bytes, dict[int, tuple[Hold, float]]] = {}
-        self._gone: dict[bytes, tuple[str, str]] = {}  # discarded lately: a follower may hear of them only now
+        self._gone: dict[bytes, Cause] = {}  # discarded lately: a follower may hear of them only now
         self._running: dict[bytes, Serving] = {}  # under which serving each run began
-        self._doomed: dict[bytes, tuple[str, str]] = {}  # discarded in the middle of a run: it is their last
+        self._doomed: dict[bytes, Cause] = {}  # discarded in the middle of a run: it is their last
         self._serving: Serving | None = None
         self._over = threading.Condition(self._lock)  # serving has ended
         self._lanes_up = 0
@@ -85,16 +85,17 @@ class LeaderQueue(RequestQueue):
             lost = [id_ for id_, holds in self._holds.items() if index in holds and id_ not in self._running]
             lost += [id_ for id_ in self._requests if id_ not in self._running and id_ not in lost]
             self._doomed.update((id_, gone(PARTY_NAMES[index])) for id_ in self._running)  # the rest of its rows
-            removed = self._forget(lost, *gone(PARTY_NAMES[index]))
-        self._tell(lost, removed, *gone(PARTY_NAMES[index]))
+            removed = self._forget(lost, gone(PARTY_NAMES[index]))
+        self._tell(lost, removed, gone(PARTY_NAMES[index]))
 
-    def discard(self, ids: list[bytes], code: str, text: str) -> None:
+    def discard(self, ids: list[bytes], code: str, text: str, after: float | None = None) -> None:
         """None of these will run, except for the rows that do already: tell our clients, and the followers."""
+        cause = Cause(code, text, after)
         with self._lock:
-            self._doomed.update((id_, (code, text)) for id_ in ids if id_ in self._running)
+            self._doomed.update((id_, cause) for id_ in ids if id_ in self._running)
             ids = [id_ for id_ in ids if id_ not in self._running]
-            removed = self._forget(ids, code, text)
-        self._tell(ids, removed, code, text)
+            removed = self._forget(ids, cause)
+        self._tell(ids, removed, cause)
 
     @property
     def evaluations(self) -> set[bytes]:
@@ -102,33 +103,34 @@ class LeaderQueue(RequestQueue):
         with self._lock:
             return {request.part.evaluation for request in self._requests.values() if request.part}
 
-    def _forget(self, ids: list[bytes], code: str, text: str) -> list[Request]:
+    def _forget(self, ids: list[bytes], cause: Cause) -> list[Request]:
         """Remove and mark, under the lock under which they were found not to run: no lane can take them between."""
         for id_ in ids:
             self._holds.pop(id_, None)
-            self._gone[id_] = (code, text)
+            self._gone[id_] = cause
         while len(self._gone) > _REMEMBERED:
             del self._gone[next(iter(self._gone))]
         return self._pick(ids)
 
-    def _tell(self, ids: list[bytes], removed: list[Request], code: str, text: str) -> None:
+    def _tell(self, ids: list[bytes], removed: list[Request], cause: Cause) -> None:
         for request in removed:
-            request.refuse(request.id, code, text)
+            request.refuse(request.id, *cause)
         if ids:
-            self._discard(ids, code, text)
+            self._discard(ids, cause)
 
     def _judge(self, id_: bytes) -> None:
         """Wake the lanes if a request can run now; discard it if it never will."""
         with self._lock:
             request, holds = self._requests.get(id_), self._holds.get(id_, {})
-            code, text = self._gone.get(id_, (FAILED, ""))
-            if request is not None and not text:
+            cause = self._gone.get(id_)
+            if request is not None and cause is None:
                 found = (_contradiction(request, index, hold) for index, (hold, _) in holds.items())
                 text = next(filter(None, found), "")
-                if not text and self._complete(id_):
+                cause = Cause(FAILED, text) if text else None
+                if cause is None and self._complete(id_):
                     self.changed.notify_all()
-        if text:
-            self.discard([id_], code, text)
+        if cause is not None:
+            self.discard([id_], *cause)
 
     # Serving
 
@@ -228,7 +230,7 @@ class LeaderQueue(RequestQueue):
             served: whether it went well; if not, all of them have come to their end.
             seconds, rows: what it took and how large it was, if it went well.
         """
-        doomed: list[tuple[bytes, tuple[str, str]]] = []
+        doomed: list[tuple[bytes, Cause]] = []
         with self._lock:
             if seconds:
                 self._turns.ended(rows, seconds)
@@ -252,8 +254,8 @@ class LeaderQueue(RequestQueue):
             self.changed.notify_all()
             self._settled.notify_all()
             picked = self._pick(over)
-        for id_, (code, text) in doomed:
-            self.discard([id_], code, text)
+        for id_, cause in doomed:
+            self.discard([id_], *cause)
         return picked
 
     def _count(self, serving: Serving, *, served: bool) -> None:
@@ -313,9 +315,9 @@ class LeaderQueue(RequestQueue):
                 else:
                     cause = apart(self._timeout)
                 late.setdefault(cause, []).append(id_)
-            removed = {cause: self._forget(ids, *cause) for cause, ids in late.items()}
+            removed = {cause: self._forget(ids, cause) for cause, ids in late.items()}
         for cause, ids in late.items():
-            self._tell(ids, removed[cause], *cause)
+            self._tell(ids, removed[cause], cause)
 
     def _crowded(self) -> set[int]:
         """The parties whose places are more than half taken, as far as the leader knows."""

@@ -110,7 +110,7 @@ class ServingSession(OwnerSession):
                     self._channel.send(encode(now))
                     told, told_at = now, time.monotonic()
             if because:
-                self._channel.send(encode(Error(serving.code, because, None)))
+                self._channel.send(encode(Error(serving.code, because, None, None)))
             log.info("serving ended", served=serving.served, cause=because or "done")
         except LinkError:
             pass  # the session notices too, and pauses serving
