@@ -15,7 +15,7 @@ from keras_private.errors import ConfigError
 Extra = Literal["party", "owner", "plot"]
 
 MODULES: Final[dict[Extra, tuple[str, ...]]] = {
-    "party": ("numba", "structlog"),
+    "party": ("numba", "prometheus_client", "structlog"),
     "owner": ("keras", "tensorflow", "tf_encrypted", "tqdm"),
     "plot": ("matplotlib",),
 }

@@ -199,3 +199,35 @@ def test_truncation_is_one_of_two(tmp_path: Path) -> None:
     assert load(tmp_path, GOOD + "truncation: exact\n").truncation == "exact"
     with pytest.raises(ConfigError, match="truncation: 'floor' is none of 'probabilistic', 'exact'"):
         load(tmp_path, GOOD + "truncation: floor\n")
+
+
+def test_where_metrics_are_shown(tmp_path: Path) -> None:
+    assert load(tmp_path, GOOD).metrics_address(0) is None
+    distant = 'tls: {ca: "a", cert: "b", key: "c"}\nmetrics: {host: "localhost:9100"}\n' + GOOD.replace(
+        ", auto_managed: true", ""
+    )
+    for number in range(3):
+        distant = distant.replace(f"localhost:400{number}", f"party{number}.example.org:4000")
+    assert {load(tmp_path, distant).metrics_address(index) for index in range(3)} == {("127.0.0.1", 9100)}
+    own = distant.replace("example.org:4000}", 'example.org:4000, metrics: "[::]:9200"}', 1)
+    config = load(tmp_path, own)
+    assert [config.metrics_address(index) for index in (0, 1)] == [("::", 9200), ("127.0.0.1", 9100)]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (
+            'metrics: {host: "127.0.0.1:9100"}',
+            "metrics.host: server0 and server1 are on one host and cannot share a port; give each its own, as in "
+            "parties.server1.metrics: 'localhost:9101'",
+        ),
+        ("metrics: {host: localhost}", "metrics.host: 'localhost' is not 'host:port'"),
+        ('metrics: {host: "metrics.example.org:9100"}', "is not an IP address of this host"),
+        ("metrics: {port: 9100}", "metrics.port: is not a known field; did you mean 'host'? (known are host)"),
+    ],
+)
+def test_mistakes_about_metrics(tmp_path: Path, more: str, message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        load(tmp_path, f"{GOOD}{more}\n")
+    assert message in str(error.value)

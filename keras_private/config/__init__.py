@@ -2,6 +2,7 @@
 
 from keras_private.config.cluster import CLUSTER_FILE, START_S, ClusterConfig
 from keras_private.config.limits import REQUESTS_IN_MEMORY, Limits
+from keras_private.config.metrics import MetricsConfig
 from keras_private.config.parties import ALL_INTERFACES, FOLLOWERS, LEADER, PARTY_NAMES, PartyConfig, parse_host
 from keras_private.config.tls import TLSConfig
 
@@ -15,6 +16,7 @@ __all__ = [
     "START_S",
     "ClusterConfig",
     "Limits",
+    "MetricsConfig",
     "PartyConfig",
     "TLSConfig",
     "parse_host",

@@ -15,7 +15,8 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from keras_private.config.limits import Limits
-from keras_private.config.parties import PARTY_NAMES, PartyConfig
+from keras_private.config.metrics import MetricsConfig
+from keras_private.config.parties import PARTY_NAMES, PartyConfig, parse_endpoint
 from keras_private.config.sections import Section, checked, nearest, no_bool, read_yaml
 from keras_private.config.tls import TLSConfig
 from keras_private.errors import ConfigError
@@ -36,6 +37,7 @@ class ClusterConfig(Section):
     truncation: Literal["probabilistic", "exact"] = "probabilistic"
     tls: TLSConfig | None = None
     limits: Limits = Limits()
+    metrics: MetricsConfig | None = None
 
     @field_validator("cluster")
     @classmethod
@@ -81,6 +83,21 @@ class ClusterConfig(Section):
                     '{ca: "certs/{name}/ca.crt", cert: "certs/{name}/{name}.crt", key: "certs/{name}/{name}.key"}\' '
                     "and make the files with 'keras-private certs'"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _metrics(self) -> ClusterConfig:
+        seen: dict[tuple[str, object], str] = {}
+        for index, (name, party) in enumerate(self.parties.items()):
+            where = "localhost" if party.is_loopback else party.address[0].lower()
+            if (address := self.metrics_address(index)) is None:
+                continue
+            if (where, address) in seen:
+                raise ValueError(
+                    f"metrics.host: {seen[where, address]} and {name} are on one host and cannot share a port; give "
+                    f"each its own, as in parties.{name}.metrics: 'localhost:{address[1] + 1}'"
+                )
+            seen[where, address] = name
         return self
 
     @classmethod
@@ -129,6 +146,11 @@ class ClusterConfig(Section):
 
     def party(self, index: int) -> PartyConfig:
         return self.parties[PARTY_NAMES[index]]
+
+    def metrics_address(self, index: int) -> tuple[str, int] | None:
+        """(IP address, port) where party `index` shows its metrics on its own host; None: nowhere."""
+        host = self.party(index).metrics or (self.metrics.host if self.metrics else None)
+        return None if host is None else parse_endpoint(host)
 
     @property
     def is_loopback(self) -> bool:

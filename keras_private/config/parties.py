@@ -27,6 +27,8 @@ class PartyConfig(Section):
 
     host: str
     bind: str | None = None
+    metrics: str | None = None
+    """Where it shows its metrics, instead of where `metrics.host` says."""
     auto_managed: bool = False
 
     @field_validator("host")
@@ -40,6 +42,13 @@ class PartyConfig(Section):
     def _bind(cls, value: str | None) -> str | None:
         if value is not None:
             parse_bind(value, 1)
+        return value
+
+    @field_validator("metrics")
+    @classmethod
+    def _metrics(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_endpoint(value)
         return value
 
     @property
@@ -101,6 +110,16 @@ def parse_bind(value: str, port: int) -> tuple[str, int]:
             f"{value!r} is not an IP address of this host, with or without a port, as in '10.0.0.5', '0.0.0.0:4000' "
             "or '[::]:4000'"
         ) from None
+
+
+def parse_endpoint(value: str) -> tuple[str, int]:
+    """'localhost:9100' or 'IP:port' as (IP address of this host, port).
+
+    Raises:
+        ValueError: malformed, or without a port.
+    """
+    name, port = parse_host(value)
+    return ("127.0.0.1", port) if name.lower() == "localhost" else parse_bind(value, port)
 
 
 def _is_loopback(name: str) -> bool:

@@ -41,6 +41,7 @@ def run_batch(
     from keras_private.mpc.rounds import together
 
     link, log, started = party.link, node.log, time.perf_counter()
+    node.metrics.began(time.monotonic() - piece.request.arrived for piece in pieces if not piece.request.done)
     link.stats.reset()
     link.phase = "running a query"
     shares, rows = [piece.share for piece in pieces], sum(piece.rows for piece in pieces)
@@ -50,6 +51,7 @@ def run_batch(
         computing = running.program.protocol(party, _join(shares))
         output, honest = party.run(together(computing, compare_copies(shares)))
     except Exception:
+        node.metrics.run_failed()
         log.info("run stopped", lane=lane, layer=party.layer)
         raise
     link.phase = "idle"
@@ -59,6 +61,7 @@ def run_batch(
             _add_up(piece.request, piece.request.part, model, tallies)
     seconds = time.perf_counter() - started
     node.served += sum(piece.request.over and piece.request.counts for piece in pieces)
+    node.metrics.ran(rows=rows, rounds=link.stats.rounds, sent_bytes=link.stats.sent_bytes, seconds=seconds)
     answer(node, lane, settle(seconds))
     log.info(
         "run done",
@@ -88,12 +91,14 @@ def _add_up(request: Request, part: Part, model: HeldModel, tallies: Tallies) ->
 
 def answer(node: Node, lane: int, requests: list[Request]) -> None:
     """Give each client its output. What goes wrong with one client is not another one's business."""
+    ran = time.monotonic()
     for request in requests:
         try:
             if request.refused:
                 request.refuse(request.id, *request.refused)
             elif request.honest:
                 request.answer(request.id, request.output)
+                node.metrics.answered(request.part, request.arrived, ran)
             else:
                 node.log.warning("refused", peer=request.client, request="query", cause=_TWO_COPIES)
                 request.refuse(request.id, REFUSED, _TWO_COPIES)

@@ -84,6 +84,7 @@ class ClientSession:
                     if self._channel.closed:
                         raise
                 except RefusedError as error:
+                    self._node.metrics.refused(REFUSED)
                     self._node.log.warning("refused", peer=self._client, request="message", cause=str(error))
                     self._deliver(Error(REFUSED, str(error), None, None))
                 finally:
@@ -164,6 +165,7 @@ class ClientSession:
             part=query.part,
         )
         self._admit(request)
+        self._node.metrics.received(part=query.part is not None)
 
     def _evaluation(self, part: Part, rows: int, model: HeldModel) -> None:
         """Whether a part may be one of an evaluation that the owner allows; where in it it stands, the lane looks at.
@@ -200,6 +202,7 @@ class ClientSession:
 
     def refuse(self, id_: bytes, code: str, text: str, after: float | None = None) -> None:
         """Tell the client that there will be no output."""
+        self._node.metrics.refused(code)
         if held := self._settle(id_):
             self._node.memory.give_back(self._client, held)
         self._deliver(Error(code, text, id_, after))

@@ -74,6 +74,23 @@ class Entrance:
             raise StateError(f"{self._node.name} does not listen yet")
         return self._door.address
 
+    @property
+    def ended(self) -> bool:
+        """Whether nobody listens to callers any more, as it should be only when the server stops."""
+        return self._accepting is not None and not self._accepting.is_alive()
+
+    @property
+    def handshakes(self) -> int:
+        """How many shake hands."""
+        return len(self._shaking)
+
+    @property
+    def connections(self) -> dict[str, int]:
+        """How many are in, by the kind of their role."""
+        with self._lock:
+            places = self._places.copy()
+        return {kind: sum(count for role, count in places.items() if role.kind == kind) for kind in MAX_OF_KIND}
+
     def shut(self) -> None:
         """After `node.closing` was set: nobody else comes in."""
         if self._door:
@@ -150,6 +167,7 @@ class Entrance:
             self._let_in(caller.handshake(HANDSHAKE_S, admit))
         except KerasPrivateError as error:
             if not self._node.closing.is_set():
+                self._node.metrics.handshake_refused()
                 self._node.log.warning("refused", cause=str(error))
         except Exception as error:  # a defect must not take the server down
             self._node.log.error("session failed", exc_info=error)

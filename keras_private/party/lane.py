@@ -58,6 +58,11 @@ class Lane:
     def up(self) -> bool:
         return self._up
 
+    @property
+    def ended(self) -> bool:
+        """Whether its thread is gone, as it should be only when the server stops."""
+        return self._thread.ident is not None and not self._thread.is_alive()
+
     def start(self) -> None:
         self._thread.start()
 
@@ -167,6 +172,7 @@ class Lane:
     def _log_failure(self, error: Exception, cause: str, *, was_up: bool, running: bool) -> None:
         """A failed run is an error, a lane that cannot be built a warning, said once; one that breaks is built anew."""
         log = self._node.log
+        self._node.metrics.lane_failed()
         if not isinstance(error, KerasPrivateError):  # a defect shows its traceback
             log.error("lane failed", lane=self.number, cause=cause, exc_info=error)
         elif running:

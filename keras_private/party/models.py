@@ -55,6 +55,11 @@ class HeldModel:
     scorers: Mapping[str, Scorer] = field(default_factory=dict)
     results: Results = field(default_factory=Results)
 
+    @property
+    def nbytes(self) -> int:
+        """What this party's shares of its weights take."""
+        return 16 * sum(math.prod(weight.shape) for weight in self.plan.weights.values())
+
     def what_runs(self, part: Part | None) -> HeldModel | Scorer:
         """What a query runs, or a part of an evaluation.
 

@@ -10,6 +10,7 @@ from keras_private.config import PARTY_NAMES
 from keras_private.logs import Log
 from keras_private.party.budget import Budget
 from keras_private.party.messages import VERSION, Hello
+from keras_private.party.metrics import Metrics
 from keras_private.party.models import Shelf
 from keras_private.party.network import Network
 
@@ -28,6 +29,7 @@ class Node:
     """One party: who it is, what it holds, how it reaches the others.
 
     Attributes:
+        metrics: told what happens; off unless cluster.yaml says where they are to be seen.
         memory: what clients may occupy, in bytes: half of `limits.memory_mb`. The other half is for runs.
         closing: set once, when the server stops; every wait ends soon after.
         warm: set when the kernels are compiled; a model is loaded after that only.
@@ -39,6 +41,7 @@ class Node:
     log: Log
     shelf: Shelf
     memory: Budget
+    metrics: Metrics = field(default_factory=Metrics)
     closing: threading.Event = field(default_factory=threading.Event)
     warm: threading.Event = field(default_factory=threading.Event)
     served: int = 0

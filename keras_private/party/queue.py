@@ -155,6 +155,13 @@ class RequestQueue:
             return [request.id for request in self._requests.values() if request.model != model]
 
     @property
+    def oldest_s(self) -> float:
+        """Seconds since the oldest request here arrived; 0: there is none."""
+        with self._lock:
+            first = next(iter(self._requests.values()), None)
+            return time.monotonic() - first.arrived if first else 0.0
+
+    @property
     def waiting(self) -> int:
         with self._lock:
             return len(self._requests)

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Final
@@ -31,11 +32,14 @@ from keras_private.party.certificate import LOOK_S, CertificateWatch
 from keras_private.party.client_session import ClientSession
 from keras_private.party.duty import Duty
 from keras_private.party.entrance import HANDSHAKE_S, Entrance
+from keras_private.party.exporter import Exporter, pages
 from keras_private.party.follower.follower import Follower
 from keras_private.party.heap import HeapWatch
 from keras_private.party.leader.leader import Leader
 from keras_private.party.messages import REFUSED, VERSION, Error, Hello, Status, Welcome
+from keras_private.party.metrics import counting, exposition
 from keras_private.party.models import HeldModel, Shelf
+from keras_private.party.monitor import Monitor
 from keras_private.party.network import Channel, Network
 from keras_private.party.node import STOP_S, Node
 from keras_private.party.wire import decode, encode
@@ -71,6 +75,11 @@ class PartyServer:
         self._certificate = certificate
         self._warm_up = warm_up or _compile_kernels
         self._entrance = Entrance(node, self._attend)
+        self._monitor = Monitor(node, self.duty, self._entrance, certificate)
+        self._shown_at = config.metrics_address(index)
+        if self._shown_at:
+            node.metrics = counting(self._monitor.gauges)
+        self._exporter: Exporter | None = None
         self._heap = HeapWatch(node.take_memory_peak, lambda: node.memory.used)
         self._threads: list[threading.Thread] = []
 
@@ -80,10 +89,17 @@ class PartyServer:
         """Listen, and find the other parties. Returns at once.
 
         Raises:
-            LinkError: the address is taken.
+            LinkError: the address is taken, or that for metrics.
             ConfigError: the certificate files are not usable.
         """
-        self._entrance.open()
+        if self._shown_at:
+            shown = pages(self._monitor, *exposition(self.node.metrics))
+            self._exporter = Exporter(self._shown_at, shown, self.node.name)
+        try:
+            self._entrance.open()
+        except BaseException:
+            self._close_exporter()
+            raise
         self._spawn("warm-up", self._warm)
         if self._certificate:
             self._spawn("certificate", self._repeat, "certificate", LOOK_S, self._certificate.look)
@@ -106,10 +122,15 @@ class PartyServer:
         self._entrance.close()
         self.duty.join(STOP_S)
         self._entrance.join()
+        self._close_exporter()
         for thread in self._threads:
             if thread.name.endswith("upkeep"):
                 thread.join(STOP_S)
         self.node.log.info("stopped")
+
+    def _close_exporter(self) -> None:
+        if self._exporter:
+            self._exporter.close()
 
     def status(self) -> Status:
         """What an owner may know about this party."""
@@ -149,6 +170,7 @@ class PartyServer:
                 return
 
     def _keep_up(self) -> None:
+        self._monitor.beaten = time.monotonic()
         self.duty.expire()
         self._heap.look()
 
@@ -169,11 +191,13 @@ class PartyServer:
             channel.send(encode(Welcome(self.node.name)))
             session()
         except RefusedError as error:
+            self.node.metrics.session_refused()
             self.node.log.warning("refused", peer=peer, cause=str(error))
             with contextlib.suppress(LinkError):
                 channel.send(encode(Error(REFUSED, str(error), None, None)))
             channel.finish()
         except FrameError as error:
+            self.node.metrics.session_refused()
             self.node.log.warning("closed", peer=peer, cause=str(error))
             with contextlib.suppress(LinkError):
                 channel.send(encode(Error(REFUSED, str(error), None, None)))

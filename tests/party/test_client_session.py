@@ -14,6 +14,7 @@ from keras_private.party import client_session
 from keras_private.party.batch import answer
 from keras_private.party.budget import Budget
 from keras_private.party.client_session import ClientSession
+from keras_private.party.metrics import Metrics
 from keras_private.party.queue import Request
 from keras_private.sharing.share import Share
 
@@ -41,6 +42,7 @@ class Stuck:
 
 class Named:
     name = "server0"
+    metrics = Metrics()
 
 
 def test_answers_never_wait_for_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +70,7 @@ def test_answers_never_wait_for_the_client(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_an_answer_that_cannot_be_made_holds_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     channel: Any = Stuck()
-    node: Any = SimpleNamespace(memory=Budget(1000, "bytes"), name="server0")
+    node: Any = SimpleNamespace(memory=Budget(1000, "bytes"), name="server0", metrics=Metrics())
     session = ClientSession(node, channel, lambda _: None, lambda _: None)
     node.memory.take(session._client, 100)
     session._open[bytes(16)] = 100
@@ -92,7 +94,7 @@ def test_what_cannot_be_sent_ends_the_session(until: Any) -> None:
     channel: Any = NoMemory()
     told: list[str] = []
     log = SimpleNamespace(error=lambda event, **_: told.append(event))
-    node: Any = SimpleNamespace(memory=Budget(1_000_000, "bytes"), name="server0", log=log)
+    node: Any = SimpleNamespace(memory=Budget(1_000_000, "bytes"), name="server0", log=log, metrics=Metrics())
     session = ClientSession(node, channel, lambda _: None, lambda _: None)
     node.memory.take(session._client, 500_000)
     session._open[bytes(16)] = 500_000
