@@ -1,6 +1,7 @@
 # make demo    the whole story: three parties, a shared model, a client, and the plain model beside it
 # make test    every test, the slow ones too; `make test ARGS="-m 'not slow'"` for the quick ones
 # make lint    ruff and mypy
+# make soak    break parties, clients and links in generated ways, for ten minutes; `make soak ARGS="--minutes 60"`
 # make bench   the figures of the shipped model and of every kind of op: tables and JSON
 # make venv-r  the environment of the R examples (.venv-r)
 # make clean   remove what these made
@@ -19,10 +20,10 @@ endif
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench venv-r clean
+.PHONY: help demo test lint bench soak fuzz venv-r clean
 
 help:
-	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST)) | head -6
+	@sed -n 's/^# make/make/p' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/.kernels
 	@$(BIN)/python demo.py $(ARGS)
@@ -41,6 +42,9 @@ lint: $(VENV)/.dev
 
 bench: $(VENV)/.dev $(VENV)/.kernels
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+soak: $(VENV)/.dev $(VENV)/.kernels
+	@$(BIN)/python -m tests.faults.soak $(ARGS)
 
 venv-r: $(VENV_R)/.ready
 

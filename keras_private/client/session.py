@@ -30,7 +30,7 @@ from keras_private.client.parts import Prediction, put_together
 from keras_private.config import FOLLOWERS, LEADER, PARTY_NAMES, ClusterConfig
 from keras_private.errors import FrameError, KerasPrivateError, LinkError, LinkTimeoutError, PartyError, RefusedError
 from keras_private.net.frames import as_bytes, printable
-from keras_private.party.causes import gone
+from keras_private.party.causes import SHARED_AGAIN, gone
 from keras_private.party.dial import ask, call, error_of
 from keras_private.party.fields import ID_BYTES
 from keras_private.party.messages import (
@@ -288,7 +288,7 @@ class Session:
 
     def _leave_if_done(self) -> None:
         if self._outdated and not self._open:
-            self._lose(PartyError("the model was shared again").again())
+            self._lose(PartyError(SHARED_AGAIN[1]).again())
 
     def _gone(self, index: int, cause: LinkError) -> None:
         if isinstance(cause, FrameError):
