@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from keras_private.party.messages import BROKEN, BUSY, FAILED, NO_MODEL, REFUSED, REPLACED, STOPPED, Part
+from keras_private.party.messages import BROKEN, BUSY, FAILED, NO_MODEL, QUOTA, REFUSED, REPLACED, STOPPED, Part
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 PREFIX: Final = "keras_private_"
 OTHER: Final = "other"
-REASONS: Final = (REFUSED, BUSY, STOPPED, REPLACED, FAILED, BROKEN, NO_MODEL, OTHER)
+REASONS: Final = (REFUSED, BUSY, QUOTA, STOPPED, REPLACED, FAILED, BROKEN, NO_MODEL, OTHER)
 """Why a request was refused: the codes of `messages.Error`."""
 _SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _ROWS: Final = tuple(2.0**power for power in range(13))
@@ -107,8 +107,9 @@ FAMILIES: Final = (
 _INTRODUCTION: Final = """# Metrics
 
 What a party shows at `/metrics`, if [cluster.yaml says where](configuration.md#metrics-and-health). Names and labels
-are stable. All values of a label are there from the start, at 0. Process metrics (`process_resident_memory_bytes`, `process_open_fds`,
-`process_cpu_seconds_total`, …) are shown beside these. This page is made by `python -m keras_private.party.metrics`.
+are stable. All values of a label are there from the start, at 0. Metrics of the process (`process_open_fds`,
+`process_resident_memory_bytes`, `process_cpu_seconds_total`, …) are shown beside these. This page is made by
+`python -m keras_private.party.metrics`.
 """
 
 Gauges = Callable[[], Iterable[tuple[str, str, float]]]
@@ -132,7 +133,6 @@ class Metrics:
     """What happens at a party, event by event. From any thread. Without a registry it is told and forgotten."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        self.registry = registry
         found = {family.name: _made(family, registry) for family in FAMILIES if family.kind != "gauge"}
 
         def each(name: str, values: Iterable[str]) -> dict[str, Any]:
@@ -210,22 +210,22 @@ def _made(family: Family, registry: CollectorRegistry | None) -> Any:
     return Counter(name, family.help, labels, registry=registry)
 
 
-def counting(gauges: Gauges) -> Metrics:
-    """Metrics that are counted, in a registry of their own, where the gauges and the process' own figures are too."""
+def counting(gauges: Gauges) -> tuple[Metrics, CollectorRegistry]:
+    """Metrics that are counted, and the registry in which they are, with the gauges and the process' own figures."""
     from prometheus_client import CollectorRegistry, ProcessCollector, disable_created_metrics
 
     disable_created_metrics()  # type: ignore[no-untyped-call]  # `start_timestamp_seconds` says it once for all
     registry = CollectorRegistry()
     registry.register(_Gauges(gauges))
     ProcessCollector(registry=registry)
-    return Metrics(registry)
+    return Metrics(registry), registry
 
 
-def exposition(metrics: Metrics) -> tuple[Callable[[], bytes], str]:
+def exposition(registry: CollectorRegistry) -> tuple[Callable[[], bytes], str]:
     """What makes the text that Prometheus reads, and its content type."""
     from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-    return partial(generate_latest, metrics.registry), CONTENT_TYPE_LATEST
+    return partial(generate_latest, registry), CONTENT_TYPE_LATEST
 
 
 class _Gauges:

@@ -77,8 +77,6 @@ class PartyServer:
         self._entrance = Entrance(node, self._attend)
         self._monitor = Monitor(node, self.duty, self._entrance, certificate)
         self._shown_at = config.metrics_address(index)
-        if self._shown_at:
-            node.metrics = counting(self._monitor.gauges)
         self._exporter: Exporter | None = None
         self._heap = HeapWatch(node.take_memory_peak, lambda: node.memory.used)
         self._threads: list[threading.Thread] = []
@@ -93,7 +91,8 @@ class PartyServer:
             ConfigError: the certificate files are not usable.
         """
         if self._shown_at:
-            shown = pages(self._monitor, *exposition(self.node.metrics))
+            self.node.metrics, registry = counting(self._monitor.gauges)
+            shown = pages(self._monitor, *exposition(registry))
             self._exporter = Exporter(self._shown_at, shown, self.node.name)
         try:
             self._entrance.open()
