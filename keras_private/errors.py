@@ -15,6 +15,7 @@ KerasPrivateError
 │   │   ├── NoModelError           a party holds no model: nothing was shared, it was stopped, or the party restarted
 │   │   └── QuotaError             a party has answered as much as this client may ask; says when to come again
 │   └── PartyError                 a party failed or fell silent during a run; names party, phase, cause
+│       └── StorageError           a party cannot keep a model, or not read what it kept
 ├── LinkError                      a connection: closed, refused, timed out; names both sides and the phase
 │   ├── LinkTimeoutError (TimeoutError)
 │   ├── TrustError                 one side does not accept the other: certificate, role, no TLS; retrying does not help
@@ -115,6 +116,18 @@ class QuotaError(RefusedError):
 
 class PartyError(ClusterError):
     """A party failed or fell silent during a run; names party, phase and cause."""
+
+
+class StorageError(PartyError):
+    """What a party keeps over a restart cannot be written or read.
+
+    Attributes:
+        damaged: whether the file is of no use to anybody, rather than to another key or release.
+    """
+
+    def __init__(self, message: str, *, damaged: bool = False) -> None:
+        super().__init__(message)
+        self.damaged = damaged
 
 
 class LinkError(KerasPrivateError):

@@ -4,6 +4,7 @@ from keras_private.config.cluster import CLUSTER_FILE, START_S, ClusterConfig
 from keras_private.config.limits import REQUESTS_IN_MEMORY, Limits
 from keras_private.config.metrics import MetricsConfig
 from keras_private.config.parties import ALL_INTERFACES, FOLLOWERS, LEADER, PARTY_NAMES, PartyConfig, parse_host
+from keras_private.config.storage import StorageConfig
 from keras_private.config.tls import TLSConfig
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Limits",
     "MetricsConfig",
     "PartyConfig",
+    "StorageConfig",
     "TLSConfig",
     "parse_host",
 ]

@@ -18,6 +18,7 @@ from keras_private.config.limits import Limits
 from keras_private.config.metrics import MetricsConfig
 from keras_private.config.parties import PARTY_NAMES, PartyConfig, parse_endpoint
 from keras_private.config.sections import Section, checked, nearest, no_bool, read_yaml
+from keras_private.config.storage import StorageConfig
 from keras_private.config.tls import TLSConfig
 from keras_private.errors import ConfigError
 
@@ -38,6 +39,7 @@ class ClusterConfig(Section):
     tls: TLSConfig | None = None
     limits: Limits = Limits()
     metrics: MetricsConfig | None = None
+    storage: StorageConfig | None = None
 
     @field_validator("cluster")
     @classmethod
@@ -109,7 +111,9 @@ class ClusterConfig(Section):
         """
         path, data = read_yaml(path)
         config = cls.parse(data, source=str(path))
-        return config if config.tls is None else config.with_tls(config.tls.under(path.parent.absolute()))
+        folder = path.parent.absolute()
+        tls, storage = config.tls and config.tls.under(folder), config.storage and config.storage.under(folder)
+        return config.model_copy(update={"tls": tls, "storage": storage})
 
     @classmethod
     def parse(cls, data: object, source: str = "cluster configuration") -> ClusterConfig:

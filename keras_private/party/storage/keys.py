@@ -1,0 +1,94 @@
+"""Where the storage key comes from: a file, an environment variable, or what a command prints.
+
+A key is 32 random bytes, as they are or in base64. What looks like a password is refused: it would be guessed, by
+whoever has the disk, as fast as their machines go.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import stat
+import subprocess
+from pathlib import Path
+from typing import Final
+
+from keras_private.config import StorageConfig
+from keras_private.errors import ConfigError
+from keras_private.party.storage.vault import KEY_BYTES, StorageKey
+
+COMMAND_S: Final = 30.0
+"""Seconds that `storage.key_command` may take."""
+_MOST_BYTES = 256  # of what holds a key
+_LEAST_KINDS = 16  # different bytes of a key; of 32 random ones some 30 differ, and fewer than 16 in one of 10^15
+_HOW = "write one with: keras-private storage-key > FILE"
+
+
+def new_key() -> str:
+    """A new key, in base64."""
+    return base64.b64encode(os.urandom(KEY_BYTES)).decode()
+
+
+def load_key(config: StorageConfig) -> StorageKey:
+    """The key that `storage` names.
+
+    Raises:
+        ConfigError: it is not there, others may read its file, the command failed, or it is no key.
+    """
+    if config.key_file is not None:
+        return _parse(_of_file(config.key_file), f"storage.key_file: {config.key_file}")
+    if config.key_env is not None:
+        return _parse(_of_environment(config.key_env), f"storage.key_env: {config.key_env}")
+    command = config.key_command or ()
+    return _parse(_of_command(command), f"storage.key_command: {command[0]}")
+
+
+def _of_file(path: Path) -> bytes:
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise ConfigError(f"storage.key_file: {path} is not a file")
+            if (mode := stat.S_IMODE(found.st_mode)) & 0o077:
+                raise ConfigError(
+                    f"storage.key_file: the key {path} can be read by others (mode {mode:04o}); run: chmod 600 {path}"
+                )
+            return file.read(_MOST_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"storage.key_file: {path} cannot be read: {error.strerror}; {_HOW}") from None
+
+
+def _of_environment(name: str) -> bytes:
+    value = os.environ.get(name)
+    if value is None:
+        raise ConfigError(f"storage.key_env: there is no environment variable {name}")
+    return value.encode(errors="replace")
+
+
+def _of_command(command: tuple[str, ...]) -> bytes:
+    try:
+        done = subprocess.run(  # noqa: S603  the operator's own command, without a shell
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=COMMAND_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise ConfigError(f"storage.key_command: {command[0]} did not end within {COMMAND_S:g} s") from None
+    except OSError as error:
+        raise ConfigError(f"storage.key_command: {command[0]} cannot be run: {error.strerror}") from None
+    if done.returncode:
+        raise ConfigError(f"storage.key_command: {command[0]} ended with exit code {done.returncode}")
+    return done.stdout
+
+
+def _parse(data: bytes, source: str) -> StorageKey:
+    secret = data
+    if len(data) != KEY_BYTES:
+        try:
+            secret = base64.b64decode(data.strip(), validate=True)
+        except (binascii.Error, ValueError):
+            secret = b""
+    if len(secret) != KEY_BYTES:
+        raise ConfigError(f"{source} holds no key, which is {KEY_BYTES} bytes, as they are or in base64; {_HOW}")
+    if len(set(secret)) < _LEAST_KINDS or all(0x20 <= byte < 0x7F for byte in secret):
+        raise ConfigError(f"{source} holds a password, or something else that is not random, and not a key; {_HOW}")
+    return StorageKey(secret)
