@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from keras_private.errors import RefusedError as RefusedError
     from keras_private.errors import StartError as StartError
     from keras_private.errors import StateError as StateError
+    from keras_private.errors import StorageError as StorageError
     from keras_private.errors import TrustError as TrustError
     from keras_private.errors import UnsupportedModelError as UnsupportedModelError
     from keras_private.hook import KerasHook as KerasHook
@@ -67,6 +68,7 @@ _HOME = {
         "RefusedError",
         "StartError",
         "StateError",
+        "StorageError",
         "TrustError",
         "UnsupportedModelError",
     ),
@@ -93,6 +95,7 @@ __all__ = [
     "RefusedError",
     "StartError",
     "StateError",
+    "StorageError",
     "TFECluster",
     "TFEWorker",
     "TrustError",
