@@ -29,11 +29,12 @@ from typing import Any, Final, Protocol
 
 import structlog
 
+from keras_private.events import LOST
+
 LEVEL_VARIABLE = "KERAS_PRIVATE_LOG"
 BURST: Final = 10
 WINDOW_S: Final = 10.0
 QUEUE_BYTES: Final = 1 << 20
-LOST: Final = "log lines lost"
 _RETRY_S = 1.0
 _FLUSH_S = 1.0
 _MAX_KINDS = 1000  # of warnings that are told apart at once; beyond that, those of different peers count as one kind

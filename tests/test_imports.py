@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "keras_private"
 
 # From the bottom up. A module may import what stands below its own layer, and its own layer.
 ORDER = (
-    *("errors", "extras", "config", "sharing", "net", "plan", "mpc", "logs", "party"),
+    *("errors", "extras", "config", "sharing", "net", "plan", "mpc", "events", "logs", "party"),
     *("client", "worker", "upload", "owner", "status", "managed", "cluster"),
     *("lowering", "calibration", "compiler", "inspection", "accuracy", "progress", "plotting", "hook", "cli"),
 )
