@@ -75,6 +75,11 @@ EVENTS: Final = (
     _event("serving resumed", "info", "", "queries are run again"),
     _event("serving ended", "info", "served cause", "`done`, or what went wrong"),
     _event("serving paused", "info", "owner", "the owner's connection ended while it served; queries wait"),
+    # what is kept over a restart
+    _event("stored model unreadable", "error", "file cause", "a model that was kept could not be read, and is not held",
+           "its owner shares it again; see to the disk, or whether the key is the one it was written with"),
+    _event("stored note unreadable", "error", "file cause", "one of the party's own notes could not be read; it begins "
+           "anew", "see to the disk, or whether the key is the one it was written with"),
     # runs
     _event("run done", "info", "lane requests rows rounds bytes ms", "one batch; `bytes` are those that this party "
            "sent to its peers"),
