@@ -3,6 +3,7 @@
 # make lint    ruff and mypy
 # make soak    break parties, clients and links in generated ways, for ten minutes; `make soak ARGS="--minutes 60"`
 # make bench   the figures of the shipped model and of every kind of op: tables and JSON
+# make bench-serving  many clients at once, fairness, faults under load
 # make venv-r  the environment of the R examples (.venv-r)
 # make clean   remove what these made
 
@@ -20,7 +21,7 @@ endif
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench soak fuzz venv-r clean
+.PHONY: help demo test lint bench bench-serving soak fuzz venv-r clean
 
 help:
 	@sed -n 's/^# make/make/p' $(firstword $(MAKEFILE_LIST))
@@ -42,6 +43,9 @@ lint: $(VENV)/.dev
 
 bench: $(VENV)/.dev $(VENV)/.kernels
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-serving: $(VENV)/.dev $(VENV)/.kernels
+	@$(BIN)/python -m benchmarks.serving $(ARGS)
 
 soak: $(VENV)/.dev $(VENV)/.kernels
 	@$(BIN)/python -m tests.faults.soak $(ARGS)

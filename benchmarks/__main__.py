@@ -12,7 +12,6 @@ import contextlib
 import json
 import os
 import platform
-import socket
 import statistics
 import sys
 import tempfile
@@ -27,23 +26,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 import psutil
 
-from benchmarks import clients, kinds, nets, transformer
+from benchmarks import kinds, nets, transformer
 from benchmarks.parties import ThreeProcesses
+from benchmarks.ports import free_ports
 from benchmarks.row import Row, mb
 
 ROOT = Path(__file__).resolve().parents[1]
 INPUT_RANGE = (0.0, 1.0)
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that are free now."""
-    sockets = [socket.socket() for _ in range(count)]
-    for sock in sockets:
-        sock.bind(("127.0.0.1", 0))
-    ports = [sock.getsockname()[1] for sock in sockets]
-    for sock in sockets:
-        sock.close()
-    return ports
 
 
 def interleaved(calls: dict[str, Callable[[], Any]], runs: dict[str, int]) -> dict[str, list[float]]:
@@ -228,25 +217,6 @@ def party_rows(quick: bool) -> tuple[list[Row], list[kinds.Figure]]:
     return rows, table
 
 
-def client_rows(quick: bool) -> list[Row]:
-    """Many clients at once, each a process of its own; and single images beside a client with large batches."""
-    seconds, rows = (2.0 if quick else 8.0), []
-    with tempfile.TemporaryDirectory() as folder:
-        path, end = clients.serve_shipped_model(Path(folder), free_ports(3))
-        try:
-            for count in (1, 2, 10) if quick else (1, 2, 10, 50, 100):
-                load = clients.together(clients.measure(path, [1] * count, seconds))
-                detail = (
-                    f"median {load.median_ms:.1f} ms, 90th percentile {load.tail_ms:.1f} ms, {load.refused} refused"
-                )
-                rows.append(Row(f"{count} clients: answers a second", load.queries_per_second, "/s", None, detail))
-            image, _ = clients.measure(path, [1, 100], seconds)
-        finally:
-            end()
-    beside = f"90th percentile {image.tail_ms:.1f} ms"
-    return [*rows, Row("one image beside batches of 100, median", image.median_ms, "ms", None, beside)]
-
-
 def shipped_model() -> Any:
     import tensorflow as tf
 
@@ -269,7 +239,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as home:
         os.environ["KERAS_PRIVATE_HOME"] = home
         of_parties, table = party_rows(options.quick)
-        rows = [*system_rows(options.quick), *evaluation_rows(options.quick), *of_parties, *client_rows(options.quick)]
+        rows = [*system_rows(options.quick), *evaluation_rows(options.quick), *of_parties]
         if not options.quick:
             rows += nets.rows()
     print(f"\n{machine()}\n")
