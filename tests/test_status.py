@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,11 @@ from keras_private.config import PARTY_NAMES, ClusterConfig, TLSConfig
 from keras_private.errors import ConfigError, LinkError, RefusedError, TrustError
 from keras_private.net.certificates import create_authority, issue
 from keras_private.net.roles import Role
-from keras_private.party.messages import Status
+from keras_private.party.messages import Figures, Status
 from keras_private.status import Verdict, judge, line
 
-GOOD = Status("server0", "ab" * 32, "owner:owner", True, 3, 0, ("server1", "server2"), 1, None)
+FIGURES = Figures("0.1.0", time.time(), 60.0, ("queue=512",), (), 1, 2, 0.5, 0, 3, 3, 6000)
+GOOD = Status("server0", "ab" * 32, "owner:owner", True, 3, 0, ("server1", "server2"), 1, None, FIGURES)
 ALL = {
     "server0": GOOD,
     "server1": replace(GOOD, party="server1", serving=False, peers=("server0",)),

@@ -284,6 +284,29 @@ class AskStatus(Message, tag="ask-status", frozen=True):
     pass
 
 
+class Figures(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """A party in numbers; what is counted is counted since it started.
+
+    release: of its software. clock: seconds since 1970, by its clock. uptime: seconds. limits: those of its
+    configuration, as "name=value". unready: why it should not be sent owners and clients now; nothing: it may. due:
+    lanes that there should be. clients: their connections. oldest: seconds for which the oldest request has waited.
+    refused: requests; rows, runs, sent (bytes): what was run.
+    """
+
+    release: Text
+    clock: Real
+    uptime: Real
+    limits: Texts
+    unready: Texts
+    due: Natural
+    clients: Natural
+    oldest: Real
+    refused: Natural
+    runs: Natural
+    rows: Natural
+    sent: Natural
+
+
 class Status(Message, tag="status", frozen=True):
     """`expires`: when the party's certificate does, seconds since 1970; None without one (in-process clusters)."""
 
@@ -296,6 +319,7 @@ class Status(Message, tag="status", frozen=True):
     peers: Texts
     lanes: Natural
     expires: Natural | None
+    figures: Figures
 
 
 class AskTiming(Message, tag="ask-timing", frozen=True):

@@ -9,11 +9,12 @@ No label holds anything of a client's data, and none a client's name: names are 
 not a monitoring system's business; the log has it. Each party has a registry of its own, as several may live in one
 process.
 
-Without `metrics` in cluster.yaml nothing is counted, and prometheus_client is not loaded.
+Without `metrics` in cluster.yaml prometheus_client is not loaded, and nothing is counted but `Totals`.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -129,10 +130,26 @@ class _Nothing:
         pass
 
 
+class Totals:
+    """What an owner's status shows, and is counted in any case. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.refused = self.runs = self.rows = self.sent = 0
+
+    def add(self, refused: int = 0, runs: int = 0, rows: int = 0, sent: int = 0) -> None:
+        with self._lock:
+            self.refused += refused
+            self.runs += runs
+            self.rows += rows
+            self.sent += sent
+
+
 class Metrics:
     """What happens at a party, event by event. From any thread. Without a registry it is told and forgotten."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.totals = Totals()
         found = {family.name: _made(family, registry) for family in FAMILIES if family.kind != "gauge"}
 
         def each(name: str, values: Iterable[str]) -> dict[str, Any]:
@@ -156,6 +173,7 @@ class Metrics:
 
     def refused(self, code: str) -> None:
         """A client got an error instead of an answer."""
+        self.totals.add(refused=1)
         self._refusals.get(code, self._refusals[OTHER]).inc()
 
     def answered(self, part: Part | None, arrived: float, ran: float) -> None:
@@ -177,6 +195,7 @@ class Metrics:
 
     def ran(self, *, rows: int, rounds: int, sent_bytes: int, seconds: float) -> None:
         """A run has ended well."""
+        self.totals.add(runs=1, rows=rows, sent=sent_bytes)
         self._runs["done"].inc()
         self._rows.inc(rows)
         self._rounds.inc(rounds)

@@ -11,6 +11,7 @@ from keras_private.config import LEADER, PARTY_NAMES
 from keras_private.party.certificate import CertificateWatch
 from keras_private.party.duty import Duty
 from keras_private.party.entrance import Entrance
+from keras_private.party.messages import Figures
 from keras_private.party.node import Node
 
 STUCK_S: Final = 60.0
@@ -26,7 +27,7 @@ class Monitor:
 
     def __init__(self, node: Node, duty: Duty, entrance: Entrance, certificate: CertificateWatch | None) -> None:
         self._node, self._duty, self._entrance, self._certificate = node, duty, entrance, certificate
-        self._started = time.time()
+        self._started, self._born = time.time(), time.monotonic()
         self.beaten = time.monotonic()
 
     def unhealthy(self) -> list[str]:
@@ -60,6 +61,24 @@ class Monitor:
         found += [f"control: no connection with {name}" for name in due if name not in peers]
         found += [f"lane {lane.number}: down" for lane in self._duty.lanes if not lane.up]
         return found
+
+    def figures(self) -> Figures:
+        """What an owner may know."""
+        node, queue, totals = self._node, self._duty.queue, self._node.metrics.totals
+        return Figures(
+            release=keras_private.__version__,
+            clock=time.time(),
+            uptime=time.monotonic() - self._born,
+            limits=tuple(f"{name}={value}" for name, value in node.config.limits),
+            unready=tuple(self.unready()),
+            due=len(self._duty.lanes),
+            clients=self._entrance.connections["client"],
+            oldest=queue.oldest_s,
+            refused=totals.refused,
+            runs=totals.runs,
+            rows=totals.rows,
+            sent=totals.sent,
+        )
 
     def gauges(self) -> Iterator[tuple[str, str, float]]:
         """See `metrics.Gauges`."""

@@ -144,6 +144,7 @@ class PartyServer:
             peers=duty.peers,
             lanes=sum(lane.up for lane in duty.lanes),
             expires=self._certificate.expires if self._certificate else None,
+            figures=self._monitor.figures(),
         )
 
     def _spawn(self, name: str, target: Callable[..., None], *args: object) -> None:

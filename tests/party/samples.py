@@ -19,6 +19,7 @@ SAMPLES: dict[str, object] = {
     "Blob": b"\x00" * 40,
     "Naturals": (28, 28, 1),
     "Texts": ("server1",),
+    "Figures": messages.Figures("0.1.0", 1.5e9, 60.0, ("queue=512",), ("stopping",), 1, 2, 0.5, 3, 4, 5, 6),
     "Ids": (ID, ID),
     "InputPorts": (INPUT, messages.InputPort("b", (), "bit", 0, (0.0, 1.0), None)),
     "EvaluationPorts": (messages.EvaluationPort("accuracy", "client", 20, 1 << 32, 128, INPUT, 1, 0, 0),),

@@ -16,12 +16,16 @@ from keras_private.errors import FrameError
 from keras_private.party import messages, wire
 from keras_private.party.fields import Message
 
-from .samples import ID, INPUT, KINDS, sample
+from .samples import ID, INPUT, KINDS, SAMPLES, sample
 
 
 def port(**changed: object) -> list[object]:
     """An input as it travels, with changes."""
     return list({**msgspec.structs.asdict(INPUT), **changed}.values())
+
+
+def figures(**changed: object) -> list[object]:
+    return list({**msgspec.structs.asdict(SAMPLES["Figures"]), **changed}.values())
 
 
 WRONG: dict[str, list[object]] = {
@@ -50,6 +54,19 @@ WRONG: dict[str, list[object]] = {
         *([port(frac=frac)] for frac in (-1, 1.0, None, 63)),
         *([port(limit=limit)] for limit in (1, 1 << 63, 0.0, -0.25, float("nan"), float("inf"), True, "1")),
         *([port(range=[*ends])] for ends in ((0.0,), (0.0, 1.0, 2.0), (0.0, True), (0.0, "1"), (0.0, float("nan")))),
+    ],
+    "Figures": [
+        None,
+        [],
+        [*figures()[:-1]],
+        [*figures(), 1],
+        *(
+            [*figures(**{name: wrong})]
+            for name in ("clock", "uptime", "oldest")
+            for wrong in (1, None, float("nan"), "1")
+        ),
+        *([*figures(**{name: wrong})] for name in ("due", "clients", "rows") for wrong in (-1, 1.0, None, True)),
+        *([*figures(**{name: wrong})] for name in ("limits", "unready") for wrong in ("x", [None], [1])),
     ],
     "Part | None": [[], [ID, "accuracy", 1], [ID, "accuracy", -1, True], [ID[1:], "a", 0, True], [ID, "a", 0, 1], "x"],
     "EvaluationPorts": [
