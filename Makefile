@@ -4,12 +4,14 @@
 # make soak    break parties, clients and links in generated ways, for ten minutes; `make soak ARGS="--minutes 60"`
 # make bench   the figures of the shipped model and of every kind of op: tables and JSON
 # make bench-serving  many clients at once, fairness, faults under load
+# make image   the container image of a party, with docker, podman or buildah
 # make venv-r  the environment of the R examples (.venv-r)
 # make clean   remove what these made
 
 VENV := .venv
 VENV_R := .venv-r
 BIN := $(VENV)/bin
+IMAGE := keras-private
 PIP_FLAGS := --disable-pip-version-check -qq -c
 ARGS ?=
 
@@ -21,7 +23,7 @@ endif
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-serving soak fuzz venv-r clean
+.PHONY: help demo test lint bench bench-serving image soak fuzz venv-r clean
 
 help:
 	@sed -n 's/^# make/make/p' $(firstword $(MAKEFILE_LIST))
@@ -49,6 +51,12 @@ bench-serving: $(VENV)/.dev $(VENV)/.kernels
 
 soak: $(VENV)/.dev $(VENV)/.kernels
 	@$(BIN)/python -m tests.faults.soak $(ARGS)
+
+# Another base image or name: make image ARGS="--build-arg PYTHON=…" IMAGE=registry.example.org/keras-private:0.1.0
+image:
+	@builder=$$(for b in docker podman buildah; do command -v $$b >/dev/null && echo $$b && break; done); \
+		[ -n "$$builder" ] || { echo "Install docker, podman or buildah to build an image." >&2; exit 1; }; \
+		$$builder build -f deploy/container/Containerfile -t $(IMAGE) $(ARGS) .
 
 venv-r: $(VENV_R)/.ready
 

@@ -6,6 +6,7 @@ another host, and a name server is not to be trusted with who is who.
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import stat
@@ -75,17 +76,29 @@ def _no_password() -> str:
 
 
 def check_key(key: Path) -> None:
-    """Makes sure that only its owner can read a private key.
+    """Makes sure that nobody else can read a private key, by `open_to_others`.
 
     Raises:
-        ConfigError: the file is missing, or its mode lets the group or others in.
+        ConfigError: the file is missing, or its mode lets others in.
     """
     try:
-        mode = stat.S_IMODE(key.stat().st_mode)
+        found = key.stat()
     except OSError as error:
         raise ConfigError(f"cannot read the key {key}: {_reason(error)}") from None
-    if mode & 0o077:
+    if open_to_others(found, os.geteuid()):
+        mode = stat.S_IMODE(found.st_mode)
         raise ConfigError(f"the key {key} can be read by others (mode {mode:04o}); run: chmod 600 {key}")
+
+
+def open_to_others(found: os.stat_result, user: int) -> bool:
+    """Whether a key's file can be read, or changed, by anybody but `user` and root.
+
+    The group may read root's files, unless the user is root: it is how a system hands a key to the one service that is
+    in that group, and which then cannot change it (a credential of systemd, a secret of Kubernetes with `fsGroup`).
+    PostgreSQL takes its key by the same rule.
+    """
+    refused = 0o037 if found.st_uid == 0 != user else 0o077
+    return bool(stat.S_IMODE(found.st_mode) & refused)
 
 
 def role_of(cert: Path) -> Role:

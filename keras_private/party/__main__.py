@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import json
 import os
+import resource
 import signal
 import sys
 import threading
@@ -23,6 +24,7 @@ from keras_private.net.identity import Identity
 from keras_private.net.roles import Role
 from keras_private.party.heap import keep_freed
 from keras_private.party.network import TLSNetwork, credentials
+from keras_private.party.notify import READY, STOPPING, tell
 
 if TYPE_CHECKING:
     from keras_private.party.server import PartyServer
@@ -53,10 +55,12 @@ def run(config: str, name: str) -> int:
         return 1
     if not managed:
         _say(f"{name} listens at {server.listens_at}; others call it at {server.node.config.parties[name].host}")
+        tell(READY)
     else:
         _say("ready")
         threading.Thread(target=_watch_parent, args=(stop,), name="parent", daemon=True).start()
     stop.wait()
+    tell(STOPPING)
     server.stop()
     return 0
 
@@ -67,6 +71,7 @@ def _start(source: str, name: str) -> PartyServer:
     from keras_private.party.certificate import CertificateWatch
     from keras_private.party.server import PartyServer
 
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would put shares and keys on a disk
     keep_freed()  # before there are threads
     log = party_log(name)
     config = ClusterConfig.parse(json.loads(sys.stdin.readline())) if source == "-" else ClusterConfig.load(source)

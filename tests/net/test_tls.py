@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import os
 import socket
 import ssl
+import stat
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,16 @@ from cryptography.hazmat.primitives import serialization
 
 from keras_private.errors import ConfigError, LinkTimeoutError
 from keras_private.net.roles import Role
-from keras_private.net.tls import TLSFiles, check_key, client_context, explain, link_error, role_of, server_context
+from keras_private.net.tls import (
+    TLSFiles,
+    check_key,
+    client_context,
+    explain,
+    link_error,
+    open_to_others,
+    role_of,
+    server_context,
+)
 
 from .conftest import CLIENT, PARTIES
 
@@ -38,6 +49,26 @@ def test_a_key_that_others_can_read_is_refused(credentials: Credentials, tmp_pat
         client_context(TLSFiles(credentials[CLIENT].ca, credentials[CLIENT].cert, key))
     key.chmod(0o400)
     check_key(key)
+
+
+@pytest.mark.parametrize(
+    ("owner", "mode", "user", "refused"),
+    [
+        (1000, 0o600, 1000, False),
+        (1000, 0o640, 1000, True),
+        (0, 0o400, 0, False),
+        (0, 0o440, 0, True),  # root needs no group
+        (0, 0o440, 1000, False),  # a credential of systemd, a secret of Kubernetes
+        (0, 0o640, 1000, False),
+        (0, 0o660, 1000, True),
+        (0, 0o444, 1000, True),
+        (0, 0o641, 1000, True),
+        (1001, 0o440, 1000, True),  # that user may change it
+    ],
+)
+def test_a_group_may_read_what_root_hands_to_a_service(owner: int, mode: int, user: int, refused: bool) -> None:
+    found = os.stat_result((stat.S_IFREG | mode, 0, 0, 1, owner, 0, 0, 0, 0, 0))
+    assert open_to_others(found, user) is refused
 
 
 @pytest.mark.parametrize("field", ["ca", "cert", "key"])

@@ -16,6 +16,7 @@ from typing import Final
 
 from keras_private.config import StorageConfig
 from keras_private.errors import ConfigError
+from keras_private.net.tls import open_to_others
 from keras_private.party.storage.vault import KEY_BYTES, StorageKey
 
 COMMAND_S: Final = 30.0
@@ -50,7 +51,8 @@ def _of_file(path: Path) -> bytes:
             found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode):
                 raise ConfigError(f"storage.key_file: {path} is not a file")
-            if (mode := stat.S_IMODE(found.st_mode)) & 0o077:
+            if open_to_others(found, os.geteuid()):
+                mode = stat.S_IMODE(found.st_mode)
                 raise ConfigError(
                     f"storage.key_file: the key {path} can be read by others (mode {mode:04o}); run: chmod 600 {path}"
                 )
