@@ -33,6 +33,7 @@ LOST: Final = "log lines lost"
 EVENTS: Final = (
     # the party
     _event("listening", "info", "host bind", "started; `host` is where others call it, `bind` where it listens"),
+    _event("leaving", "info", "waiting drain_s", "asked to end: takes nothing new in, and finishes what runs"),
     _event("stopped", "info", "", "ended in good order"),
     _event("warm-up failed", "error", "exception", "the kernels could not be compiled", "see the exception: often a "
            "cache folder that cannot be written, else a defect"),

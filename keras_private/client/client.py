@@ -37,7 +37,7 @@ from keras_private.errors import (
     TrustError,
 )
 from keras_private.net.roles import Role
-from keras_private.party.causes import gone
+from keras_private.party.causes import LEAVING_S, gone
 from keras_private.party.messages import EvaluationPort, InputPort, OutputPort
 
 QUERY_TIMEOUT_S = 600.0
@@ -221,7 +221,7 @@ class Client:
                 failure = error
                 if isinstance(error, LinkError) and not isinstance(error, TrustError | FrameError):
                     # It was there before, and may come back.
-                    failure = PartyError(gone(error.party or "a party")[1]).again()
+                    failure = PartyError(gone(error.party or "a party")[1]).again(LEAVING_S)
                 self._failed = time.monotonic(), failure
                 raise failure from error
             with self._lock:

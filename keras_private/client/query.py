@@ -19,18 +19,17 @@ class Query:
     deadline: float
     retries: int
     attempts: int = 0
-    told_to_wait: int = 0
-    """How many of the attempts ended with being told when to come again. These do not count among the retries."""
+    """That failed. Those who are told when to come again, or find a party away, lose time and no attempt."""
 
     def pause_after(self, error: Exception) -> float:
         """Seconds to wait before the next attempt. Raises `error` if there shall be none."""
-        pause = _PAUSES_S[min(self.attempts, len(_PAUSES_S) - 1)]
-        self.attempts += 1
         if not (isinstance(error, KerasPrivateError) and error.transient) or not self.retries:
             raise error
         if error.after is not None:
-            self.told_to_wait += 1
-            pause = max(pause, error.after)
-        if self.attempts - self.told_to_wait > self.retries or time.monotonic() + pause >= self.deadline:
+            pause = max(_PAUSES_S[0], error.after)
+        else:
+            pause = _PAUSES_S[min(self.attempts, len(_PAUSES_S) - 1)]
+            self.attempts += 1
+        if self.attempts > self.retries or time.monotonic() + pause >= self.deadline:
             raise error
         return pause

@@ -28,6 +28,8 @@ class Limits(Section):
     """Megabytes of one model's shares at a party."""
     memory_mb: Annotated[int, Field(ge=1, le=1_048_576)] = 2048
     """Megabytes that everything else may take at a party: half for runs, half for what clients send and are sent."""
+    drain_s: Annotated[float, Field(ge=0, le=3600)] = 20.0
+    """Seconds that a party which is asked to end takes to finish what runs."""
     timeout_s: Annotated[float, Field(gt=0, le=86400)] = 30.0
     """Seconds that a party or a client waits for another before it gives up."""
 

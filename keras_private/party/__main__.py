@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a party until SIGTERM, SIGINT or, when managed, the end of standard input. Returns the exit code."""
+    """Run a party until SIGTERM, SIGINT or, when managed, the end of standard input. Returns the exit code.
+
+    The first signal lets what runs be finished (`PartyServer.drain`), the second one does not.
+    """
     parser = argparse.ArgumentParser(prog="python -m keras_private.party", description="Run one party of a cluster.")
     parser.add_argument("--config", required=True, help="the cluster's cluster.yaml")
     parser.add_argument("--name", required=True, choices=PARTY_NAMES, help="which party this is")
@@ -42,9 +45,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(config: str, name: str) -> int:
     """See `main`."""
     _hold_standard_files()
-    managed, stop = config == "-", threading.Event()
+    managed, stop, signalled, hurry = config == "-", threading.Event(), threading.Event(), threading.Event()
+
+    def on_signal(*_: object) -> None:
+        (hurry if signalled.is_set() else signalled).set()
+        stop.set()
+
     for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, lambda *_: stop.set())
+        signal.signal(each, on_signal)
     try:
         server = _start(config, name)
     except (KerasPrivateError, json.JSONDecodeError) as error:
@@ -61,6 +69,8 @@ def run(config: str, name: str) -> int:
         threading.Thread(target=_watch_parent, args=(stop,), name="parent", daemon=True).start()
     stop.wait()
     tell(STOPPING)
+    if signalled.is_set():
+        server.drain(hurry)
     server.stop()
     return 0
 

@@ -10,6 +10,9 @@ from typing import Final, NamedTuple, Protocol
 
 from keras_private.party import messages
 
+LEAVING_S: Final = 0.5
+"""When a client may look whether a party that ended is back."""
+
 
 class Cause(NamedTuple):
     """See the top of this file."""
@@ -37,6 +40,11 @@ LOST: Final = Cause(messages.BROKEN, "the parties do not know this evaluation an
 def gone(party: str) -> Cause:
     """A party ended, or cannot be reached any more."""
     return Cause(messages.BROKEN, f"{party} is gone or out of reach; ask again when it is back")
+
+
+def leaving(party: str) -> Cause:
+    """A party finishes what runs and then ends, to be started again as a rule."""
+    return Cause(messages.BROKEN, f"{party} is about to end; ask again when it is back", LEAVING_S)
 
 
 def broken(party: str, detail: str) -> Cause:

@@ -62,6 +62,16 @@ class ClientSession:
         self._writing = False  # somebody sends; nobody else may, or they would wait for the connection
         self._gone = False
 
+    @property
+    def busy(self) -> bool:
+        """Whether its client waits for something that is computed, or that is on its way to it."""
+        with self._lock:
+            return bool(self._open or self._outbox or self._writing)
+
+    def take_leave(self, cause: causes.Cause) -> None:
+        """Tell the client that this party is about to hang up."""
+        self._deliver(Error(cause.code, cause.text, None, cause.after))
+
     def run(self) -> None:
         """Serve the client until it goes away.
 
@@ -136,6 +146,9 @@ class ClientSession:
         return model
 
     def _query(self, query: Query) -> None:
+        if self._node.leaving.is_set():
+            self.refuse(query.request, *causes.leaving(self._node.name))
+            return
         model = self._model()
         if query.model != model.id:
             self.refuse(query.request, *causes.SHARED_AGAIN)

@@ -70,6 +70,10 @@ class Duty(abc.ABC):
     def expire(self) -> None:  # noqa: B027  only the leader knows what comes too late
         """Discard what has waited for too long. Called again and again."""
 
+    @abc.abstractmethod
+    def leave(self) -> None:
+        """After `node.leaving` was set: see to it that what runs is finished and nothing new begins."""
+
     # The model
 
     @abc.abstractmethod

@@ -5,7 +5,8 @@
     owner      Load → Accepted, Weight…  → Loaded · Serve → Progress… · Stop → Stopped · AskStatus → Status
                AskTiming → Timing
                AskEvaluations → Evaluations
-    parties    control (server1, server2 → server0): Hold, Drop, Model, LaneFailed; back: OpenLane, Discard; both: Ping
+    parties    control (server1, server2 → server0): Hold, Drop, Model, LaneFailed, Leaving; back: OpenLane, Discard;
+               both: Ping
                lane (between runs, as link control): Run
 
 No field has a default: what is left out of a message is a mistake.
@@ -406,6 +407,10 @@ class Discard(Message, tag="discard", frozen=True):
     code: Text
     text: Text
     after: Seconds | None
+
+
+class Leaving(Message, tag="leaving", frozen=True):
+    """A follower finishes what runs, and then ends: the leader is to begin no run with it."""
 
 
 class Ping(Message, tag="ping", frozen=True):

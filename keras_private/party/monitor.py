@@ -51,7 +51,7 @@ class Monitor:
 
         Holding a model is no part of it: without one, a party is there for the owner who brings it.
         """
-        if self._node.closing.is_set():
+        if self._node.closing.is_set() or self._node.leaving.is_set():
             return ["stopping"]
         found = []
         if not self._node.warm.is_set():

@@ -14,7 +14,7 @@ from keras_private.party.metrics import Metrics
 from keras_private.party.models import Shelf
 from keras_private.party.network import Network
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
 """Seconds between attempts to reach a party that is away: doubled from one to the next."""
 
 
@@ -31,6 +31,7 @@ class Node:
     Attributes:
         metrics: told what happens; off unless cluster.yaml says where they are to be seen.
         memory: what clients may occupy, in bytes: half of `limits.memory_mb`. The other half is for runs.
+        leaving: set once, when the party is asked to end: it takes nothing new in.
         closing: set once, when the server stops; every wait ends soon after.
         warm: set when the kernels are compiled; a model is loaded after that only.
     """
@@ -42,6 +43,7 @@ class Node:
     shelf: Shelf
     memory: Budget
     metrics: Metrics = field(default_factory=Metrics)
+    leaving: threading.Event = field(default_factory=threading.Event)
     closing: threading.Event = field(default_factory=threading.Event)
     warm: threading.Event = field(default_factory=threading.Event)
     served: int = 0

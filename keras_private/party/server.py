@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from functools import partial
 from typing import Final
@@ -28,6 +29,7 @@ from keras_private.logs import Log, party_log
 from keras_private.net.handshake import describe_listening
 from keras_private.net.roles import Role
 from keras_private.party.budget import Budget
+from keras_private.party.causes import leaving
 from keras_private.party.certificate import LOOK_S, CertificateWatch
 from keras_private.party.client_session import ClientSession
 from keras_private.party.duty import Duty
@@ -46,6 +48,7 @@ from keras_private.party.wire import decode, encode
 
 HELLO_BYTES: Final = 1 << 16  # the largest first message: no budget knows its sender yet
 _UPKEEP_S = 1.0
+_LOOK_S = 0.01  # how often a party that is about to end looks whether it may
 
 
 class PartyServer:
@@ -80,6 +83,7 @@ class PartyServer:
         self._exporter: Exporter | None = None
         self._heap = HeapWatch(node.take_memory_peak, lambda: node.memory.used)
         self._threads: list[threading.Thread] = []
+        self._sessions: weakref.WeakSet[ClientSession] = weakref.WeakSet()
 
     # Life
 
@@ -110,6 +114,24 @@ class PartyServer:
     def listens_at(self) -> str:
         """Where, in words; after `start`."""
         return describe_listening(self._entrance.address)
+
+    def drain(self, hurry: threading.Event) -> None:
+        """Take nothing new in, and wait until what runs is finished and answered, `limits.drain_s` at most.
+
+        Args:
+            hurry: set when that takes too long for somebody.
+        """
+        node, duty = self.node, self.duty
+        seconds = node.config.limits.drain_s
+        node.log.info("leaving", waiting=duty.queue.waiting, drain_s=seconds)
+        node.leaving.set()
+        duty.leave()
+        deadline = time.monotonic() + seconds
+        while any(session.busy for session in list(self._sessions)) and time.monotonic() < deadline:
+            if hurry.wait(_LOOK_S):
+                break
+        for session in list(self._sessions):
+            session.take_leave(leaving(node.name))
 
     def stop(self) -> None:
         """End every connection and thread. Idempotent."""
@@ -235,7 +257,9 @@ class PartyServer:
         """
         node, duty, index = self.node, self.duty, PARTY_NAMES.index
         if hello.purpose == "client":
-            return ClientSession(node, channel, duty.take_in, duty.drop).run
+            session = ClientSession(node, channel, duty.take_in, duty.drop)
+            self._sessions.add(session)
+            return session.run
         if hello.purpose == "owner":
             return duty.owner_session(channel, self.status).run
         if hello.purpose == "control":

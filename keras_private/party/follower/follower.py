@@ -16,6 +16,7 @@ from keras_private.party.messages import (
     Discard,
     Drop,
     Hold,
+    Leaving,
     Model,
     OpenLane,
     Status,
@@ -73,6 +74,9 @@ class Follower(Duty):
 
     def drop(self, id_: bytes) -> None:
         self.line.send(Drop(id_))  # the leader decides what becomes of it
+
+    def leave(self) -> None:
+        self.line.send(Leaving())
 
     # The model
 

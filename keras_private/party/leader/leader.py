@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from functools import partial
 
 from keras_private.config import FOLLOWERS, PARTY_NAMES
 from keras_private.errors import FrameError
-from keras_private.party.causes import LOST, SHARED_AGAIN, STOPPED, Cause
+from keras_private.party.causes import LOST, SHARED_AGAIN, STOPPED, Cause, leaving
 from keras_private.party.dial import code_of
 from keras_private.party.duty import Duty
 from keras_private.party.fields import Message
@@ -20,6 +21,7 @@ from keras_private.party.messages import (
     Drop,
     Hold,
     LaneFailed,
+    Leaving,
     Model,
     Status,
 )
@@ -35,6 +37,8 @@ class Leader(Duty):
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        self._lock = threading.Lock()  # around what holds the queue off
+        self._leaving: set[int] = set()  # followers that are about to end
         limits = node.config.limits
         self.followers = Followers(node, self._heard, self._lost)
         self.queue: LeaderQueue = LeaderQueue(limits.queue, limits.timeout_s, self._discarded)
@@ -77,6 +81,17 @@ class Leader(Duty):
             lane.tallies.forget(ids)
         self.followers.discard(ids, cause)
 
+    def leave(self) -> None:
+        self._hold_off()
+
+    def _hold_off(self) -> None:
+        """Begin no run while a party is leaving, and go on when it has come back."""
+        with self._lock:
+            names = [PARTY_NAMES[index] for index in sorted(self._leaving)]
+            if self._node.leaving.is_set():
+                names = [self._node.name]
+            self.queue.hold_off(leaving(names[0]) if names else None)
+
     # The model
 
     def model_changed(self, model: HeldModel | None) -> None:
@@ -102,6 +117,9 @@ class Leader(Duty):
             serving = self.queue.current
             if serving and (obstacle := self.followers.obstacle()):
                 self.queue.stop_serving(serving, str(obstacle), code_of(obstacle))
+        elif isinstance(message, Leaving):
+            self._leaving.add(index)
+            self._hold_off()
         elif isinstance(message, LaneFailed) and message.lane < len(self.lanes):
             self.lanes[message.lane].failed(index, message)
         else:
@@ -114,3 +132,5 @@ class Leader(Duty):
         for lane in self.lanes:
             lane.interrupt()
         self.queue.forget_party(index)
+        self._leaving.discard(index)
+        self._hold_off()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from keras_private.config import FOLLOWERS, PARTY_NAMES
-from keras_private.errors import RefusedError
+from keras_private.errors import PartyError, RefusedError
 from keras_private.party.causes import INTERRUPTED, Cause, apart, gone, never_came
 from keras_private.party.leader.turns import Turns
 from keras_private.party.messages import FAILED, REFUSED, Hold, Part
@@ -59,12 +59,15 @@ class LeaderQueue(RequestQueue):
         self._doomed: dict[bytes, Cause] = {}  # discarded in the middle of a run: it is their last
         self._serving: Serving | None = None
         self._over = threading.Condition(self._lock)  # serving has ended
+        self._held_off: Cause | None = None
         self._lanes_up = 0
         self._lane_down_since = 0.0
 
     # What the parties hold
 
     def add(self, request: Request) -> None:
+        if cause := self._held_off:
+            raise PartyError(cause.text).again(cause.after)
         super().add(request)
         self._judge(request.id)
 
@@ -73,6 +76,14 @@ class LeaderQueue(RequestQueue):
         with self._lock:
             self._holds.setdefault(hold.request, {})[index] = (hold, time.monotonic())
         self._judge(hold.request)
+
+    def hold_off(self, cause: Cause | None) -> None:
+        """Begin no run and take nothing in any more, because of `cause`, and discard what does not run; None: go on."""
+        with self._lock:
+            self._held_off = cause
+            ids = [] if cause is None else list({*self._requests, *self._holds})
+        if cause is not None:
+            self.discard(ids, *cause)
 
     def drop(self, id_: bytes) -> None:
         """A client took a request back, at any of the parties."""
@@ -122,7 +133,7 @@ class LeaderQueue(RequestQueue):
         """Wake the lanes if a request can run now; discard it if it never will."""
         with self._lock:
             request, holds = self._requests.get(id_), self._holds.get(id_, {})
-            cause = self._gone.get(id_)
+            cause = self._gone.get(id_) or (None if id_ in self._running else self._held_off)
             if request is not None and cause is None:
                 found = (_contradiction(request, index, hold) for index, (hold, _) in holds.items())
                 text = next(filter(None, found), "")
@@ -210,7 +221,7 @@ class LeaderQueue(RequestQueue):
         with self._lock:
             while not stop():
                 serving, waiting = self._serving, self._ready()
-                if serving is None or not waiting:
+                if serving is None or not waiting or self._held_off:
                     self.changed.wait(_LOOK_UP_S)
                 elif patience := self._turns.patience(waiting):
                     self.changed.wait(patience)
