@@ -1,0 +1,84 @@
+"""Parties that are asked to end: what runs is finished, what comes is told to come again, and nobody loses a query."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+
+from keras_private.config import PARTY_NAMES
+from keras_private.errors import PartyError
+from keras_private.worker import TFEWorker
+
+
+def held_up(server: Any, monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+    """Runs at this party wait before they begin; (one has come so far, they may go on)."""
+    from keras_private.mpc.program import Program
+
+    reached, go_on, run = threading.Event(), threading.Event(), Program.protocol
+
+    def waiting(self: Program, party: Any, share: Any) -> Any:
+        if party.index == server.node.index:
+            reached.set()
+            assert go_on.wait(20)
+        return run(self, party, share)
+
+    monkeypatch.setattr(Program, "protocol", waiting)
+    return reached, go_on
+
+
+@pytest.mark.parametrize("index", [0, 2])
+def test_what_runs_is_finished_and_what_comes_is_told_to_come_again(
+    index: int,
+    make_trio: Any,
+    tiny: Any,
+    serving: Any,
+    until: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trio = make_trio()
+    leaver, data = trio.servers[index], tiny.batch(2)
+    reached, go_on = held_up(leaver, monkeypatch)
+    with serving(trio, tiny), TFEWorker() as first, TFEWorker() as second, ThreadPoolExecutor(3) as pool:
+        for client in (first, second):
+            client.connect_to_model(tiny.input_shape, tiny.output_shape, trio)
+        runs = pool.submit(first.query_model, data, retries=0)
+        assert reached.wait(20)
+        waits = pool.submit(second.query_model, data, retries=0)
+        until(lambda: trio.waiting() == [2, 2, 2], "the second query waits")
+        leaves = pool.submit(leaver.drain, threading.Event())
+        failure = waits.exception(20)
+        assert isinstance(failure, PartyError)
+        assert str(failure) == f"{PARTY_NAMES[index]} is about to end; ask again when it is back"
+        assert failure.transient
+        assert failure.after == 0.5
+        with pytest.raises(PartyError, match="is about to end"):
+            second.query_model(data, retries=0)
+        assert not runs.done()
+        assert not leaves.done()
+        go_on.set()
+        np.testing.assert_allclose(runs.result(20), tiny.expected(data), atol=1e-2)
+        leaves.result(20)
+
+
+def test_leaving_ends_with_its_time_and_at_once_when_it_is_urgent(
+    make_trio: Any, tiny: Any, serving: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for limits, hurry in (({"drain_s": 0.05}, False), ({"drain_s": 3600}, True)):
+        trio = make_trio(**limits)
+        reached, go_on = held_up(trio.servers[1], monkeypatch)
+        with serving(trio, tiny), TFEWorker() as client, ThreadPoolExecutor(2) as pool:
+            client.connect_to_model(tiny.input_shape, tiny.output_shape, trio)
+            runs = pool.submit(client.query_model, tiny.batch(1), retries=0)
+            assert reached.wait(20)
+            urgent = threading.Event()
+            leaves = pool.submit(trio.servers[1].drain, urgent)
+            if hurry:
+                urgent.set()
+            leaves.result(20)
+            assert not runs.done() or runs.exception()
+            go_on.set()
