@@ -8,6 +8,7 @@ keras-private status --config cluster.yaml
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -174,6 +175,9 @@ def certs(
 def status(
     config: Config = Path(CLUSTER_FILE),
     owner: Annotated[str, typer.Option(help="Who asks: the name in an owner's certificate.")] = "owner",
+    watch: Annotated[bool, typer.Option("--watch", help="Go on, with rates, until Ctrl-C.")] = False,
+    every: Annotated[float, typer.Option(min=0.2, max=3600, help="Seconds between two looks of --watch.")] = 2.0,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines: one JSON object a line.")] = False,
 ) -> None:
     """Say which parties are up, what they hold and do, and when their certificates expire.
 
@@ -181,10 +185,19 @@ def status(
     nobody accepts us; 2 a wrong option; 3 a party cannot be asked; 4 the parties do not reach each other; 5 no model,
     or different ones; 6 nobody serves the model.
     """
-    from keras_private.status import Verdict, ask, judge, line
+    from keras_private.status import Verdict, ask, judge, line, network_of
 
     cluster = ClusterConfig.load(config)
+    if watch:
+        from keras_private.watch import Watch, follow
+
+        raise typer.Exit(follow(Watch(cluster, network_of(cluster, owner), every), as_json))
     answers = ask(cluster, owner)
+    if as_json:
+        from keras_private.watch import to_json
+
+        typer.echo(json.dumps(to_json(cluster, answers)))
+        raise typer.Exit(judge(answers)[0])
     for name, answer in answers.items():
         typer.echo(line(name, cluster.parties[name].host, answer))
     verdict, sentence = judge(answers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from enum import IntEnum
 
 from keras_private.config import PARTY_NAMES, ClusterConfig
@@ -13,7 +14,7 @@ from keras_private.net.roles import Role
 from keras_private.net.tls import TLSFiles, client_context, role_of
 from keras_private.owner import ask_status
 from keras_private.party.messages import Status
-from keras_private.party.network import TLSNetwork, credentials
+from keras_private.party.network import Network, TLSNetwork, credentials
 
 Answers = Mapping[str, Status | KerasPrivateError]
 """What each party says about itself, or why it says nothing."""
@@ -36,17 +37,24 @@ def ask(config: ClusterConfig, owner: str) -> dict[str, Status | KerasPrivateErr
     Raises:
         ConfigError: this owner's own certificate files are missing, of no use or expired; nobody was asked.
     """
+    network = network_of(config, owner)
+
+    def answer(index: int) -> Status | KerasPrivateError:
+        try:
+            return ask_status(config, network, index)
+        except (LinkError, ClusterError) as error:
+            return error
+
+    with ThreadPoolExecutor(len(PARTY_NAMES)) as pool:  # one that hangs keeps the others' answers waiting no longer
+        return dict(zip(PARTY_NAMES, pool.map(answer, range(len(PARTY_NAMES))), strict=True))
+
+
+def network_of(config: ClusterConfig, owner: str) -> Network:
+    """The cluster as the owner of that name sees it. Raises as `ask`."""
     role = Role("owner", owner)
     files = credentials(config, role)
     _check_own(files, role)
-    network = TLSNetwork(config, files)
-    answers: dict[str, Status | KerasPrivateError] = {}
-    for index, name in enumerate(PARTY_NAMES):
-        try:
-            answers[name] = ask_status(config, network, index)
-        except (LinkError, ClusterError) as error:
-            answers[name] = error
-    return answers
+    return TLSNetwork(config, files)
 
 
 def _check_own(files: TLSFiles, role: Role) -> None:
@@ -89,6 +97,18 @@ def _says_no(error: KerasPrivateError) -> bool:
 
 def _names(names: Mapping[str, object] | list[str]) -> str:
     return ", ".join(names)
+
+
+def holdings(answer: Status) -> list[str]:
+    """What one party holds, in words."""
+    serving = ", serving" if answer.serving else ""
+    return [f"model {answer.digest[:16]} of {answer.owner}{serving}"] if answer.digest else ["no model"]
+
+
+def ends_soon(answer: Status) -> str:
+    """What is to be said of a party's certificate, if anything is."""
+    said = _expiry(answer.expires)
+    return said if "EXPIRED" in said or "RENEW" in said else ""
 
 
 def line(name: str, host: str, answer: Status | KerasPrivateError) -> str:

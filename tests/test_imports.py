@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "keras_private"
 # From the bottom up. A module may import what stands below its own layer, and its own layer.
 ORDER = (
     *("errors", "extras", "config", "sharing", "net", "plan", "mpc", "events", "logs", "party"),
-    *("client", "worker", "upload", "owner", "status", "managed", "cluster"),
+    *("client", "worker", "upload", "owner", "status", "watch", "managed", "cluster"),
     *("lowering", "calibration", "compiler", "inspection", "accuracy", "progress", "plotting", "hook", "cli"),
 )
 ONLY = {"lowering": {"errors", "plan", "sharing"}}  # narrower than its place says
@@ -35,6 +35,7 @@ LATER = {
         "plotting": COMMAND,
         "net": COMMAND,
         "status": COMMAND,
+        "watch": COMMAND,
     },
     "cluster": {"logs": PARTY, "managed": PARTY, "party.server": PARTY, "lowering.tfe": "TensorFlow comes with it"},
     "lowering.model": {"lowering.recorder": "TF Encrypted comes with it; what cannot be lowered is said before"},
