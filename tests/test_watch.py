@@ -81,7 +81,7 @@ def test_real_parties_one_of_which_ends(make_trio: Any, tiny: Any, serving: Any,
             client.connect_to_model(tiny.input_shape, tiny.output_shape, trio)
             client.query_model(tiny.batch(2))
             watch.wait()
-            assert watch.verdict is Verdict.SERVING
+            until(lambda: watch.verdict is Verdict.SERVING, "it is seen to be served")
             client.query_model(tiny.batch(3))
             until(lambda: watch.json()["parties"]["server1"].get("rates", {}).get("rows"), "a rate is there")
             assert "refused/s" in drawn(watch.picture())
