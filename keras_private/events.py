@@ -47,6 +47,10 @@ EVENTS: Final = (
     _event("certificate reloaded", "info", "expires", "changed certificate files are in use from now on"),
     _event("certificate kept", "warning", "cause", "changed certificate files are of no use, the old ones stay in use",
            "put files there that fit together; the cause says what is wrong"),
+    # access
+    _event("access reloaded", "info", "", "changed rules about who may do what apply from now on"),
+    _event("access kept", "warning", "cause", "changed rules are of no use, the old ones apply", "correct the file: "
+           "the cause lists its mistakes"),
     # callers
     _event("refused", "warning", "peer request cause", "somebody was not let in, or not allowed to do what they asked",
            "look at whose fault it is; of strangers, keep the port behind a firewall"),

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from keras_private.config.access import AccessConfig
 from keras_private.config.limits import Limits
 from keras_private.config.metrics import MetricsConfig
 from keras_private.config.parties import PARTY_NAMES, PartyConfig, parse_endpoint
@@ -40,6 +41,7 @@ class ClusterConfig(Section):
     limits: Limits = Limits()
     metrics: MetricsConfig | None = None
     storage: StorageConfig | None = None
+    access: AccessConfig | None = None
 
     @field_validator("cluster")
     @classmethod
@@ -113,7 +115,8 @@ class ClusterConfig(Section):
         config = cls.parse(data, source=str(path))
         folder = path.parent.absolute()
         tls, storage = config.tls and config.tls.under(folder), config.storage and config.storage.under(folder)
-        return config.model_copy(update={"tls": tls, "storage": storage})
+        access = config.access and config.access.found_in(path)
+        return config.model_copy(update={"tls": tls, "storage": storage, "access": access})
 
     @classmethod
     def parse(cls, data: object, source: str = "cluster configuration") -> ClusterConfig:

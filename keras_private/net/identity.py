@@ -16,8 +16,7 @@ from pathlib import Path
 from keras_private.errors import ConfigError
 from keras_private.net.roles import Role
 from keras_private.net.tls import TLSFiles, client_context, explain, load_certificate, role_of, server_context
-
-Signature = tuple[tuple[int, int, int] | None, ...]
+from keras_private.net.watched import Watched
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +43,18 @@ class Identity:
 
     def __init__(self, files: TLSFiles) -> None:
         self.files = files
-        self._seen = self._tried = _signature(files)
+        self._watched = Watched((files.ca, files.cert, files.key))
         self._current = Loaded.of(files)
 
     @property
     def current(self) -> Loaded:
         return self._current
 
-    def refresh(self) -> bool:
+    def refresh(self, *, now: bool = False) -> bool:
         """Look whether the files have changed, and take them over if they have. Each state of them is tried once.
+
+        Args:
+            now: take them as they are, whether or not they have changed.
 
         Returns:
             Whether there is something new in `current`.
@@ -60,30 +62,14 @@ class Identity:
         Raises:
             ConfigError: they have changed and are of no use; what was there before stays in use.
         """
-        now, before = _signature(self.files), self._seen
-        self._seen = now
-        if now != before or now == self._tried:  # perhaps still being written, or known
+        if not self._watched.changed(now=now):
             return False
-        self._tried = now
         new = Loaded.of(self.files)
         if new.role != self._current.role:
             raise ConfigError(f"{self.files.cert} is the certificate of {new.role}, not of {self._current.role}")
         _prove(new, self.files.cert)
         self._current = new
         return True
-
-
-def _signature(files: TLSFiles) -> Signature:
-    """Changes when a file does."""
-
-    def of(path: Path) -> tuple[int, int, int] | None:
-        try:
-            stat = path.stat()
-        except OSError:
-            return None
-        return stat.st_ino, stat.st_mtime_ns, stat.st_size
-
-    return of(files.ca), of(files.cert), of(files.key)
 
 
 def _prove(new: Loaded, cert: Path) -> None:

@@ -53,6 +53,8 @@ def run(config: str, name: str) -> int:
 
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, on_signal)
+    hangup = threading.Event()
+    signal.signal(signal.SIGHUP, lambda *_: hangup.set())
     try:
         server = _start(config, name)
     except (KerasPrivateError, json.JSONDecodeError) as error:
@@ -67,12 +69,33 @@ def run(config: str, name: str) -> int:
     else:
         _say("ready")
         threading.Thread(target=_watch_parent, args=(stop,), name="parent", daemon=True).start()
+    threading.Thread(target=_reload, args=(server, hangup, stop), name="reload", daemon=True).start()
     stop.wait()
     tell(STOPPING)
     if signalled.is_set():
         server.drain(hurry)
     server.stop()
     return 0
+
+
+def _reload(server: PartyServer, hangup: threading.Event, stop: threading.Event) -> None:
+    """At each SIGHUP take over what the files say; end if it came because our terminal has gone."""
+    at_terminal = _has_terminal()
+    while True:
+        hangup.wait()
+        hangup.clear()
+        if at_terminal and not _has_terminal():
+            stop.set()
+            return
+        server.reload(now=True)
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def _start(source: str, name: str) -> PartyServer:

@@ -31,6 +31,7 @@ class Refuse(Protocol):
 STOPPED: Final = Cause(
     messages.STOPPED, "the model was stopped by its owner; ask again when it is shared and served again"
 )
+TAKEN_BACK: Final = Cause(messages.REFUSED, "the client took the request back")
 SHARED_AGAIN: Final = Cause(messages.REPLACED, "the model was replaced by its owner; call connect_to_model again")
 
 INTERRUPTED: Final = Cause(messages.BROKEN, "the parties lost each other between two runs of this request; ask again")

@@ -48,14 +48,18 @@ class CertificateWatch:
         """When the certificate in use does, seconds since 1970."""
         return int(self._identity.current.expires.timestamp())
 
-    def look(self) -> None:
-        """Take over what has changed; say what is to be said now. Warnings are repeated daily."""
+    def look(self, *, now: bool = False) -> None:
+        """Take over what has changed; say what is to be said now. Warnings are repeated daily.
+
+        Args:
+            now: take the files as they are.
+        """
         if self._clock() >= self._renew_at:
             self._renew_at = self._clock() + _REMIND
             with contextlib.suppress(ConfigError):  # then the warnings go on
                 self._renew()
         try:
-            if self._identity.refresh():
+            if self._identity.refresh(now=now):
                 self._said = ""
                 self._log.info("certificate reloaded", expires=f"{self._identity.current.expires:%Y-%m-%d}")
         except ConfigError as error:

@@ -6,12 +6,15 @@ import select
 import threading
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from keras_private.errors import FrameError, KerasPrivateError, LinkError, LinkTimeoutError, NoModelError, RefusedError
 from keras_private.net.frames import as_bytes
 from keras_private.party import causes
+from keras_private.party.access import MODEL, Grant, name_of
+from keras_private.party.causes import Cause
 from keras_private.party.description import describe
-from keras_private.party.dial import code_of, message_of
+from keras_private.party.dial import message_of, refusal_of
 from keras_private.party.fields import Message
 from keras_private.party.messages import (
     REFUSED,
@@ -36,16 +39,25 @@ ROOM_S = 10.0
 """How long a message may wait for room, at most."""
 
 
+@dataclass(slots=True)
+class _Open:
+    """A request that has not ended. `held`: what it holds of the memory."""
+
+    held: int
+    grant: Grant | None = None
+    request: Request | None = None
+
+
 class ClientSession:
     """Runs in the connection's own thread; answers come from a lane's.
 
     Args:
         admit: puts a request into the queue (and tells the leader).
-        drop: the client does not want a request any more.
+        drop: a request is not to run, and why: the client does not want it any more, or has been refused it here.
     """
 
     def __init__(
-        self, node: Node, channel: Channel, admit: Callable[[Request], None], drop: Callable[[bytes], None]
+        self, node: Node, channel: Channel, admit: Callable[[Request], None], drop: Callable[[bytes, Cause], None]
     ) -> None:
         self._node = node
         self._channel = channel
@@ -55,7 +67,7 @@ class ClientSession:
         self._receiving = 0  # bytes of our share of the memory that the message takes that is being received or read
         self._patience = 0.0  # seconds that it may still wait for room
         self._lock = threading.Lock()  # around the fields below; never held while sending
-        self._open: dict[bytes, int] = {}  # requests, and what each of them holds of the memory
+        self._open: dict[bytes, _Open] = {}
         self._evaluations: dict[bytes, None] = {}  # that have begun and, as far as is known here, go on; in order
         self._outbox: deque[tuple[bytes, int]] = deque()  # messages, and what each of them holds of it
         self._waiting = 0  # bytes in the outbox that hold none
@@ -102,7 +114,7 @@ class ClientSession:
         finally:
             self._forget()
             for id_ in [*self._open, *self._evaluations]:
-                self._drop(id_)
+                self._drop(id_, causes.TAKEN_BACK)
 
     def _make_room(self, nbytes: int) -> None:
         """Room for more of a message, and for what will be decoded from it; waits for it for a while."""
@@ -122,16 +134,17 @@ class ClientSession:
             try:
                 self._query(message)
             except KerasPrivateError as error:
-                self.refuse(message.request, code_of(error), str(error), error.after)
+                self._turn_away(message.request, error)
             except BaseException:
                 self._left(self._settle(message.request))
                 raise
         elif isinstance(message, Cancel):
             if message.request in self._open or message.request in self._evaluations:
                 self._evaluations.pop(message.request, None)
-                self._drop(message.request)
+                self._drop(message.request, causes.TAKEN_BACK)
         elif isinstance(message, Describe):
             try:
+                self._node.access.check_client(self._client, MODEL)
                 answer: Message = describe(self._model())
             except RefusedError as error:
                 answer = message_of(error)
@@ -164,7 +177,8 @@ class ClientSession:
         words = query.rows * (plan.input_words + plan.output_words)
         self._node.memory.take(self._client, 16 * words)  # before seeds become shares
         with self._lock:
-            self._open[query.request] = 16 * words
+            self._open[query.request] = opened = _Open(16 * words)
+        opened.grant = self._node.access.take(self._client, name_of(model), query.rows)
         share = Package(query.mine, query.next).expand((query.rows, plan.input_words))
         request = Request(
             query.request,
@@ -177,6 +191,7 @@ class ClientSession:
             self.refuse,
             part=query.part,
         )
+        opened.request = request
         self._admit(request)
         self._node.metrics.received(part=query.part is not None)
 
@@ -220,10 +235,22 @@ class ClientSession:
             self._node.memory.give_back(self._client, held)
         self._deliver(Error(code, text, id_, after))
 
+    def _turn_away(self, id_: bytes, error: KerasPrivateError) -> None:
+        """The request that came just now is not taken in here, and so shall not wait at the other parties either."""
+        cause = refusal_of(error)
+        self.refuse(id_, *cause)
+        if cause.text != ID_IN_USE:  # that one goes on
+            self._drop(id_, cause._replace(text=f"{self._node.name} refuses it: {cause.text}"))  # whoever says so first
+
     def _settle(self, id_: bytes) -> int:
-        """What the request holds of the memory; it is the caller's to give back."""
+        """What the request holds of the memory; it is the caller's to give back. Of its rows those count that ran."""
         with self._lock:
-            return self._open.pop(id_, 0)
+            ended = self._open.pop(id_, None)
+        if ended is None:
+            return 0
+        if ended.grant:
+            ended.grant.settle(ended.request.done if ended.request else 0)
+        return ended.held
 
     def _deliver(self, message: Message) -> None:
         self._put(encode(message), 0)

@@ -19,6 +19,7 @@ from keras_private.errors import (
     TrustError,
 )
 from keras_private.net.frames import printable
+from keras_private.party.causes import Cause
 from keras_private.party.fields import Message, kind_of
 from keras_private.party.messages import (
     BROKEN,
@@ -126,9 +127,15 @@ def code_of(error: KerasPrivateError) -> str:
     return BUSY if error.transient else REFUSED
 
 
-def message_of(error: KerasPrivateError, request: bytes | None = None) -> Error:
-    """What a party sends of an exception, see `code_of`."""
-    return Error(code_of(error), str(error), request, error.after)
+def refusal_of(error: KerasPrivateError) -> Cause:
+    """What a party says of an exception, see `code_of`."""
+    return Cause(code_of(error), str(error), error.after)
+
+
+def message_of(error: KerasPrivateError) -> Error:
+    """`refusal_of`, of no request."""
+    code, text, after = refusal_of(error)
+    return Error(code, text, None, after)
 
 
 def wait_for(network: Network, index: int, hello: Hello, timeout: float) -> Channel:

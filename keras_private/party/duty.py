@@ -8,6 +8,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Sequence
 
+from keras_private.party.causes import Cause
 from keras_private.party.lane import Lane
 from keras_private.party.messages import Status
 from keras_private.party.models import HeldModel
@@ -64,7 +65,7 @@ class Duty(abc.ABC):
         """
 
     @abc.abstractmethod
-    def drop(self, id_: bytes) -> None:
+    def drop(self, id_: bytes, cause: Cause) -> None:
         """A client does not want this request any more."""
 
     def expire(self) -> None:  # noqa: B027  only the leader knows what comes too late

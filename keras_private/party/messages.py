@@ -370,10 +370,13 @@ class Hold(Message, tag="hold", frozen=True):
 
 
 class Drop(Message, tag="drop", frozen=True):
-    """A follower's client went away or changed its mind. The leader decides what becomes of the request, or of the
-    evaluation."""
+    """A follower's client went away or changed its mind, or is refused what it asks for. Why, as `Error` says it. The
+    leader decides what becomes of the request, or of the evaluation."""
 
     request: Id
+    code: Text
+    text: Text
+    after: Seconds | None
 
 
 class Model(Message, tag="model", frozen=True):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from keras_private import config
 from keras_private.config import PARTY_NAMES
 from keras_private.logs import Log
+from keras_private.party.access import Access
 from keras_private.party.budget import Budget
 from keras_private.party.messages import VERSION, Hello
 from keras_private.party.metrics import Metrics
@@ -29,6 +30,7 @@ class Node:
     """One party: who it is, what it holds, how it reaches the others.
 
     Attributes:
+        access: who may do what, by this party's own rules.
         metrics: told what happens; off unless cluster.yaml says where they are to be seen.
         memory: what clients may occupy, in bytes: half of `limits.memory_mb`. The other half is for runs.
         leaving: set once, when the party is asked to end: it takes nothing new in.
@@ -42,6 +44,7 @@ class Node:
     log: Log
     shelf: Shelf
     memory: Budget
+    access: Access = field(default_factory=Access)
     metrics: Metrics = field(default_factory=Metrics)
     leaving: threading.Event = field(default_factory=threading.Event)
     closing: threading.Event = field(default_factory=threading.Event)

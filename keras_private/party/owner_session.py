@@ -16,6 +16,7 @@ from keras_private.errors import (
     RefusedError,
 )
 from keras_private.net.roles import Role
+from keras_private.party.access import MODEL
 from keras_private.party.dial import message_of
 from keras_private.party.fields import Message
 from keras_private.party.messages import (
@@ -102,6 +103,7 @@ class OwnerSession:
         self._channel.send(encode(answer))
 
     def _load(self, load: Load) -> Loaded:
+        self._node.access.check_owner(self._owner, MODEL)
         self._check_free()
         with self._node.shelf.uploading():
             return self._take_in(load)

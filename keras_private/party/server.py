@@ -28,6 +28,7 @@ from keras_private.errors import FrameError, LinkError, RefusedError
 from keras_private.logs import Log, party_log
 from keras_private.net.handshake import describe_listening
 from keras_private.net.roles import Role
+from keras_private.party.access import Access, AccessWatch
 from keras_private.party.budget import Budget
 from keras_private.party.causes import leaving
 from keras_private.party.certificate import LOOK_S, CertificateWatch
@@ -73,9 +74,12 @@ class PartyServer:
     ) -> None:
         memory = Budget(config.limits.memory_bytes // 2, "MB", 2**20)
         log = log or party_log(PARTY_NAMES[index])
-        self.node = node = Node(index, config, network, log, Shelf(self._model_changed), memory)
+        access = Access(config.access.rules if config.access else None)
+        self.node = node = Node(index, config, network, log, Shelf(self._model_changed), memory, access)
+        self._access = AccessWatch(config.access, access, log) if config.access else None
         self.duty: Duty = Leader(node) if index == LEADER else Follower(node)
         self._certificate = certificate
+        self._looking = threading.Lock()  # around a look at files
         self._warm_up = warm_up or _compile_kernels
         self._entrance = Entrance(node, self._attend)
         self._monitor = Monitor(node, self.duty, self._entrance, certificate)
@@ -104,8 +108,8 @@ class PartyServer:
             self._close_exporter()
             raise
         self._spawn("warm-up", self._warm)
-        if self._certificate:
-            self._spawn("certificate", self._repeat, "certificate", LOOK_S, self._certificate.look)
+        if self._certificate or self._access:
+            self._spawn("files", self._repeat, "files", LOOK_S, self.reload)
         self._spawn("upkeep", self._repeat, "requests and memory", min(_UPKEEP_S, self.node.timeout / 4), self._keep_up)
         self.duty.start()
         self.node.log.info("listening", host=self.node.config.party(self.node.index).host, bind=self.listens_at)
@@ -147,11 +151,25 @@ class PartyServer:
         for thread in self._threads:
             if thread.name.endswith("upkeep"):
                 thread.join(STOP_S)
+        self.node.access.ledger.close()
         self.node.log.info("stopped")
 
     def _close_exporter(self) -> None:
         if self._exporter:
             self._exporter.close()
+
+    def reload(self, *, now: bool = False) -> None:
+        """Take over certificates and rules whose files have changed.
+
+        Args:
+            now: take them as they are, without waiting until they no longer change.
+        """
+        with self._looking:
+            if self._certificate:
+                self._certificate.look(now=now)
+            if self._access:
+                self._access.look(now=now)
+            self.node.access.ledger.keep()
 
     def status(self) -> Status:
         """What an owner may know about this party."""

@@ -13,7 +13,7 @@ from keras_private.errors import LinkError
 from keras_private.party import client_session
 from keras_private.party.batch import answer
 from keras_private.party.budget import Budget
-from keras_private.party.client_session import ClientSession
+from keras_private.party.client_session import ClientSession, _Open
 from keras_private.party.metrics import Metrics
 from keras_private.party.queue import Request
 from keras_private.sharing.share import Share
@@ -73,7 +73,7 @@ def test_an_answer_that_cannot_be_made_holds_no_memory(monkeypatch: pytest.Monke
     node: Any = SimpleNamespace(memory=Budget(1000, "bytes"), name="server0", metrics=Metrics())
     session = ClientSession(node, channel, lambda _: None, lambda _: None)
     node.memory.take(session._client, 100)
-    session._open[bytes(16)] = 100
+    session._open[bytes(16)] = _Open(100)
 
     def no_memory(_: object) -> bytes:
         raise MemoryError
@@ -97,7 +97,7 @@ def test_what_cannot_be_sent_ends_the_session(until: Any) -> None:
     node: Any = SimpleNamespace(memory=Budget(1_000_000, "bytes"), name="server0", log=log, metrics=Metrics())
     session = ClientSession(node, channel, lambda _: None, lambda _: None)
     node.memory.take(session._client, 500_000)
-    session._open[bytes(16)] = 500_000
+    session._open[bytes(16)] = _Open(500_000)
     words = np.zeros(10_000, np.uint64)
     session.answer(bytes(16), Share(words, words))  # large: by a thread of its own
     assert channel.hung_up.wait(20)

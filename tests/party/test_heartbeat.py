@@ -11,6 +11,7 @@ import pytest
 
 from keras_private.errors import LinkError, LinkTimeoutError
 from keras_private.net.roles import Role
+from keras_private.party.causes import TAKEN_BACK
 from keras_private.party.heartbeat import Heartbeat
 from keras_private.party.memory import MemoryNetwork
 from keras_private.party.messages import Drop
@@ -51,7 +52,7 @@ def test_nobody_is_given_up_for_dead(ends: tuple[Any, Any], busy: bool) -> None:
     pause = threading.Event()  # never set: a wait with an end
     while time.monotonic() < deadline:
         if busy:
-            ends[1].send(encode(Drop(bytes(16))))
+            ends[1].send(encode(Drop(bytes(16), *TAKEN_BACK)))
         pause.wait(TIMEOUT / 20)
     alive = [not end.closed for end in ends]
     ends[0].close()

@@ -29,7 +29,7 @@ from hypothesis.stateful import (
 
 from keras_private.config import FOLLOWERS, LEADER, PARTY_NAMES
 from keras_private.errors import RefusedError
-from keras_private.party.causes import SHARED_AGAIN, STOPPED, Cause, broken, gone
+from keras_private.party.causes import SHARED_AGAIN, STOPPED, TAKEN_BACK, Cause, broken, gone
 from keras_private.party.leader import queue as leader_queue
 from keras_private.party.leader import turns
 from keras_private.party.leader.queue import LeaderQueue, Serving
@@ -301,7 +301,7 @@ class Queues(RuleBasedStateMachine):
             if index == LEADER:
                 self.leader.drop(id_)
             else:
-                self.tell_leader(index, Drop(id_))
+                self.tell_leader(index, Drop(id_, *TAKEN_BACK))
 
     @precondition(lambda self: self.coming or any(each.to_leader or each.to_follower for each in self.control.values()))
     @rule(

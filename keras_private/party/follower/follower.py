@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from keras_private.config import LEADER, PARTY_NAMES
 from keras_private.errors import FrameError, LinkError, PartyError, RefusedError
-from keras_private.party.causes import gone
+from keras_private.party.causes import Cause, gone
 from keras_private.party.duty import Duty
 from keras_private.party.fields import Message
 from keras_private.party.follower.lane import FollowerLane
@@ -72,8 +72,8 @@ class Follower(Duty):
         except LinkError:
             self.queue.refuse([request.id], *gone(PARTY_NAMES[LEADER]))
 
-    def drop(self, id_: bytes) -> None:
-        self.line.send(Drop(id_))  # the leader decides what becomes of it
+    def drop(self, id_: bytes, cause: Cause) -> None:
+        self.line.send(Drop(id_, *cause))  # the leader decides what becomes of it
 
     def leave(self) -> None:
         self.line.send(Leaving())

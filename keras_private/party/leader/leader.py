@@ -65,8 +65,8 @@ class Leader(Duty):
     def take_in(self, request: Request) -> None:
         self.queue.add(request)
 
-    def drop(self, id_: bytes) -> None:
-        self.queue.drop(id_)
+    def drop(self, id_: bytes, cause: Cause) -> None:
+        self.queue.drop(id_, cause)
 
     def expire(self) -> None:
         self.queue.expire()
@@ -112,7 +112,7 @@ class Leader(Duty):
         if isinstance(message, Hold):
             self.queue.hold(index, message)
         elif isinstance(message, Drop):
-            self.drop(message.request)
+            self.drop(message.request, Cause(message.code, message.text, message.after))
         elif isinstance(message, Model):
             serving = self.queue.current
             if serving and (obstacle := self.followers.obstacle()):

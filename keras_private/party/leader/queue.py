@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from keras_private.config import FOLLOWERS, PARTY_NAMES
 from keras_private.errors import PartyError, RefusedError
-from keras_private.party.causes import INTERRUPTED, Cause, apart, gone, never_came
+from keras_private.party.causes import INTERRUPTED, TAKEN_BACK, Cause, apart, gone, never_came
 from keras_private.party.leader.turns import Turns
 from keras_private.party.messages import FAILED, REFUSED, Hold, Part
 from keras_private.party.queue import Piece, Request, RequestQueue
@@ -85,10 +85,10 @@ class LeaderQueue(RequestQueue):
         if cause is not None:
             self.discard(ids, *cause)
 
-    def drop(self, id_: bytes) -> None:
-        """A client took a request back, at any of the parties."""
+    def drop(self, id_: bytes, cause: Cause = TAKEN_BACK) -> None:
+        """A client took a request back at any of the parties, or was refused it there."""
         # If its last rows run already, it is too late: they run to their end, and the answer goes nowhere.
-        self.discard([id_], REFUSED, "the client took the request back")
+        self.discard([id_], *cause)
 
     def forget_party(self, index: int) -> None:
         """A follower is gone and everything it held with it."""

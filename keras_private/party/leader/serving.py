@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 from keras_private.errors import LinkError, NoModelError, RefusedError
+from keras_private.party.access import MODEL
 from keras_private.party.fields import NUMBERS
 from keras_private.party.leader.followers import Followers
 from keras_private.party.leader.queue import LeaderQueue, Serving
@@ -72,6 +73,7 @@ class ServingSession(OwnerSession):
 
     def _serve(self, serve: Serve) -> None:
         queue, followers = self._queue, self._followers
+        self._node.access.check_owner(self._owner, MODEL)
         if self._node.shelf.model is None:
             raise NoModelError("it holds no model (it was restarted)")
         if self._node.shelf.owned(serve.model, self._owner) is None:
