@@ -87,11 +87,15 @@ class RangeError(KerasPrivateError, ValueError):
     Attributes:
         rows: which rows of the query it is about, from 0 on; what the others' answers are can be asked again without
             them.
+        causes: the same rows by what was out of range: "range", their inputs; "guard", a value inside the model.
     """
 
-    def __init__(self, message: str, rows: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self, message: str, rows: tuple[int, ...] = (), causes: dict[str, tuple[int, ...]] | None = None
+    ) -> None:
         super().__init__(message)
         self.rows = rows
+        self.causes = dict(causes or {})
 
 
 class ClusterError(KerasPrivateError):

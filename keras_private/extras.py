@@ -16,7 +16,7 @@ Extra = Literal["party", "owner", "plot"]
 
 MODULES: Final[dict[Extra, tuple[str, ...]]] = {
     "party": ("numba", "prometheus_client", "structlog"),
-    "owner": ("keras", "tensorflow", "tf_encrypted", "tqdm"),
+    "owner": ("keras", "tensorflow", "tf_encrypted"),
     "plot": ("matplotlib",),
 }
 """Per extra, the modules that must be there (an owner needs the party's too, for parties on this machine)."""

@@ -1,4 +1,4 @@
-"""The progress bar of `serve`: drawn where it can be, never in the way.
+"""Progress bars, of `serve` and of long queries: drawn where they can be, never in the way.
 
 Standard error may be closed, a pipe that nobody reads any more, or a file on a full disk. Queries are answered all the
 same: what cannot be written is dropped.
@@ -9,8 +9,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
+
+_LONG_S = 2.0
+"""A query that takes less has no bar."""
 
 
 class _Screen:
@@ -69,3 +72,31 @@ def serving_bar(total: int | None, *, quiet: bool = False) -> Iterator[ServingBa
     screen = _Screen()
     with tqdm(total=total, bar_format=shape, file=screen, disable=quiet) as bar:
         yield ServingBar(bar, screen, quiet=quiet)
+
+
+@contextlib.contextmanager
+def rows_bar(total: int, *, quiet: bool = False) -> Iterator[Callable[[int], None]]:
+    """Show on standard error, if it is a terminal and the block takes seconds, how many rows were answered.
+
+    Args:
+        total: how many rows there are.
+        quiet: no bar is drawn.
+
+    Returns:
+        what is to be called with the number of rows that were answered since the last call.
+    """
+    from tqdm import tqdm
+
+    screen = _Screen()
+    terminal = False
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or none at all
+        terminal = sys.stderr.isatty()
+    shape = "answered {n_fmt} of {total_fmt} rows |{bar}| {elapsed}<{remaining}"
+    with tqdm(
+        total=total, bar_format=shape, file=screen, disable=quiet or not terminal, delay=_LONG_S, leave=False
+    ) as bar:
+
+        def answered(rows: int) -> None:
+            bar.update(rows)
+
+        yield answered

@@ -338,17 +338,16 @@ def test_an_id_twice(trio: Any, tiny: Any) -> None:
 def test_the_queue_is_full(make_trio: Any, tiny: Any, until: Any) -> None:
     trio = make_trio(queue=6)  # of which one client gets half
     model = tiny.upload(trio)
-    with TFEWorker() as client:
-        client.connect_to_model(tiny.input_shape, tiny.output_shape, trio)
+    with contextlib.ExitStack() as stack:  # each knows of its own queries, and sends no more than fit
+        unnamed = [stack.enter_context(TFEWorker().connect_to_model(trio)) for _ in range(4)]
         batches = [tiny.batch(1, seed=seed) for seed in range(3)]
-        for data in batches:
-            client.query_model_async(data)
+        tickets = [client.query_model_async(data) for client, data in zip(unnamed, batches, strict=False)]
         until(lambda: trio.waiting() == [3, 3, 3], "three wait")
         with pytest.raises(RefusedError, match=r"client:client has its share of the queue already \(3 requests of 6"):
-            client.query_model(tiny.batch(1))
+            unnamed[3].query_model(tiny.batch(1))
         model.serve(3)
-        for data in batches:  # those that were there before are not disturbed
-            np.testing.assert_allclose(client.query_model_join(), tiny.expected(data), atol=1e-3)
+        for ticket, data in zip(tickets, batches, strict=True):  # those that were there before are not disturbed
+            np.testing.assert_allclose(ticket.result(20), tiny.expected(data), atol=1e-3)
     model.stop()
 
 

@@ -14,8 +14,8 @@ PACKAGE = Path(__file__).parents[1] / "keras_private"
 # From the bottom up. A module may import what stands below its own layer, and its own layer.
 ORDER = (
     *("errors", "extras", "config", "sharing", "net", "plan", "mpc", "events", "logs", "party"),
-    *("client", "worker", "upload", "owner", "status", "watch", "managed", "cluster"),
-    *("lowering", "calibration", "compiler", "inspection", "accuracy", "progress", "plotting", "hook", "cli"),
+    *("progress", "client", "worker", "upload", "owner", "status", "watch", "managed", "cluster"),
+    *("lowering", "calibration", "compiler", "inspection", "accuracy", "plotting", "hook", "cli"),
 )
 ONLY = {"lowering": {"errors", "plan", "sharing"}}  # narrower than its place says
 EXCEPT = {"cluster": {"keras_private.lowering.tfe.load"}}  # for tfe_config, when it is asked for

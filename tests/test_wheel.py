@@ -98,7 +98,7 @@ def test_a_client_is_small_and_gets_its_answer(
     listed = json.loads(client_only.run("pip", "list", "--format=json").stdout)
     installed = {each["name"].lower().replace("_", "-") for each in listed}
     assert "keras-private" in installed
-    assert not installed & {"numba", "llvmlite", "structlog", "tensorflow", "keras", "tf-encrypted", "tqdm"}
+    assert not installed & {"numba", "llvmlite", "structlog", "tensorflow", "keras", "tf-encrypted"}
 
     config = write_config(client_only.folder, free_ports())
     with TFECluster.from_yaml(config) as cluster, serving(cluster, tiny):

@@ -16,6 +16,7 @@ import pytest
 
 from keras_private.client import checks, session
 from keras_private.client.client import Client
+from keras_private.client.request import Request
 from keras_private.cluster import TFECluster
 from keras_private.errors import (
     ConfigError,
@@ -56,7 +57,9 @@ ROW = [0.5] * 6
         ([[0.5] * 5], ["(1, 5)", "(batch, 6)"]),
         (ROW, ["(6,)", "(batch, 6)"]),
         (np.zeros((0, 6)), ["batch of 0 rows", "1 to 128"]),
-        (np.zeros((129, 6)), ["batch of 129 rows", "1 to 128"]),
+        (np.r_[np.zeros((128, 6)), np.full((1, 6), np.nan)], ["NaN or infinite"]),
+        (np.r_[np.zeros((300, 6)), np.full((1, 6), 7.0)], ["from 0 to 7", "from -1 to 1"]),
+        (np.zeros((129, 5)), ["(129, 5)", "(batch, 6)"]),
         (np.full((1, 6), np.nan), ["NaN or infinite"]),
         ([[*ROW[:5], np.inf]], ["NaN or infinite"]),
         ([[*ROW[:5], -np.inf]], ["NaN or infinite"]),
@@ -269,7 +272,7 @@ def test_the_largest_query_fits_the_limit() -> None:
     model = described(shape=(20_000,))
     checks.check_size(6, model, 1, 2**20)
     packages = split(np.zeros((6, 20_000), np.uint64))
-    request = session.Request(bytes(16), 6)
+    request = Request(bytes(16), 6)
     sizes = [len(encode(session._query(request, model, None, package))) for package in packages]
     assert max(sizes) <= 6 * 20_000 * 8 + checks.QUERY_OVERHEAD < 2**20
     with pytest.raises(InputError, match="7 rows is over the cluster's limit of 1 MB; ask at most 6 at once"):
@@ -281,8 +284,8 @@ def test_the_largest_query_fits_the_limit() -> None:
 def test_nothing_over_the_limit_leaves(
     client: Any, tiny: Any, memory_cluster: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checks, "QUERY_OVERHEAD", memory_cluster.config.limits.request_bytes - 2 * 6 * 8)
-    with pytest.raises(InputError, match="at most 2 at once"):
+    monkeypatch.setattr(checks, "QUERY_OVERHEAD", memory_cluster.config.limits.request_bytes - 6 * 8 + 1)
+    with pytest.raises(InputError, match=r"request_mb in cluster\.yaml must be raised"):
         client.query_model(tiny.batch(3))
     assert not client._session._open
     assert all(status.waiting == 0 for status in memory_cluster.status().values())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ _NOTICES = {
     "came near its end; such inputs are far from what the owner reckoned with. Ask without them, or have the owner "
     "share the model with calibration data like these, a narrower input_range, or fewer precision_fractional bits",
 }
-"""What each of the NOTICES means to a client. In this order: a row that is refused has no other notice."""
+"""What each of the NOTICES means to a client. A row that is refused has no other notice."""
 
 
 def combine(answers: Mapping[int, Answer], rows: int, model: Description) -> list[NDArray[Any]]:
@@ -55,12 +55,21 @@ def combine(answers: Mapping[int, Answer], rows: int, model: Description) -> lis
 
 def _heed(notices: Mapping[str, NDArray[np.bool_]]) -> None:
     """Raise what the parties' notices say; nothing if no row has one."""
-    for notice, text in _NOTICES.items():
-        rows = tuple(np.flatnonzero(notices[notice]).tolist()) if notice in notices else ()
-        if rows:
-            shown = ", ".join(map(str, rows[:10])) + (f" and {len(rows) - 10} more" if len(rows) > 10 else "")
-            which = f"row {shown}" if len(rows) == 1 else f"rows {shown}"
-            raise RangeError(text.format(which=which), rows)
+    noticed = {name: np.flatnonzero(notices[name]).tolist() for name in _NOTICES if name in notices}
+    if any(noticed.values()):
+        raise out_of_range(noticed)
+
+
+def out_of_range(noticed: Mapping[str, Sequence[int]]) -> RangeError:
+    """The error for rows that have no answer: which, by the notice that each has."""
+    told = {name: tuple(noticed[name]) for name in _NOTICES if noticed.get(name)}
+    text = ". ".join(_NOTICES[name].format(which=_which(rows)) for name, rows in told.items())
+    return RangeError(text, tuple(sorted({row for rows in told.values() for row in rows})), told)
+
+
+def _which(rows: Sequence[int]) -> str:
+    shown = ", ".join(map(str, rows[:10])) + (f" and {len(rows) - 10} more" if len(rows) > 10 else "")
+    return f"row {shown}" if len(rows) == 1 else f"rows {shown}"
 
 
 def decoded(raw: NDArray[np.uint64], port: OutputPort) -> NDArray[Any]:

@@ -13,16 +13,19 @@ import copy
 import os
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
+from keras_private.client.batches import Batch, divided
 from keras_private.client.checks import check_data, check_size, count_of, seconds_of
 from keras_private.client.evaluation import Score, evaluate
 from keras_private.client.parts import Prediction
 from keras_private.client.query import Query
-from keras_private.client.session import Request, Session
+from keras_private.client.request import Request
+from keras_private.client.session import Session
 from keras_private.client.shapes import shapes_of
 from keras_private.client.target import Cluster, Target, closed
 from keras_private.client.ticket import Ticket, Tickets
@@ -39,6 +42,9 @@ from keras_private.errors import (
 from keras_private.net.roles import Role
 from keras_private.party.causes import LEAVING_S, gone
 from keras_private.party.messages import EvaluationPort, InputPort, OutputPort
+from keras_private.progress import rows_bar
+
+T = TypeVar("T")
 
 QUERY_TIMEOUT_S = 600.0
 """How long a query waits for its answer unless told otherwise. It may be asked before the model is served."""
@@ -73,7 +79,7 @@ class Client:
         self._session: Session | None = None
         self._connecting = threading.Lock()  # held by the one thread that connects; around the next field
         self._failed: tuple[float, KerasPrivateError] | None = None  # when connecting failed last, and why
-        self._tickets = Tickets(self._send)
+        self._tickets = Tickets(self._send, self._divide)
 
     def _here(self) -> None:
         """In the child of a fork all begins anew: a lock may be held for ever there, the connections are another's.
@@ -240,15 +246,23 @@ class Client:
 
     # Queries
 
-    def query_model(self, data: Any, timeout: float | None = None, *, retries: float = RETRIES) -> Prediction:
-        """The model's prediction for a batch, in private.
+    def query_model(
+        self, data: Any, timeout: float | None = None, *, retries: float = RETRIES, verbose: int = 1
+    ) -> Prediction:
+        """The model's prediction for an array of any length, in private.
+
+        What is more than the parties take at once goes to them in batches, some of which are on their way at a time.
+        Ctrl-C takes them back.
 
         Args:
-            data: what `model.predict` takes: numbers of shape (batch, *input shape), any dtype and memory order, 1 to
-                max_batch rows; of several inputs a list of such arrays, or a dict by name.
-            timeout: seconds to wait for the answer; None: this client's own.
-            retries: how often to ask again, with new shares, if a party or connection is lost, a queue is full, or the
-                owner shares the same model again. Never after wrong input, a refusal for good, or a time-out.
+            data: what `model.predict` takes: numbers of shape (batch, *input shape), any dtype and memory order, 1 row
+                or more; of several inputs a list of such arrays, or a dict by name.
+            timeout: seconds to wait for the answer, the whole of it; None: this client's own.
+            retries: how often to ask again, each batch, with new shares, if a party or connection is lost, a queue is
+                full, or the owner shares the same model again. Never after wrong input, a refusal for good, or a
+                time-out.
+            verbose: 1: a progress bar, if there are several batches, they take seconds, and standard error is a
+                terminal; 0: none.
 
         Returns:
             what `model.predict` gives: shape (batch, *output shape), or a list, tuple or dict of such arrays. Real
@@ -259,19 +273,35 @@ class Client:
             RefusedError: a party refused: queue full, no model.
             PartyError: a party failed or went away; names it.
             RangeError: rows have no answer, because a value is out of range: of their inputs, which the parties refuse,
-                or inside the model, where the answer may be wrong. Names them.
+                or inside the model, where the answer may be wrong. Names all of them.
             IntegrityError: the parties' shares of the answer disagree.
             LinkError: a party cannot be reached, or there was no answer in time.
             StateError: not connected, or closed meanwhile.
         """
         self._here()
         query = self._query(data, timeout, retries)
+        batches = self._patiently(query, self._divide)
+        if len(batches) > 1:
+            return self._query_many(query, batches, verbose)
         while True:
+            request: Request | None = None
             try:
                 session, request = self._send(query)
                 return session.result(request, query.deadline)
             except KerasPrivateError as error:
-                self._pause(query.pause_after(error))
+                if request is None or not request.crowded:  # else: as soon as there is room
+                    self._pause(query.pause_after(error))
+
+    def _query_many(self, query: Query, batches: list[Batch], verbose: int) -> Prediction:
+        ticket = self._tickets.new(query)
+        with rows_bar(sum(batch.rows for batch in batches), quiet=not verbose) as bar:
+            ticket.on_rows = bar
+            try:
+                self._tickets.start(ticket, batches)
+                return ticket.result()
+            except BaseException:  # Ctrl-C too
+                ticket.cancel()
+                raise
 
     def evaluate_model(
         self,
@@ -323,18 +353,27 @@ class Client:
     def query_model_async(self, data: Any, timeout: float | None = None, *, retries: float = RETRIES) -> Ticket:
         """Send a query and return a ticket for its answer, a `concurrent.futures.Future`. Raises as `query_model`.
 
-        `ticket.result()` or `query_model_join(ticket)` waits for the answer; in an event loop
-        `await asyncio.wrap_future(ticket)` does; `ticket.cancel()` takes the query back.
+        `ticket.result()` or `query_model_join(ticket)` waits for the answer; `concurrent.futures.as_completed(tickets)`
+        gives those of many as they come; in an event loop `await asyncio.wrap_future(ticket)` does, or an
+        `AsyncClient`; `ticket.cancel()` takes the query back.
+
+        When as many are on their way as the parties let this client have, this waits until there is room. The data must
+        stay as it is until the answer is there: it is read again where a query is asked again.
         """
         self._here()
         ticket = self._tickets.new(self._query(data, timeout, retries))
-        while True:
-            try:
-                ticket.attempt = self._send(ticket.query)
-                break
-            except KerasPrivateError as error:
-                self._pause(ticket.query.pause_after(error))
-        self._tickets.add(ticket)
+        batches = self._patiently(ticket.query, self._divide)
+        batches[0].attempt = self._patiently(batches[0].query, self._send)
+        self._tickets.add(ticket, batches)
+        return ticket
+
+    def start_query(self, data: Any, timeout: float | None = None, *, retries: float = RETRIES) -> Ticket:
+        """As `query_model_async`, but waits for nothing, not even for a connection, and leaves the work to a thread of
+        the client's: what an event loop may call. What goes wrong is the ticket's `exception()`.
+        """
+        self._here()
+        ticket = self._tickets.new(self._query(data, timeout, retries))
+        self._tickets.start(ticket)
         return ticket
 
     def query_model_join(self, ticket: Future[Prediction] | None = None) -> Prediction:
@@ -361,12 +400,24 @@ class Client:
         seconds = self._timeout if timeout is None else seconds_of(timeout)
         return Query(data, time.monotonic() + seconds, count_of(retries, "retries"))
 
-    def _send(self, query: Query) -> tuple[Session, Request]:
+    def _patiently(self, query: Query, do: Callable[[Query], T]) -> T:
+        """`do(query)`, again and again where that may help."""
+        while True:
+            try:
+                return do(query)
+            except KerasPrivateError as error:
+                self._pause(query.pause_after(error))
+
+    def _divide(self, query: Query) -> list[Batch]:
+        target, session = self._connected(query.deadline)
+        return divided(query, session.model, target.cluster.config.limits)
+
+    def _send(self, query: Query, given_up: Callable[[], bool] = lambda: False) -> tuple[Session, Request]:
         target, session = self._connected(query.deadline)
         model, limits = session.model, target.cluster.config.limits
         values = check_data(query.data, model)
         check_size(len(values[0]), model, limits.request_mb, limits.request_bytes)
-        return session, session.send(values)
+        return session, session.send(values, deadline=query.deadline, given_up=given_up)
 
     def _pause(self, seconds: float) -> None:
         with self._lock:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import logging
 import threading
-from collections import deque
+import time
 from collections.abc import Callable
 
 _IDLE_S = 1.0  # how long the thread waits for more before it ends
@@ -21,13 +23,15 @@ class Errands:
     def __init__(self, name: str) -> None:
         self._name = name
         self._changed = threading.Condition()  # around the fields below; never held during a call
-        self._calls: deque[Callable[[], object]] = deque()
+        self._calls: list[tuple[float, int, Callable[[], object]]] = []  # a heap: when due, in the order of `put`
+        self._count = itertools.count()
         self._calling = False
 
-    def put(self, call: Callable[[], object]) -> None:
-        """Call this soon. Returns at once."""
+    def put(self, call: Callable[[], object], after: float = 0.0) -> None:
+        """Call this soon, or so many seconds later. Returns at once."""
+        due = time.monotonic() + after if after > 0 else 0.0
         with self._changed:
-            self._calls.append(call)
+            heapq.heappush(self._calls, (due, next(self._count), call))
             if self._calling:
                 self._changed.notify()
                 return
@@ -43,7 +47,9 @@ class Errands:
                 if not self._changed.wait_for(lambda: self._calls, idle_s):
                     self._calling = False
                     return
-                call = self._calls.popleft()
+                while (wait := self._calls[0][0] - time.monotonic()) > 0:
+                    self._changed.wait(wait)
+                _, _, call = heapq.heappop(self._calls)
             try:
                 call()
             except Exception:  # noqa: BLE001  the next one is somebody else's

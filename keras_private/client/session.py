@@ -5,7 +5,8 @@ role: it takes in what the parties say, for everybody, until its own request is 
 thread takes over. So one thread that asks and waits never pays for a switch to another, and many share one session.
 
 A request is settled once: with three answers, or with a failure. What one connection breaks with, all requests of the
-session fail with; a session that lost a connection is never used again.
+session fail with; a session that lost a connection is never used again. How many are on their way at a time is the
+`Window`'s to say; whoever finds no room in it waits, and reads as others do.
 """
 
 from __future__ import annotations
@@ -17,23 +18,34 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from keras_private.client.answer import combine
-from keras_private.client.checks import Reals
+from keras_private.client.checks import Reals, held_bytes
 from keras_private.client.errands import Errands
 from keras_private.client.parts import Prediction, put_together
-from keras_private.config import FOLLOWERS, LEADER, PARTY_NAMES, ClusterConfig
-from keras_private.errors import FrameError, KerasPrivateError, LinkError, LinkTimeoutError, PartyError, RefusedError
+from keras_private.client.request import Request
+from keras_private.client.watch import GLANCE_S, Watch
+from keras_private.client.window import Window
+from keras_private.config import FOLLOWERS, LEADER, PARTY_NAMES, ClusterConfig, Limits
+from keras_private.errors import (
+    FrameError,
+    KerasPrivateError,
+    LinkError,
+    LinkTimeoutError,
+    PartyError,
+    RefusedError,
+    StateError,
+)
 from keras_private.net.frames import as_bytes, printable
 from keras_private.party.causes import SHARED_AGAIN, gone
 from keras_private.party.dial import ask, call, error_of
 from keras_private.party.fields import ID_BYTES
 from keras_private.party.messages import (
+    BUSY,
     CONTROL_BYTES,
     REPLACED,
     Answer,
@@ -52,24 +64,7 @@ from keras_private.sharing import fixed
 from keras_private.sharing.share import Package, split
 from keras_private.sharing.share import Part as Half
 
-GLANCE_S = 0.1
-"""How long a reader waits before it looks up: at deadlines, at what has changed."""
 _SEND_ORDER = (*FOLLOWERS, LEADER)  # the followers first: the leader has to hear from them
-
-
-@dataclass(slots=True, eq=False)
-class Request:
-    """A batch that was sent under an id of its own."""
-
-    id: bytes
-    rows: int
-    asked: set[int] = field(default_factory=set)
-    answers: dict[int, Answer] = field(default_factory=dict)
-    failure: KerasPrivateError | None = None
-
-    @property
-    def settled(self) -> bool:
-        return self.failure is not None or len(self.answers) == len(PARTY_NAMES)
 
 
 class Session:
@@ -79,17 +74,21 @@ class Session:
         model: what the three parties say that they hold.
     """
 
-    def __init__(self, network: Network, channels: list[Channel], model: Description) -> None:
+    def __init__(
+        self, network: Network, channels: list[Channel], model: Description, limits: Limits | None = None
+    ) -> None:
         self.model = model
         self._network = network
         self._channels = channels
         self._errands = [Errands(f"to {name}") for name in PARTY_NAMES]  # apart: one party may not read
         self._changed = threading.Condition()  # around the fields below; notified when a request is settled
         self._open: dict[bytes, Request] = {}
+        self._window = Window(limits or Limits())
         self._reader: object | None = None  # who has the reading role
         self._outdated = False
         self._answer_bytes = CONTROL_BYTES  # the largest message that a party has reason to send
         self._lost: KerasPrivateError | None = None
+        self._watch = Watch(self.wait, self._broken)
 
     @classmethod
     def open(cls, network: Network, config: ClusterConfig, seconds: float) -> Session:
@@ -110,12 +109,17 @@ class Session:
             for channel in channels:
                 channel.close()
             raise
-        return cls(network, channels, models[0])
+        return cls(network, channels, models[0], config.limits)
 
     @property
     def usable(self) -> bool:
         """Whether new requests may be sent."""
         return not (self._lost or self._outdated or any(channel.closed for channel in self._channels))
+
+    @property
+    def load(self) -> int:
+        """How many requests are on their way."""
+        return self._window.inside
 
     def close(self, cause: KerasPrivateError) -> None:
         """Leave the parties; what is on its way fails with `cause`. From any thread; waits for nobody. Idempotent."""
@@ -132,27 +136,41 @@ class Session:
     # Requests
 
     def send(
-        self, values: Sequence[Reals], ports: Sequence[InputPort] | None = None, part: Part | None = None
+        self,
+        values: Sequence[Reals],
+        ports: Sequence[InputPort] | None = None,
+        part: Part | None = None,
+        *,
+        deadline: float = math.inf,
+        given_up: Callable[[], bool] = lambda: False,
     ) -> Request:
-        """Share a checked batch, an array for each input, among the parties.
+        """Share a checked batch, an array for each input, among the parties, as soon as there is room for it.
 
-        If a connection breaks meanwhile, the request has failed.
+        If a connection breaks meanwhile, or it is given up before it was sent, the request has failed.
 
         Args:
             ports: what the values are; None: the model's inputs.
             part: of which evaluation they are; None: they are a query.
+            deadline: until when to wait for room.
+            given_up: whether nobody wants it any more.
+
+        Raises:
+            LinkTimeoutError: there was no room until the deadline.
         """
         model = self.model
-        words = _encoded(values, model.inputs if ports is None else ports)
-        packages = split(words)
-        request = Request(os.urandom(ID_BYTES), len(words))
-        size = CONTROL_BYTES + (16 * len(words) * model.output_words if part is None else 0)
-        with self._changed:
-            # A late answer to a larger query, given up meanwhile, may come too: the limit never shrinks.
-            self._answer_bytes = max(self._answer_bytes, size)
-            request.failure = self._lost
-            self._open[request.id] = request
+        ports = model.inputs if ports is None else ports
+        words, rows = sum(math.prod(port.shape) for port in ports), len(values[0])
+        outputs = model.output_words if part is None else 0
+        request = Request(os.urandom(ID_BYTES), rows)
+        request.size = held_bytes(rows, words, outputs)
         try:
+            if not self.wait(lambda: self._enter(request, given_up), deadline):
+                raise LinkTimeoutError("this query waited for others of this client's, and its time is over")
+            # A late answer to a larger query, given up meanwhile, may come too: the limit never shrinks.
+            self._answer_bytes = max(self._answer_bytes, CONTROL_BYTES + 16 * rows * outputs)
+            if request.settled:
+                return request
+            packages = split(_encoded(values, ports))
             for index in _SEND_ORDER:
                 request.asked.add(index)
                 query = _query(request, model, part, packages[index])
@@ -166,6 +184,20 @@ class Session:
             raise
         return request
 
+    def _enter(self, request: Request, given_up: Callable[[], bool]) -> bool:
+        """Whether the request's way has begun, or has ended already."""
+        with self._changed:
+            if request.id in self._open or request.settled:
+                return True
+            if self._lost or given_up():
+                request.failure = self._lost or StateError("this query was taken back")
+            elif not self._window.fits(request.size):
+                return False
+            else:
+                request.number = self._window.enter(request.size)
+                self._open[request.id] = request
+            return True
+
     def wait(self, done: Callable[[], bool], deadline: float) -> bool:
         """Wait until `done()`, which some request's being settled may make true; False once the deadline has passed."""
         if done():
@@ -173,7 +205,8 @@ class Session:
         me = object()
         try:
             with self._changed:
-                self._changed.wait_for(lambda: done() or not self._reader, max(0.0, deadline - time.monotonic()))
+                seconds = min(threading.TIMEOUT_MAX, max(0.0, deadline - time.monotonic()))
+                self._changed.wait_for(lambda: done() or not self._reader, seconds)
                 if not self._reader:
                     self._reader = me
             while self._reader is me and not done() and (remaining := deadline - time.monotonic()) > 0:
@@ -212,6 +245,23 @@ class Session:
         if request.failure is not None:
             raise copy.copy(request.failure) from request.failure.__cause__  # others may have failed with it too
         return request.answers
+
+    def watch(self, request: Request, deadline: float, settled: Callable[[], None]) -> None:
+        """Have `settled` called when the request is settled, or the deadline has passed, in a thread of the session's.
+
+        Raises:
+            RuntimeError: the system starts no more threads; the request was taken back.
+        """
+        try:
+            self._watch.put(request, deadline, settled)
+        except BaseException:
+            self.take_back(request)
+            raise
+
+    def wake(self) -> None:
+        """Have those who wait look again whether they still want to."""
+        with self._changed:
+            self._changed.notify_all()
 
     def give_up(self, evaluation: bytes) -> None:
         """Let the parties forget an evaluation. Waits for nobody."""
@@ -267,6 +317,7 @@ class Session:
                 request = self._open.get(message.request)
                 if request is not None:
                     request.failure = error_of(channel, message)
+                    request.crowded = message.code == BUSY and self._window.refused(request.number)
                     self._outdated = self._outdated or message.code == REPLACED
                     self._note(request)
             if request is not None:
@@ -279,11 +330,15 @@ class Session:
 
     def _note(self, request: Request) -> None:
         if request.settled:
+            if request.failure is None:
+                self._window.answered()
             self._forget(request)
-            self._changed.notify_all()
 
     def _forget(self, request: Request) -> None:
-        self._open.pop(request.id, None)
+        if self._open.pop(request.id, None):
+            self._window.leave(request.size)
+            self._watch.note(request)
+            self._changed.notify_all()
         self._leave_if_done()
 
     def _leave_if_done(self) -> None:
@@ -299,11 +354,18 @@ class Session:
         with self._changed:
             self._lose(failure)
 
+    def _broken(self, error: Exception) -> None:
+        failure = PartyError(f"the connection was interrupted ({type(error).__name__})").again()
+        failure.__cause__ = error
+        self.close(failure)
+
     def _lose(self, failure: KerasPrivateError) -> None:
         """Every request on its way fails. Under the lock."""
         self._lost = self._lost or failure
         for request in self._open.values():
             request.failure = request.failure or self._lost
+            self._window.leave(request.size)
+            self._watch.note(request)
         self._open.clear()
         for channel in self._channels:
             channel.close()

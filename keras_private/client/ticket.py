@@ -1,25 +1,31 @@
 """Queries that somebody will ask for later.
 
 Theory of operation. What `query_model_async` sent may have nobody who waits, only an event loop that wants to be told.
-So while there are tickets on their way, a thread of the client's own waits for their answers, and sends again what
-failed in passing. It ends with the last ticket.
+A ticket is one question, in one or more batches. Its batches are sent by a thread that does nothing else: it waits for
+room in the window and for a connection, and sends again what failed in passing, once its pause is over. Their answers
+are taken in by the thread of their session (`Watch`). So neither waits for the other, and both end with the work.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from functools import partial
 from typing import Any
 
+from keras_private.client.batches import AT_ONCE, Batch, joined
 from keras_private.client.errands import Errands
 from keras_private.client.parts import Prediction
 from keras_private.client.query import Query
-from keras_private.client.session import GLANCE_S, Request, Session
-from keras_private.errors import PartyError, StateError
+from keras_private.client.request import Request
+from keras_private.client.session import Session
+from keras_private.errors import RangeError, StateError
+
+Send = Callable[[Query, Callable[[], bool]], tuple[Session, Request]]
+"""Makes one attempt of a query, unless the function says that nobody wants it any more. Raises as `query_model`."""
 
 
 class _ThisThread(threading.local):
@@ -45,8 +51,9 @@ class Ticket(Future[Prediction]):
         super().__init__()
         self.query = query
         self.thread = _this_thread.token
-        self.attempt: tuple[Session, Request] | None = None
-        self.again_at = 0.0
+        self.batches: Sequence[Batch] = ()
+        self.unsent: deque[Batch] = deque()
+        self.on_rows: Callable[[int], None] | None = None
         self._process = os.getpid()
         self._claim = claim
         self._callbacks = callbacks
@@ -73,6 +80,11 @@ class Ticket(Future[Prediction]):
         """`add_done_callback`, for the client's own use."""
         super().add_done_callback(fn)
 
+    @property
+    def answered(self) -> int:
+        """How many of its batches were."""
+        return sum(batch.outcome is not None for batch in self.batches)
+
     def settle(self, outcome: Prediction | Exception) -> None:
         """The answer, or why there is none; nothing if it was taken back in this moment."""
         try:
@@ -93,38 +105,49 @@ class Tickets:
     """A client's tickets. Thread-safe.
 
     Args:
-        send: makes one attempt of a query. Raises as `query_model`.
+        send: see `Send`.
+        divide: the batches of a query. Raises as `query_model`.
     """
 
-    def __init__(self, send: Callable[[Query], tuple[Session, Request]]) -> None:
+    def __init__(self, send: Send, divide: Callable[[Query], list[Batch]]) -> None:
         self._send = send
-        self._changed = threading.Condition()  # around the fields below; notified when tickets come or go
+        self._divide = divide
+        self._lock = threading.Lock()  # around the fields below
         self._open: dict[Ticket, None] = {}  # on their way, in order
         self._unclaimed: dict[Ticket, None] = {}  # that nobody has asked for yet, in order
-        self._thread: threading.Thread | None = None
+        self._sender = Errands("queries")
         self._callbacks = Errands("callbacks")
 
     def new(self, query: Query) -> Ticket:
         return Ticket(query, self._claimed, self._callbacks)
 
-    def add(self, ticket: Ticket) -> None:
-        """Look after a ticket whose first attempt is on its way.
+    def start(self, ticket: Ticket, batches: Sequence[Batch] = ()) -> None:
+        """Send a ticket's query as soon as may be. Waits for nothing; what goes wrong is the ticket's outcome.
+
+        Args:
+            batches: its own; none: they are made in the thread that sends.
+        """
+        self._keep(ticket)
+        if batches:
+            self._launch(ticket, batches)
+        else:
+            self._sender.put(partial(self._begin, ticket))
+
+    def add(self, ticket: Ticket, batches: Sequence[Batch]) -> None:
+        """Look after a ticket whose first batch is on its way.
 
         Raises:
             RuntimeError: the system starts no more threads; the query was taken back.
         """
-        ticket.on_done(self._ended)
+        ticket.batches, ticket.unsent = batches, deque(batches[1:])
+        self._keep(ticket)
         try:
-            with self._changed:
-                if self._thread is None:
-                    thread = threading.Thread(target=self._live, name="keras_private tickets", daemon=True)
-                    thread.start()
-                    self._thread = thread
-                self._open[ticket] = self._unclaimed[ticket] = None
-                self._changed.notify()
+            self._watch(ticket, batches[0])
         except BaseException:
             ticket.cancel()
             raise
+        for _ in range(AT_ONCE - 1):
+            self._send_next(ticket)
 
     def oldest(self) -> Ticket:
         """The oldest that nobody has asked for.
@@ -132,7 +155,7 @@ class Tickets:
         Raises:
             StateError: there is none, or one of another thread's.
         """
-        with self._changed:
+        with self._lock:
             tickets = list(self._unclaimed)
         if not tickets:
             raise StateError("no query is on its way; call query_model_async first")
@@ -145,95 +168,109 @@ class Tickets:
 
     def close(self, cause: Exception) -> None:
         """All that are on their way end with `cause`."""
-        with self._changed:
+        with self._lock:
             tickets, self._open = list(self._open), {}
             self._unclaimed.clear()
-            self._changed.notify()
         for ticket in tickets:
             ticket.settle(cause)
 
     def _claimed(self, ticket: Ticket) -> None:
-        with self._changed:
+        with self._lock:
             self._unclaimed.pop(ticket, None)
+
+    def _keep(self, ticket: Ticket) -> None:
+        ticket.on_done(self._ended)
+        with self._lock:
+            self._open[ticket] = self._unclaimed[ticket] = None
 
     def _ended(self, ticket: Future[Prediction]) -> None:
         """A ticket has its answer, or failed, or was taken back."""
         if not isinstance(ticket, Ticket):
             return
-        with self._changed:
+        with self._lock:
             self._open.pop(ticket, None)
-            self._changed.notify()
             if ticket.cancelled():
                 self._unclaimed.pop(ticket, None)
-        attempt = ticket.attempt
-        if ticket.cancelled() and attempt is not None:
-            session, request = attempt
-            session.take_back(request)
+        for batch in ticket.batches:
+            if batch.outcome is None:
+                take_back(batch)
 
-    # The thread
+    # In the thread that sends
 
-    def _live(self) -> None:
-        while True:
-            with self._changed:
-                tickets = list(self._open)
-                if not tickets:
-                    self._thread = None
-                    return
-            self._send_again(tickets)
-            for ticket in tickets:
-                self._look_at(ticket)
-            self._wait()
-
-    def _wait(self) -> None:
-        """Until something is settled or due, or for a moment."""
-        with self._changed:
-            sessions = {ticket.attempt[0] for ticket in self._open if ticket.attempt}
-            if self._open and not sessions:
-                due = min(ticket.again_at for ticket in self._open)
-                self._changed.wait(max(0.0, due - time.monotonic()))
-        for session in sessions:
-            try:
-                session.wait(self._news, time.monotonic() + GLANCE_S / len(sessions))
-            except Exception as error:  # noqa: BLE001  no memory, say: this thread is the only one that tickets have
-                failure = PartyError(f"the connection was interrupted ({type(error).__name__})").again()
-                failure.__cause__ = error
-                session.close(failure)
-
-    def _news(self) -> bool:
-        with self._changed:
-            return any(ticket.attempt and ticket.attempt[1].settled for ticket in self._open)
-
-    def _look_at(self, ticket: Ticket) -> None:
-        if ticket.attempt is None or ticket.done():
-            return
-        session, request = ticket.attempt
-        if not request.settled and time.monotonic() < ticket.query.deadline:
+    def _begin(self, ticket: Ticket) -> None:
+        if ticket.done():
             return
         try:
-            ticket.settle(session.result(request, ticket.query.deadline))
+            batches = self._divide(ticket.query)
         except Exception as error:  # noqa: BLE001  whatever it is, somebody waits to be told
-            self._failed(ticket, error)
+            self._failed(ticket, ticket.query, error, partial(self._begin, ticket))
+        else:
+            self._launch(ticket, batches)
 
-    def _failed(self, ticket: Ticket, error: Exception) -> None:
+    def _launch(self, ticket: Ticket, batches: Sequence[Batch]) -> None:
+        ticket.batches, ticket.unsent = batches, deque(batches)
+        for _ in range(AT_ONCE):
+            self._send_next(ticket)
+
+    def _send_batch(self, ticket: Ticket, batch: Batch) -> None:
+        if ticket.done():
+            return
         try:
-            ticket.again_at = time.monotonic() + ticket.query.pause_after(error)
-            ticket.attempt = None
+            batch.attempt = self._send(batch.query, ticket.done)
+            self._watch(ticket, batch)
+        except Exception as error:  # noqa: BLE001  whatever it is, somebody waits to be told
+            self._failed(ticket, batch.query, error, partial(self._send_batch, ticket, batch))
+
+    def _failed(self, ticket: Ticket, query: Query, error: Exception, again: Callable[[], None]) -> None:
+        try:
+            self._sender.put(again, query.pause_after(error))
         except Exception as final:  # noqa: BLE001  `error` itself
             ticket.settle(final)
 
-    def _send_again(self, tickets: list[Ticket]) -> None:
-        """Those whose pause is over. If there is no connection for one, there is none for the others."""
-        now = time.monotonic()
-        failure: Exception | None = None
-        for ticket in tickets:
-            if ticket.attempt is not None or ticket.done() or now < ticket.again_at:
-                continue
+    # In the thread of a session
+
+    def _watch(self, ticket: Ticket, batch: Batch) -> None:
+        if batch.attempt is None:
+            return
+        session, request = batch.attempt
+        session.watch(request, batch.query.deadline, partial(self._settled, ticket, batch))
+        if ticket.done():  # meanwhile
+            session.take_back(request)
+
+    def _settled(self, ticket: Ticket, batch: Batch) -> None:
+        if ticket.done() or batch.attempt is None:
+            return
+        session, request = batch.attempt
+        try:
+            batch.outcome = session.result(request, batch.query.deadline)
+        except RangeError as error:
+            batch.outcome = error
+        except Exception as error:  # noqa: BLE001  whatever it is, somebody waits to be told
+            batch.attempt = None
+            again = partial(self._send_batch, ticket, batch)
+            if request.crowded:
+                self._sender.put(again)
+            else:
+                self._failed(ticket, batch.query, error, again)
+            return
+        self._send_next(ticket)
+        if ticket.on_rows is not None:
+            ticket.on_rows(batch.rows)
+        if ticket.answered == len(ticket.batches):
             try:
-                if failure is None:
-                    ticket.attempt = session, request = self._send(ticket.query)
-                    if ticket.cancelled():  # meanwhile
-                        session.take_back(request)
-            except Exception as error:  # noqa: BLE001  whatever it is, somebody waits to be told
-                failure = error
-            if failure is not None:
-                self._failed(ticket, failure)
+                ticket.settle(joined(ticket.batches))
+            except Exception as error:  # noqa: BLE001  rows without an answer, no memory
+                ticket.settle(error)
+
+    def _send_next(self, ticket: Ticket) -> None:
+        with self._lock:
+            batch = ticket.unsent.popleft() if ticket.unsent and not ticket.done() else None
+        if batch is not None:
+            self._sender.put(partial(self._send_batch, ticket, batch))
+
+
+def take_back(batch: Batch) -> None:
+    """Let the parties forget a batch, if it is on its way."""
+    if (attempt := batch.attempt) is not None:
+        session, request = attempt
+        session.take_back(request)
