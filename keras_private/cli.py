@@ -3,6 +3,7 @@
 keras-private plan model.keras --input-range 0 1
 keras-private party --config cluster.yaml --name server0
 keras-private certs --config cluster.yaml --folder certs --owner alice --client bob
+keras-private storage-key > storage.key
 keras-private status --config cluster.yaml
 """
 
@@ -169,6 +170,14 @@ def certs(
     stem = f"{folder.name}/{{name}}/"
     typer.echo(f'  tls: {{ca: "{stem}ca.crt", cert: "{stem}{{name}}.crt", key: "{stem}{{name}}.key"}}')
     typer.echo(f"Keep {authority}/ to yourself: whoever has ca.key can become anyone.")
+
+
+@app.command("storage-key")
+def storage_key() -> None:
+    """Print a new key for a party's storage: keras-private storage-key > storage.key; chmod 600 storage.key."""
+    from keras_private.party.storage.keys import new_key
+
+    typer.echo(new_key())
 
 
 @app.command()

@@ -16,10 +16,11 @@ from typer.testing import CliRunner
 import keras_private
 from keras_private.cli import app
 from keras_private.cluster import TFECluster
-from keras_private.config import PARTY_NAMES
+from keras_private.config import PARTY_NAMES, StorageConfig
 from keras_private.net.certificates import issue
 from keras_private.net.roles import Role
 from keras_private.owner import OwnedModel
+from keras_private.party.storage.keys import load_key
 from keras_private.worker import TFEWorker
 
 ROOT = Path(__file__).parent.parent
@@ -27,6 +28,16 @@ ROOT = Path(__file__).parent.parent
 
 def cli(*arguments: str | Path) -> Any:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_a_storage_key_is_new_and_good(tmp_path: Path) -> None:
+    ids = []
+    for name in ("a", "b"):
+        path = tmp_path / name
+        path.write_text(cli("storage-key").stdout)
+        path.chmod(0o600)
+        ids.append(load_key(StorageConfig(path=tmp_path, key_file=path)).id)
+    assert ids[0] != ids[1]
 
 
 @pytest.fixture

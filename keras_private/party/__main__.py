@@ -45,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(config: str, name: str) -> int:
     """See `main`."""
     _hold_standard_files()
+    _dump_no_core()
     managed, stop, signalled, hurry = config == "-", threading.Event(), threading.Event(), threading.Event()
 
     def on_signal(*_: object) -> None:
@@ -128,6 +129,13 @@ def _hold_standard_files() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+
+
+def _dump_no_core() -> None:
+    """Memory holds shares and keys. A limit of 1 byte, unlike 0, is also kept to where the system pipes cores away."""
+    hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    limit = 0 if hard == 0 else 1
+    resource.setrlimit(resource.RLIMIT_CORE, (limit, limit))
 
 
 def _say(line: str, stream: TextIO | None = None) -> None:
