@@ -2,6 +2,7 @@
 # make test    every test, the slow ones too; `make test ARGS="-m 'not slow'"` for the quick ones
 # make lint    ruff and mypy
 # make soak    break parties, clients and links in generated ways, for ten minutes; `make soak ARGS="--minutes 60"`
+# make fuzz    look for bytes that break a reader's promises, a minute for each reader; Linux only
 # make bench   the figures of the shipped model and of every kind of op: tables and JSON
 # make bench-serving  many clients at once, fairness, faults under load
 # make image   the container image of a party, with docker, podman or buildah
@@ -57,6 +58,10 @@ image:
 	@builder=$$(for b in docker podman buildah; do command -v $$b >/dev/null && echo $$b && break; done); \
 		[ -n "$$builder" ] || { echo "Install docker, podman or buildah to build an image." >&2; exit 1; }; \
 		$$builder build -f deploy/container/Containerfile -t $(IMAGE) $(ARGS) .
+
+fuzz: $(VENV)/.dev
+	@$(BIN)/python -m pip install $(PIP_FLAGS) constraints.txt -e '.[fuzz]'
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 venv-r: $(VENV_R)/.ready
 

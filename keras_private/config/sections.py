@@ -38,7 +38,7 @@ def read_yaml(path: str | Path) -> tuple[Path, object]:
         ConfigError: it cannot be read, or is not such YAML.
     """
     try:
-        path = Path(path).expanduser()
+        path = placed(Path(path))
     except TypeError:
         raise ConfigError(f"a configuration file is named by its path, not by {type(path).__name__}") from None
     try:
@@ -49,6 +49,18 @@ def read_yaml(path: str | Path) -> tuple[Path, object]:
         return path, yaml.load(text, Loader=_Loader)  # noqa: S506  a SafeLoader that also refuses duplicate keys
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: is not valid YAML: {error}") from None
+
+
+def placed(path: Path, folder: Path = Path()) -> Path:
+    """A path, `~` taken for a home, relative ones for what is in `folder`.
+
+    Raises:
+        ConfigError: it begins with `~` and a name that nobody has here.
+    """
+    try:
+        return folder / path.expanduser()
+    except RuntimeError:
+        raise ConfigError(f"{path}: there is no user of that name here, or they have no home") from None
 
 
 def checked(section: type[Found], data: Mapping[Any, Any], source: str) -> Found:

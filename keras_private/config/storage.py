@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from keras_private.config.sections import Section
+from keras_private.config.sections import Section, placed
 
 Word = Annotated[str, Field(min_length=1)]
 
@@ -41,8 +41,5 @@ class StorageConfig(Section):
 
     def under(self, folder: Path) -> StorageConfig:
         """The same, relative paths taken from `folder`, `~` from the user's home."""
-
-        def place(path: Path) -> Path:
-            return folder / path.expanduser()
-
-        return self.model_copy(update={"path": place(self.path), "key_file": self.key_file and place(self.key_file)})
+        key = self.key_file and placed(self.key_file, folder)
+        return self.model_copy(update={"path": placed(self.path, folder), "key_file": key})

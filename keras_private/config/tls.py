@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from keras_private.config.sections import Section
+from keras_private.config.sections import Section, placed
 
 
 class TLSConfig(Section):
@@ -24,8 +24,4 @@ class TLSConfig(Section):
 
     def under(self, folder: Path) -> TLSConfig:
         """The same files, relative paths taken from `folder`, `~` from the user's home."""
-
-        def place(path: Path) -> Path:
-            return folder / path.expanduser()
-
-        return TLSConfig(ca=place(self.ca), cert=place(self.cert), key=place(self.key))
+        return TLSConfig(ca=placed(self.ca, folder), cert=placed(self.cert, folder), key=placed(self.key, folder))

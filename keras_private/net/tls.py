@@ -107,7 +107,11 @@ def role_of(cert: Path) -> Role:
     Raises:
         ConfigError: the file is missing or malformed, or its certificate states no role.
     """
-    names = load_certificate(cert).extensions
+    certificate = load_certificate(cert)
+    try:
+        names = certificate.extensions  # read when it is asked for
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+        raise ConfigError(f"cannot read the certificate {cert}: {_reason(error)}") from None
     try:
         alternative = names.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
@@ -128,7 +132,7 @@ def load_certificate(cert: Path) -> x509.Certificate:
     """
     try:
         return x509.load_pem_x509_certificate(Path(cert).read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, x509.InvalidVersion) as error:
         raise ConfigError(f"cannot read the certificate {cert}: {_reason(error)}") from None
 
 
