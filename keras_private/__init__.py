@@ -4,6 +4,7 @@
     TFECluster     the three parties
     TFEWorker      one party's handle; without a host, a client
     Client         a client, by its own name
+    AsyncClient    a client for event loops
     check          what would be refused of a model, and what it would cost            [owner]
 
 Names are imported on first use (PEP 562), so that a client or a party never waits for TensorFlow.
@@ -15,6 +16,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from keras_private.client.aio import AsyncClient as AsyncClient
     from keras_private.client.client import Client as Client
     from keras_private.cluster import TFECluster as TFECluster
     from keras_private.errors import ClusterError as ClusterError
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     __version__: str
 
 _HOME = {
+    "AsyncClient": "client.aio",
     "Client": "client.client",
     "KerasHook": "hook",
     "TFECluster": "cluster",
@@ -76,6 +79,7 @@ _HOME = {
 )
 
 __all__ = [
+    "AsyncClient",
     "Client",
     "ClusterError",
     "ConfigError",

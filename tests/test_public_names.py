@@ -17,7 +17,7 @@ ERRORS = {name for name, value in vars(errors).items() if inspect.isclass(value)
 
 def test_every_name_is_there() -> None:
     assert set(keras_private.__all__) == ERRORS | {
-        *("Client", "KerasHook", "TFECluster", "TFEWorker", "__version__", "check")
+        *("AsyncClient", "Client", "KerasHook", "TFECluster", "TFEWorker", "__version__", "check")
     }
     assert set(keras_private.__all__) <= set(dir(keras_private))
     for name in keras_private.__all__:
@@ -69,7 +69,7 @@ def test_a_worker_is_a_partys_handle_or_a_client() -> None:
 
 LIGHT = ("import keras_private", "from keras_private import KerasPrivateError, InputError")
 CLIENT = (
-    "from keras_private import Client, TFEWorker, TFECluster",
+    "from keras_private import AsyncClient, Client, TFEWorker, TFECluster",
     "import keras_private.party.server",
     "import keras_private.cli",
 )

@@ -12,4 +12,5 @@ batches.py   arrays of any length: which rows travel together
 ticket.py    queries that somebody will ask for later
 errands.py   what is done without anybody's waiting for it
 client.py    `Client`: connects and queries
+aio.py       `AsyncClient`, for event loops
 """

@@ -52,6 +52,10 @@ RETRIES = 2
 """How often a query is asked again, unless told otherwise, where that may help."""
 
 
+def _never() -> bool:
+    return False
+
+
 class Client:
     """A client that queries a served model. Thread-safe: several threads may query at once, each gets its own answers.
 
@@ -186,6 +190,7 @@ class Client:
         From any thread, and waits for nobody. Idempotent.
         """
         self._here()
+        self._tickets.close(closed())  # before any of them finds no target
         with self._lock:
             session, self._session = self._session, None
             target, self._target = self._target, None
@@ -339,6 +344,25 @@ class Client:
                 as for `query_model`.
             As for `query_model` otherwise.
         """
+        return self.evaluate_until(_never, x, y, metric, batch, timeout, recipient=recipient, retries=retries)
+
+    def evaluate_until(
+        self,
+        given_up: Callable[[], bool],
+        x: Any,
+        y: Any,
+        metric: str = "accuracy",
+        batch: float | None = None,
+        timeout: float | None = None,
+        *,
+        recipient: str = "client",
+        retries: float = RETRIES,
+    ) -> Score:
+        """`evaluate_model`, unless `given_up()`: that is asked again after each `wake`.
+
+        Raises:
+            StateError: it was given up.
+        """
         self._here()
         query = self._query((x, y), timeout, retries)
         count = None if batch is None else count_of(batch, "batch")
@@ -346,9 +370,15 @@ class Client:
             try:
                 target, session = self._connected(query.deadline)
                 limit = target.cluster.config.limits.request_bytes
-                return evaluate(session, query, metric, recipient, count, limit, self._pause)
+                return evaluate(session, query, metric, recipient, count, limit, self._pause, given_up)
             except KerasPrivateError as error:
                 self._pause(query.pause_after(error))
+
+    def wake(self) -> None:
+        """Have those who wait for an answer look again whether they still want it."""
+        session = self._session
+        if session is not None:
+            session.wake()
 
     def query_model_async(self, data: Any, timeout: float | None = None, *, retries: float = RETRIES) -> Ticket:
         """Send a query and return a ticket for its answer, a `concurrent.futures.Future`. Raises as `query_model`.
@@ -412,7 +442,7 @@ class Client:
         target, session = self._connected(query.deadline)
         return divided(query, session.model, target.cluster.config.limits)
 
-    def _send(self, query: Query, given_up: Callable[[], bool] = lambda: False) -> tuple[Session, Request]:
+    def _send(self, query: Query, given_up: Callable[[], bool] = _never) -> tuple[Session, Request]:
         target, session = self._connected(query.deadline)
         model, limits = session.model, target.cluster.config.limits
         values = check_data(query.data, model)

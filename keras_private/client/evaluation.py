@@ -79,6 +79,7 @@ def evaluate(
     batch: int | None,
     limit: int,
     pause: Callable[[float], None],
+    given_up: Callable[[], bool],
 ) -> Score:
     """One attempt. Raises as `Client.evaluate_model`.
 
@@ -88,6 +89,7 @@ def evaluate(
         batch: rows of a part; None: as many as the parties take.
         limit: bytes that a message may have.
         pause: waits so many seconds, before a part is sent again.
+        given_up: whether nobody wants it any more.
     """
     model, (x, y) = session.model, query.data
     port = _port_of(model.evaluations, metric)
@@ -116,8 +118,9 @@ def evaluate(
         while start < rows:
             part = Part(evaluation, metric, start, start + size >= rows)
             try:
-                request = session.send([each[start : start + size] for each in values], ports, part)
-                answers = session.answers(request, query.deadline)
+                rows_of_part = [each[start : start + size] for each in values]
+                request = session.send(rows_of_part, ports, part, deadline=query.deadline, given_up=given_up)
+                answers = session.answers(request, query.deadline, given_up)
                 start += size
             except RefusedError as error:
                 if not session.usable:

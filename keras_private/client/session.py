@@ -226,15 +226,20 @@ class Session:
         """
         return put_together(combine(self.answers(request, deadline), request.rows, self.model), self.model)
 
-    def answers(self, request: Request, deadline: float) -> Mapping[int, Answer]:
+    def answers(
+        self, request: Request, deadline: float, given_up: Callable[[], bool] = lambda: False
+    ) -> Mapping[int, Answer]:
         """What the parties answer to a request, waited for until the deadline.
 
         Raises:
             RefusedError, PartyError: a party refused, failed or went away.
             LinkTimeoutError: no answer until the deadline.
+            StateError: it was given up.
         """
         try:
-            answered = self.wait(lambda: request.settled, deadline)
+            answered = self.wait(lambda: request.settled or given_up(), deadline)
+            if answered and not request.settled:
+                raise StateError("this query was taken back")
         except BaseException:  # Ctrl-C too
             self.take_back(request)
             raise
