@@ -1,16 +1,18 @@
-"""`keras-private …`: show what a model would cost, run a party, make certificates, ask how a cluster is doing.
+"""`keras-private …`: show what a model would cost, run a party, make certificates, see how a cluster is doing, and why.
 
 keras-private plan model.keras --input-range 0 1
 keras-private party --config cluster.yaml --name server0
 keras-private certs --config cluster.yaml --folder certs --owner alice --client bob
 keras-private storage-key > storage.key
 keras-private status --config cluster.yaml
+keras-private doctor --config cluster.yaml --name server0
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -213,6 +215,33 @@ def status(
     if verdict is not Verdict.SERVING:
         typer.echo(f"keras-private: {sentence}", err=True)
     raise typer.Exit(verdict)
+
+
+@app.command()
+def doctor(
+    config: Config = Path(CLUSTER_FILE),
+    name: Annotated[
+        str, typer.Option(help="Who: server0, server1, server2, or an owner's or client's name.")
+    ] = "owner",
+    as_json: Annotated[bool, typer.Option("--json", help="For machines: one JSON object.")] = False,
+) -> None:
+    """Look at everything that has to be right for one participant, on their own host, and say what to do.
+
+    Files, certificates, and how the parties are reached; of a party its host too. Exit codes: 0 all is good; 1 there
+    are warnings; 2 something is wrong (or an option).
+    """
+    from keras_private.doctor import Level, examine, exit_code
+
+    found = examine(config, name)
+    if as_json:
+        typer.echo(json.dumps({"exit_code": exit_code(found), "findings": [asdict(each) for each in found]}))
+        raise typer.Exit(exit_code(found))
+    marks = {Level.GOOD: "  ok  ", Level.WARNING: " warn ", Level.WRONG: "WRONG "}
+    for each in found:
+        typer.echo(f"[{marks[each.level]}] {each.about}: {each.says}")
+        if each.do:
+            typer.echo(f"{'':9}→ {each.do}")
+    raise typer.Exit(exit_code(found))
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "keras_private"
 # From the bottom up. A module may import what stands below its own layer, and its own layer.
 ORDER = (
     *("errors", "extras", "config", "sharing", "net", "plan", "mpc", "events", "logs", "party"),
-    *("progress", "client", "worker", "upload", "owner", "status", "watch", "managed", "cluster"),
+    *("progress", "client", "worker", "upload", "owner", "status", "watch", "doctor", "managed", "cluster"),
     *("lowering", "calibration", "compiler", "inspection", "accuracy", "plotting", "hook", "cli"),
 )
 ONLY = {"lowering": {"errors", "plan", "sharing"}}  # narrower than its place says
@@ -37,8 +37,10 @@ LATER = {
         "net": COMMAND,
         "status": COMMAND,
         "watch": COMMAND,
+        "doctor": COMMAND,
     },
     "cluster": {"logs": PARTY, "managed": PARTY, "party.server": PARTY, "lowering.tfe": "TensorFlow comes with it"},
+    "doctor": {"mpc": NUMBA},
     "lowering.model": {"lowering.recorder": "TF Encrypted comes with it; what cannot be lowered is said before"},
     "mpc.kernels": {"mpc.kernels": NUMBA},
     "party": {
