@@ -105,6 +105,9 @@ class Connection:
         self._sending = threading.Lock()  # around a whole frame
         self._sent = 0
         self._received = 0
+        self._header = bytearray(HEADER_BYTES)  # of the message that has begun to come
+        self._begun = 0  # bytes of it that are here
+        self._payload = b""  # what `receive_at_once` has of the message, if it is not the whole of it
         self._users = 0
         self._closed = ""
         self._process = os.getpid()
@@ -151,6 +154,54 @@ class Connection:
             LinkError: the other side is gone, or the connection was closed.
         """
         return self.receive_frame(FrameType.MESSAGE, max_bytes, self.timeout if timeout is None else timeout, room)
+
+    def receive_at_once(self, max_bytes: int) -> bytes | None:
+        """The next message, if it is small (`FREE_BYTES`) and there as a whole. Waits for nothing.
+
+        Returns:
+            the message; None: it is not, and `begun` says whether `receive` would get the rest of it.
+
+        Raises:
+            FrameError, LinkError: as `receive`.
+        """
+        with self._using():
+            try:
+                self._begun = self._fill(self._header, self._begun)
+                if self._begun < HEADER_BYTES:
+                    return None
+                size = self._checked(FrameType.MESSAGE, max_bytes)
+                if size > FREE_BYTES or self._payload:
+                    return None
+                payload = bytearray(size)
+                if (got := self._fill(payload, 0)) < size:
+                    self._payload = bytes(payload[:got])
+                    return None
+            except BaseException:
+                self.close("interrupted")
+                raise
+            self._expect_next()
+            self._received += 1
+            return bytes(payload)
+
+    @property
+    def begun(self) -> bool:
+        """Whether `receive_at_once` has found the beginning of a message."""
+        return self._begun > 0
+
+    @property
+    def buffered(self) -> bool:
+        """Whether OpenSSL holds bytes of which poll() knows nothing."""
+        return self._buffered()
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """While it lasts, `fileno` stays this connection's: `close` makes it readable and leaves the rest to its end.
+
+        Raises:
+            LinkError: it is closed already.
+        """
+        with self._using():
+            yield
 
     # ---- the end
 
@@ -235,33 +286,30 @@ class Connection:
     def receive_frame(self, kind: FrameType, max_bytes: int, timeout: float, room: Reserve | None = None) -> bytes:
         """`receive`, for frames of any type."""
         with self._using():
-            header = bytearray(HEADER_BYTES)
             try:
-                payload = self._receive(header, kind, max_bytes, timeout, room)
+                payload = self._receive(kind, max_bytes, timeout, room)
                 self._received += 1
             except RefusedError:  # the frame was read to its end all the same
                 self._received += 1
                 raise
             except BaseException:
-                if any(header):  # the frame has begun; no header starts with zeros alone
+                if any(self._header):  # the frame has begun; no header starts with zeros alone
                     self.close("interrupted")
                 raise
+            finally:
+                self._expect_next()
             return payload
 
-    def _receive(
-        self, header: bytearray, kind: FrameType, max_bytes: int, timeout: float, room: Reserve | None
-    ) -> bytes:
-        view = memoryview(header)
-        got = self._attempt(self._sock.recv_into, view, time.monotonic() + timeout, "←", idle=True)
-        self._read(view[got:], time.monotonic() + self.timeout)
-        try:
-            size = check_header(header, kind, 0, self._received, limit=max_bytes)
-        except FrameError as error:
-            self.close("closed after a wrong frame")
-            raise self._error(str(error), "←", FrameError) from None
+    def _receive(self, kind: FrameType, max_bytes: int, timeout: float, room: Reserve | None) -> bytes:
+        view = memoryview(self._header)
+        if not self._begun:
+            self._begun = self._attempt(self._sock.recv_into, view, time.monotonic() + timeout, "←", idle=True)
+        self._read(view[self._begun :], time.monotonic() + self.timeout)
+        size = self._checked(kind, max_bytes)
         deadline = time.monotonic() + self.timeout + size / SLOWEST_BYTES_PER_SECOND
         # Memory grows with what has come, not with what a header claims. `getvalue` does not copy.
         payload, step = io.BytesIO(), memoryview(bytearray(min(size, _STEP)))
+        payload.write(self._payload)
         free = FREE_BYTES if room and size > FREE_BYTES else size
         while due := size - payload.tell():
             if room and payload.tell() + len(step) > free and free < size:
@@ -276,6 +324,28 @@ class Connection:
                 deadline += time.monotonic() - asked  # it was us who made it wait
             payload.write(step[: self._attempt(self._sock.recv_into, step[:due], deadline, "←")])
         return payload.getvalue()
+
+    def _expect_next(self) -> None:
+        self._header, self._begun, self._payload = bytearray(HEADER_BYTES), 0, b""
+
+    def _checked(self, kind: FrameType, max_bytes: int) -> int:
+        """The size that the header gives, which is that of the frame that is due."""
+        try:
+            return check_header(self._header, kind, 0, self._received, limit=max_bytes)
+        except FrameError as error:
+            self.close("closed after a wrong frame")
+            raise self._error(str(error), "←", FrameError) from None
+
+    def _fill(self, data: bytearray, got: int) -> int:
+        """Read on into `data`, of which so much has come, what is there now; how much has come then."""
+        with memoryview(data) as view:
+            while got < len(view):
+                try:
+                    moved = self._call(self._sock.recv_into, view[got:], "←")
+                except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                    break
+                got += moved
+        return got
 
     def _skip(self, step: memoryview, due: int, deadline: float) -> None:
         """Read to the end of the frame and keep nothing: whoever sends it looks for an answer only after that."""
@@ -320,29 +390,35 @@ class Connection:
         """Makes a call into OpenSSL until it has moved bytes; every failure but an idle timeout closes."""
         while True:
             try:
-                with self._ssl:
-                    moved = call(view) if not self._closed else 0
+                return self._call(call, view, arrow)
             except ssl.SSLWantReadError:
                 events = select.POLLIN
             except ssl.SSLWantWriteError:
                 events = select.POLLOUT
-            except OSError as error:
-                cause = self._closed
-                self.close("closed after a failure")
-                if cause:
-                    raise self._error(cause, arrow) from None
-                raise link_error(error, self._describe("", arrow), self.peer.party) from None
-            else:
-                if moved:
-                    return moved
-                cause = self._closed or "it closed the connection"
-                self.close("closed by the other side")
-                raise self._error(cause, arrow)
             if not self._wait(events, deadline):
                 what = "nothing came in time" if arrow == "←" else "it does not read what we send"
                 if not idle:
                     self.close("closed after a timeout")
                 raise self._error(what, arrow, LinkTimeoutError)
+
+    def _call(self, call: Callable[[memoryview], int], view: memoryview, arrow: str) -> int:
+        """One call into OpenSSL, which moves bytes. Every failure but that it would have to wait closes."""
+        try:
+            with self._ssl:
+                moved = call(view) if not self._closed else 0
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except OSError as error:
+            cause = self._closed
+            self.close("closed after a failure")
+            if cause:
+                raise self._error(cause, arrow) from None
+            raise link_error(error, self._describe("", arrow), self.peer.party) from None
+        if not moved:
+            cause = self._closed or "it closed the connection"
+            self.close("closed by the other side")
+            raise self._error(cause, arrow)
+        return moved
 
     def _wait(self, events: int, deadline: float) -> bool:
         poller = select.poll()

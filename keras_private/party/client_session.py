@@ -7,8 +7,10 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from keras_private.errors import FrameError, KerasPrivateError, LinkError, LinkTimeoutError, NoModelError, RefusedError
+from keras_private.net.connection import Connection
 from keras_private.net.frames import as_bytes
 from keras_private.party import causes
 from keras_private.party.access import MODEL, Grant, name_of
@@ -29,12 +31,14 @@ from keras_private.party.models import HeldModel
 from keras_private.party.network import Channel
 from keras_private.party.node import IDLE_S, Node
 from keras_private.party.queue import ID_IN_USE, Request
+from keras_private.party.reader import Reader
 from keras_private.party.tally import OPEN
 from keras_private.party.wire import decode, encode
 from keras_private.sharing.share import Package, Share
 
 _AT_ONCE = 1 << 14  # an answer up to this size fits into a socket that says it has room
 _OUTBOX_BYTES = 1 << 18  # of everything but answers that a client has not read yet; beyond that it is cut off
+_QUICK_WORDS = 1 << 16  # a query that becomes more does not keep other clients from being read
 ROOM_S = 10.0
 """How long a message may wait for room, at most."""
 
@@ -48,21 +52,35 @@ class _Open:
     request: Request | None = None
 
 
+class _LaterError(Exception):
+    """What was to be done at once would have to wait."""
+
+
 class ClientSession:
-    """Runs in the connection's own thread; answers come from a lane's.
+    """Runs in the connection's own thread and, while nothing has to wait, in the reader's; answers come from a lane's.
 
     Args:
         admit: puts a request into the queue (and tells the leader).
         drop: a request is not to run, and why: the client does not want it any more, or has been refused it here.
+        reader: reads what is small for all clients of this party; None: this connection's own thread reads everything.
     """
 
     def __init__(
-        self, node: Node, channel: Channel, admit: Callable[[Request], None], drop: Callable[[bytes, Cause], None]
+        self,
+        node: Node,
+        channel: Channel,
+        admit: Callable[[Request], None],
+        drop: Callable[[bytes, Cause], None],
+        reader: Reader | None = None,
     ) -> None:
         self._node = node
         self._channel = channel
         self._admit = admit
         self._drop = drop
+        self._reader = reader
+        self._hurried = False  # what waits is another thread's business
+        self._handed: Message | BaseException | None = None  # by the reader, for this connection's own thread
+        self._turn = threading.Semaphore(0)  # that thread's
         self._client = str(channel.peer)
         self._receiving = 0  # bytes of our share of the memory that the message takes that is being received or read
         self._patience = 0.0  # seconds that it may still wait for room
@@ -91,30 +109,76 @@ class ClientSession:
             FrameError: it sent something that no client sends.
             LinkError: the connection broke.
         """
-        limits = self._node.config.limits
         try:
             while True:
-                self._patience = min(ROOM_S, limits.timeout_s / 2)
+                message = self._await_turn()
                 try:
-                    data = self._channel.receive(IDLE_S, limits.request_bytes, self._make_room)
-                    message = decode(data)
-                    del data
-                    self._give_back(self._receiving // 2)
-                    self._handle(message)
-                    del message
-                except LinkTimeoutError:
-                    if self._channel.closed:
-                        raise
-                except RefusedError as error:
-                    self._node.metrics.refused(REFUSED)
-                    self._node.log.warning("refused", peer=self._client, request="message", cause=str(error))
-                    self._deliver(Error(REFUSED, str(error), None, None))
+                    self._next(message)
                 finally:
-                    self._give_back(self._receiving)
+                    del message
+                    if self._reader:
+                        self._reader.swept()
         finally:
             self._forget()
             for id_ in [*self._open, *self._evaluations]:
                 self._drop(id_, causes.TAKEN_BACK)
+
+    def _await_turn(self) -> Message | None:
+        """Let the reader read and handle what it can; what it hands over, or None: there is something to receive."""
+        if self._reader is None or not isinstance(self._channel, Connection):
+            return None
+        self._reader.watch(self._channel, partial(self._read, self._channel))
+        self._turn.acquire()
+        handed, self._handed = self._handed, None
+        if isinstance(handed, BaseException):
+            raise handed
+        return handed
+
+    def _read(self, channel: Connection) -> bool:
+        """Handle what has come, in the reader's thread; False: the connection's own thread must go on."""
+        self._hurried = True
+        message: Message | None = None
+        try:
+            while True:
+                data = channel.receive_at_once(self._node.config.limits.request_bytes)
+                if data is None and not channel.begun:
+                    return True
+                if data is None:
+                    break
+                message = decode(data)
+                self._handle(message)
+                message = None
+                if not channel.buffered:
+                    return True
+        except _LaterError:
+            self._handed = message
+        except BaseException as error:  # noqa: BLE001  whatever it is, the reader must live on
+            self._handed = error
+        self._hurried = False
+        self._turn.release()
+        return False
+
+    def _next(self, message: Message | None) -> None:
+        """Handle a message; without one, wait for the next."""
+        limits = self._node.config.limits
+        self._patience = min(ROOM_S, limits.timeout_s / 2)
+        try:
+            if message is None:
+                data = self._channel.receive(IDLE_S, limits.request_bytes, self._make_room)
+                message = decode(data)
+                del data
+                self._give_back(self._receiving // 2)
+            self._handle(message)
+            del message
+        except LinkTimeoutError:
+            if self._channel.closed:
+                raise
+        except RefusedError as error:
+            self._node.metrics.refused(REFUSED)
+            self._node.log.warning("refused", peer=self._client, request="message", cause=str(error))
+            self._deliver(Error(REFUSED, str(error), None, None))
+        finally:
+            self._give_back(self._receiving)
 
     def _make_room(self, nbytes: int) -> None:
         """Room for more of a message, and for what will be decoded from it; waits for it for a while."""
@@ -133,6 +197,8 @@ class ClientSession:
                 return
             try:
                 self._query(message)
+            except _LaterError:
+                raise
             except KerasPrivateError as error:
                 self._turn_away(message.request, error)
             except BaseException:
@@ -172,9 +238,11 @@ class ClientSession:
             reason = " (limits.memory_mb)" if most < self._node.config.limits.max_batch else ""
             raise RefusedError(f"a batch has from 1 to {most} rows{reason}, not {query.rows}")
         plan = running.plan
+        words = query.rows * (plan.input_words + plan.output_words)
+        if self._hurried and self._reader and (words > _QUICK_WORDS or not self._reader.ready()):
+            raise _LaterError
         if query.part:
             self._evaluation(query.part, query.rows, model)
-        words = query.rows * (plan.input_words + plan.output_words)
         self._node.memory.take(self._client, 16 * words)  # before seeds become shares
         with self._lock:
             self._open[query.request] = opened = _Open(16 * words)

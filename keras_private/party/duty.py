@@ -64,6 +64,14 @@ class Duty(abc.ABC):
             PartyError: the leader is away.
         """
 
+    @property
+    def ready(self) -> bool:
+        """Whether `take_in` would not have to wait for another party."""
+        return True
+
+    def taken_in(self) -> None:  # noqa: B027  the leader has nobody to tell
+        """After some `take_in`, by whoever called it: tell the leader of all of them at once."""
+
     @abc.abstractmethod
     def drop(self, id_: bytes, cause: Cause) -> None:
         """A client does not want this request any more."""

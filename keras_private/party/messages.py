@@ -5,7 +5,7 @@
     owner      Load → Accepted, Weight…  → Loaded · Serve → Progress… · Stop → Stopped · AskStatus → Status
                AskTiming → Timing
                AskEvaluations → Evaluations
-    parties    control (server1, server2 → server0): Hold, Drop, Model, LaneFailed, Leaving; back: OpenLane, Discard;
+    parties    control (server1, server2 → server0): Holds, Drop, Model, LaneFailed, Leaving; back: OpenLane, Discard;
                both: Ping
                lane (between runs, as link control): Run
 
@@ -47,6 +47,9 @@ change, it does (`tests/vectors`).
 
 CONTROL_BYTES: Final = 1 << 20
 """Largest message that carries no shares."""
+
+MOST_HOLDS: Final = 256
+"""Requests that one message says are held."""
 
 PIECE_BYTES: Final = 4 << 20
 """Weights travel in pieces of at most this size."""
@@ -358,7 +361,7 @@ class Evaluations(Message, tag="evaluations", frozen=True):
 # Parties -------------------------------------------------------------------------------------------------------------
 
 
-class Hold(Message, tag="hold", frozen=True):
+class Hold(Discreet, Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """A follower holds its package of this request."""
 
     request: Id
@@ -367,6 +370,15 @@ class Hold(Message, tag="hold", frozen=True):
     digest: Text
     rows: Natural
     part: Part | None
+
+
+HoldTuple = Annotated[tuple[Hold, ...], Meta(min_length=1, max_length=MOST_HOLDS)]
+
+
+class Holds(Message, tag="holds", frozen=True):
+    """What a follower has come to hold since it said so last."""
+
+    held: HoldTuple
 
 
 class Drop(Message, tag="drop", frozen=True):

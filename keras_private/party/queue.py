@@ -4,7 +4,7 @@ Theory of operation. A client sends its request to all three parties, in three p
 one party and not yet (or never) to another. Running it needs all three. Therefore the leader, server0, decides
 (`leader.queue`):
 
-- A follower tells the leader which requests it holds (`Hold`) and keeps each until the leader discards it or announces
+- A follower tells the leader which requests it holds (`Holds`) and keeps each until the leader discards it or announces
   a run with it. When the follower's client goes away it only says so (`Drop`), so what the leader announces is there.
 - The leader takes only requests that all three hold, of the same client, size, model and plan. It discards, by name,
   what can never run: contradictory, dropped, or not held by all for too long.

@@ -45,6 +45,7 @@ from keras_private.party.models import HeldModel, Shelf
 from keras_private.party.monitor import Monitor
 from keras_private.party.network import Channel, Network
 from keras_private.party.node import STOP_S, Node
+from keras_private.party.reader import Reader
 from keras_private.party.wire import decode, encode
 
 HELLO_BYTES: Final = 1 << 16  # the largest first message: no budget knows its sender yet
@@ -82,6 +83,7 @@ class PartyServer:
         self._looking = threading.Lock()  # around a look at files
         self._warm_up = warm_up or _compile_kernels
         self._entrance = Entrance(node, self._attend)
+        self._reader = Reader(node.name, log, lambda: self.duty.ready, self.duty.taken_in)
         self._monitor = Monitor(node, self.duty, self._entrance, certificate)
         self._shown_at = config.metrics_address(index)
         self._exporter: Exporter | None = None
@@ -145,6 +147,7 @@ class PartyServer:
         self._entrance.shut()
         self.duty.close()
         self._entrance.close()
+        self._reader.close()
         self.duty.join(STOP_S)
         self._entrance.join()
         self._close_exporter()
@@ -275,7 +278,7 @@ class PartyServer:
         """
         node, duty, index = self.node, self.duty, PARTY_NAMES.index
         if hello.purpose == "client":
-            session = ClientSession(node, channel, duty.take_in, duty.drop)
+            session = ClientSession(node, channel, duty.take_in, duty.drop, self._reader)
             self._sessions.add(session)
             return session.run
         if hello.purpose == "owner":

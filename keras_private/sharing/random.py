@@ -16,7 +16,7 @@ import weakref
 from typing import NoReturn
 
 import numpy as np
-from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CTR
 from numpy.typing import NDArray
@@ -82,10 +82,7 @@ class Stream:
         total = rest + max(_BLOCK_WORDS, ((nbytes + 7) >> 3) - rest)
         words = np.empty(total, np.uint64)
         words[:rest] = self._words[self._position >> 3 :]
-        target = words.view(np.uint8).data
-        for at in range(8 * rest, 8 * total, len(_ZEROS)):
-            size = min(len(_ZEROS), 8 * total - at)
-            self._encryptor.update_into(_ZEROS[:size], target[at : at + size])
+        _encrypt_zeros(self._encryptor, words, 8 * rest)
         self._words, self._bytes = words, words.view(np.uint8)
         self._position, self._size = 0, 8 * total
 
@@ -94,6 +91,27 @@ class Stream:
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError("a Stream cannot be copied or pickled: its masks would be used twice")
+
+
+def keystream(key: bytes, count: int) -> NDArray[np.uint64]:
+    """The first `count` words of `Stream(key)`, made alone: for a key that is used for nothing else.
+
+    Raises:
+        InputError: the key is not 32 bytes.
+    """
+    if len(key) != KEY_BYTES:
+        raise InputError(f"a stream key must be {KEY_BYTES} bytes, not {len(key)}")
+    words = np.empty(count, np.uint64)
+    _encrypt_zeros(Cipher(AES(bytes(key)), CTR(bytes(16))).encryptor(), words, 0)
+    return words
+
+
+def _encrypt_zeros(encryptor: CipherContext, words: NDArray[np.uint64], start: int) -> None:
+    """The next keystream, from byte `start` of `words` to their end."""
+    target = words.view(np.uint8).data
+    for at in range(start, words.nbytes, len(_ZEROS)):
+        size = min(len(_ZEROS), words.nbytes - at)
+        encryptor.update_into(_ZEROS[:size], target[at : at + size])
 
 
 _streams: weakref.WeakSet[Stream] = weakref.WeakSet()

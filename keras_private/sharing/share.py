@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_private.errors import InputError, IntegrityError
-from keras_private.sharing.random import KEY_BYTES, Stream
+from keras_private.sharing.random import KEY_BYTES, keystream
 
 PARTIES = 3
 _DTYPES = (np.dtype(np.uint64), np.dtype(np.uint8))
@@ -89,7 +89,7 @@ def split(secret: Words) -> tuple[Package, Package, Package]:
     if secret.dtype != np.uint64:
         raise InputError(f"only uint64 values can be shared, not {secret.dtype}; encode them first")
     seed_a, seed_b = os.urandom(KEY_BYTES), os.urandom(KEY_BYTES)
-    a, b = Stream(seed_a).words(secret.size), Stream(seed_b).words(secret.size)
+    a, b = keystream(seed_a, secret.size), keystream(seed_b, secret.size)
     last = secret.reshape(-1) - a
     last -= b
     if _travels_as_data(secret.size):
@@ -131,7 +131,7 @@ def _expand(part: Part, shape: tuple[int, ...]) -> Words:
     count = math.prod(shape)
     size = _size(part)
     if size == KEY_BYTES and not _travels_as_data(count):
-        return Stream(bytes(part)).words(count).reshape(shape)
+        return keystream(bytes(part), count).reshape(shape)
     if size != 8 * count:
         raise InputError(f"a share of shape {shape} is {8 * count} bytes or a {KEY_BYTES}-byte seed, not {size} bytes")
     # Always a copy: aligned, writable, and not the receive buffer's.

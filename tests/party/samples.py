@@ -24,6 +24,10 @@ SAMPLES: dict[str, object] = {
     "InputPorts": (INPUT, messages.InputPort("b", (), "bit", 0, (0.0, 1.0), None)),
     "EvaluationPorts": (messages.EvaluationPort("accuracy", "client", 20, 1 << 32, 128, INPUT, 1, 0, 0),),
     "Part | None": messages.Part(ID, "accuracy", 100, last=True),
+    "HoldTuple": (
+        messages.Hold(ID, "client:bob", ID, "text", 7, None),
+        messages.Hold(ID, "client:bob", ID, "text", 7, messages.Part(ID, "accuracy", 100, last=True)),
+    ),
     "OutputPorts": (messages.OutputPort("y", (3,), "real", 16, "softmax", "values"),),
 }
 KINDS = {kind_of(cls): cls for cls in Message.__subclasses__()}

@@ -24,6 +24,10 @@ def port(**changed: object) -> list[object]:
     return list({**msgspec.structs.asdict(INPUT), **changed}.values())
 
 
+def held(**changed: object) -> list[object]:
+    return list({**msgspec.structs.asdict(messages.Hold(ID, "client:bob", ID, "text", 7, None)), **changed}.values())
+
+
 def figures(**changed: object) -> list[object]:
     return list({**msgspec.structs.asdict(SAMPLES["Figures"]), **changed}.values())
 
@@ -76,6 +80,16 @@ WRONG: dict[str, list[object]] = {
         [["accuracy", "client", 20, 20, 128, None, 1, 0, 0]],
         [["accuracy", "client", 20, 20, 128, port(), 1, 3, 0]],
         1,
+    ],
+    "HoldTuple": [
+        [],
+        None,
+        [None],
+        [held()[:-1]],
+        [[*held(), 1]],
+        [held()] * 257,
+        *([held(**{name: wrong})] for name in ("request", "model") for wrong in (ID[1:], None, "x" * 16)),
+        *([held(rows=rows)] for rows in (-1, 1.0, True, None)),
     ],
     "OutputPorts": [[], None, [["y", [3], "real", 16, "softmax"]], [["y", [3], "real", 16, "", 1]]],
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 from keras_private.config import LEADER, PARTY_NAMES
@@ -13,9 +14,11 @@ from keras_private.party.follower.lane import FollowerLane
 from keras_private.party.follower.line import LeaderLine
 from keras_private.party.lane import LANES
 from keras_private.party.messages import (
+    MOST_HOLDS,
     Discard,
     Drop,
     Hold,
+    Holds,
     Leaving,
     Model,
     OpenLane,
@@ -35,6 +38,8 @@ class Follower(Duty):
     def __init__(self, node: Node) -> None:
         self._node = node
         self.queue = RequestQueue(node.config.limits.queue)
+        self._telling = threading.Lock()  # around what the leader has not been told of yet
+        self._untold: list[tuple[Channel, Hold]] = []
         self.line = LeaderLine(node, self._holding, self._heard, self._lost)
         self.lanes: list[FollowerLane] = [FollowerLane(number, node, self.queue, self.line) for number in range(LANES)]
 
@@ -60,22 +65,40 @@ class Follower(Duty):
 
     # Clients' requests
 
+    @property
+    def ready(self) -> bool:
+        return self.line.up
+
     def take_in(self, request: Request) -> None:
         # The order matters: if the connection breaks at any moment from here on, either the queue is emptied after
-        # the request went in, or the send fails. A new connection never gets to hear of the request.
+        # the request went in, or `taken_in` cannot send. A new connection never gets to hear of the request.
         leader = self.line.wait(self._node.timeout)  # right after a start the parties are still looking for each other
         if leader is None:
             raise PartyError(gone(PARTY_NAMES[LEADER])[1]).again()
         self.queue.add(request)
-        try:
-            leader.send(encode(_hold(request)))
-        except LinkError:
-            self.queue.refuse([request.id], *gone(PARTY_NAMES[LEADER]))
+        with self._telling:
+            self._untold.append((leader, _hold(request)))
+
+    def taken_in(self) -> None:
+        if not self._untold:
+            return
+        with self._telling:
+            untold, self._untold = self._untold, []
+        for leader in {leader for leader, _ in untold}:
+            held = [hold for to, hold in untold if to is leader]
+            for start in range(0, len(held), MOST_HOLDS):
+                some = tuple(held[start : start + MOST_HOLDS])
+                try:
+                    leader.send(encode(Holds(some)))
+                except LinkError:
+                    self.queue.refuse([hold.request for hold in some], *gone(PARTY_NAMES[LEADER]))
 
     def drop(self, id_: bytes, cause: Cause) -> None:
+        self.taken_in()  # before it is taken back
         self.line.send(Drop(id_, *cause))  # the leader decides what becomes of it
 
     def leave(self) -> None:
+        self.taken_in()
         self.line.send(Leaving())
 
     # The model

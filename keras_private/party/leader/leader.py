@@ -19,7 +19,7 @@ from keras_private.party.leader.queue import LeaderQueue
 from keras_private.party.leader.serving import ServingSession
 from keras_private.party.messages import (
     Drop,
-    Hold,
+    Holds,
     LaneFailed,
     Leaving,
     Model,
@@ -109,8 +109,9 @@ class Leader(Duty):
     # The followers
 
     def _heard(self, index: int, message: Message) -> None:
-        if isinstance(message, Hold):
-            self.queue.hold(index, message)
+        if isinstance(message, Holds):
+            for hold in message.held:
+                self.queue.hold(index, hold)
         elif isinstance(message, Drop):
             self.drop(message.request, Cause(message.code, message.text, message.after))
         elif isinstance(message, Model):
