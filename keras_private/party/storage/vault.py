@@ -15,9 +15,10 @@ Nonce-Reuse Misuse-Resistance", CRYPTO 2015, section 7): the nonce of chunk i is
 0), so a chunk that is left out, doubled, moved, or the last of a file that was cut short, does not decrypt. Nothing of
 a chunk is handed out before its tag was checked, and nothing of a file is believed before its last chunk was read.
 
-*Context.* The header, and where the file belongs (cluster, party, kind, id), are the associated data of the wrapped key
-and of every chunk. So a file does not decrypt under another name, at another party, in another cluster, or as another
-kind of file, though the storage key be the same.
+*Context.* Where the file belongs (cluster, party, kind, id) is associated data of the wrapped key and of every chunk,
+and so is the rest of the header: what stands before the key is bound to the key, the prefix to the chunks. So a file
+does not decrypt under another name, at another party, in another cluster, or as another kind of file, though the
+storage key be the same.
 
 What this does not do: an *older* file of the same context, put back, is as good as the new one (docs/security.md).
 
@@ -101,7 +102,7 @@ class Sealer:
         bound = _START + key.id
         header = bound + key.wrap(data_key, bound + where) + prefix
         self._file = file
-        self._cipher = _Chunks(data_key, prefix, header + where)
+        self._cipher = _Chunks(data_key, prefix, where)
         self._waiting = bytearray()
         file.write(header)
 
@@ -151,7 +152,7 @@ class Opener:
         except InvalidTag:
             raise StorageError("it was changed, or belongs elsewhere", damaged=True) from None
         self._file = file
-        self._cipher = _Chunks(data_key, prefix, header + where)
+        self._cipher = _Chunks(data_key, prefix, where)
         self._left = _size(file) - HEADER_BYTES  # of chunks, tags included
         if self._left < _TAG:
             raise StorageError("it was cut short", damaged=True)
@@ -202,10 +203,10 @@ class Opener:
 class _Chunks:
     """The chunks of one file, in order."""
 
-    def __init__(self, key: bytes, prefix: bytes, bound: bytes) -> None:
+    def __init__(self, key: bytes, prefix: bytes, where: bytes) -> None:
         self._cipher = AESGCM(key)
         self._prefix = prefix
-        self._bound = bound
+        self._bound = _START + where
         self._number = 0
 
     def seal(self, data: bytes | bytearray, *, last: bool) -> bytes:
