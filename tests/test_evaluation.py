@@ -216,10 +216,10 @@ def test_rows_without_an_answer_are_counted_and_score_nothing(own_cluster: Any, 
         assert session is not None
         sent = session.send
 
-        def send(values: Any, *given: Any) -> Any:
+        def send(values: Any, *given: Any, **more: Any) -> Any:
             x, y = values
             outside = np.arange(len(x)) % 10 == 3
-            return sent([np.where(outside[:, None], 1.5, x), y], *given)
+            return sent([np.where(outside[:, None], 1.5, x), y], *given, **more)
 
         session.send = send  # type: ignore[method-assign]
         y = LOGITS + 0.5 if metric == "mean_absolute_error" else Y
@@ -381,12 +381,12 @@ def test_a_lane_takes_its_evaluations_with_it_and_the_client_begins_again(own_cl
         assert session is not None
         sent, parts = session.send, []
 
-        def send(*given: Any) -> Any:
+        def send(*given: Any, **more: Any) -> Any:
             parts.append(given[-1])
             if len(parts) == 3:
                 own_cluster._servers[1].duty.lanes[0].interrupt()
                 until(lambda: tallies(own_cluster) == [0, 0, 0], "the tallies are gone")
-            return sent(*given)
+            return sent(*given, **more)
 
         session.send = send  # type: ignore[method-assign]
         assert client.evaluate_model(X, Y, batch=50).total == 150
@@ -403,11 +403,11 @@ def test_parties_whose_tallies_differ_stop_and_the_client_begins_again(own_clust
         sent, parts = session.send, []
         epoch = own_cluster._servers[0].duty.lanes[0]._epoch
 
-        def send(*given: Any) -> Any:
+        def send(*given: Any, **more: Any) -> Any:
             parts.append(given[-1])
             if len(parts) == 2:
                 own_cluster._servers[2].duty.lanes[0].tallies.clear()
-            return sent(*given)
+            return sent(*given, **more)
 
         session.send = send  # type: ignore[method-assign]
         assert client.evaluate_model(X, Y, batch=100).total == 150
@@ -506,11 +506,11 @@ def test_a_part_that_a_busy_party_refuses_is_sent_again(client: Client) -> None:
     assert session is not None
     sent, parts = session.send, []
 
-    def send(*given: Any) -> Any:
+    def send(*given: Any, **more: Any) -> Any:
         parts.append(given[-1])
         if len(parts) == 2:
             raise RefusedError("busy").again()
-        return sent(*given)
+        return sent(*given, **more)
 
     session.send = send  # type: ignore[method-assign]
     assert client.evaluate_model(X, Y, batch=100).total == 150
@@ -523,11 +523,11 @@ def test_a_client_that_gives_up_leaves_nothing(client: Client, memory_cluster: A
     assert session is not None
     sent, parts = session.send, []
 
-    def send(*given: Any) -> Any:
+    def send(*given: Any, **more: Any) -> Any:
         parts.append(given[-1])
         if len(parts) == 2:
             raise KeyboardInterrupt
-        return sent(*given)
+        return sent(*given, **more)
 
     session.send = send  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
