@@ -105,7 +105,6 @@ def _start(source: str, name: str) -> PartyServer:
     from keras_private.party.certificate import CertificateWatch
     from keras_private.party.server import PartyServer
 
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would put shares and keys on a disk
     keep_freed()  # before there are threads
     log = party_log(name)
     config = ClusterConfig.parse(json.loads(sys.stdin.readline())) if source == "-" else ClusterConfig.load(source)

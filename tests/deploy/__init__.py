@@ -14,6 +14,8 @@ ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
 PARTY_PORT, METRICS_PORT = 4000, 9464
 USER = 10001  # in an image
+STOP_S = 15
+"""What ending in good order may take, once what ran is finished."""
 
 
 def options_of(arguments: list[str]) -> dict[str, object]:

@@ -19,7 +19,7 @@ from dockerfile_parse import DockerfileParser
 from keras_private.config import PARTY_NAMES, ClusterConfig
 from keras_private.party.exporter import Exporter, Reply
 
-from . import DEPLOY, METRICS_PORT, PARTY_PORT, ROOT, USER, needed_bytes, options_of, seconds
+from . import DEPLOY, METRICS_PORT, PARTY_PORT, ROOT, STOP_S, USER, needed_bytes, options_of, seconds
 
 CONTAINERFILE = DEPLOY / "container" / "Containerfile"
 Steps = list[tuple[str, str]]
@@ -87,7 +87,8 @@ def test_a_party_runs_as_nobody_in_particular() -> None:
     assert only(FINAL, "USER") == f"{USER}:{USER}"
     assert only(FINAL, "STOPSIGNAL") == "SIGTERM"
     variables, volumes = environment(FINAL), json.loads(only(FINAL, "VOLUME"))
-    assert {variables["NUMBA_CACHE_DIR"], variables["HOME"]} == set(volumes)
+    assert variables["NUMBA_CACHE_DIR"] in volumes
+    assert variables["HOME"] == "/nonexistent"  # or numba might keep what it compiles, and then runs, with the shares
     (made,) = (json.loads(value) for name, value in FINAL if name == "RUN")
     assert made == ["install", "-d", "-m", "0700", "-o", str(USER), "-g", str(USER), *volumes]
     assert only(FINAL, "EXPOSE").split() == [str(PARTY_PORT), str(METRICS_PORT)]
@@ -128,10 +129,10 @@ def test_the_example_of_compose_fits() -> None:
     assert "no-new-privileges:true" in service["security_opt"]
     assert service["mem_limit"] == service["memswap_limit"]  # nothing of it in swap
     assert int(service["mem_limit"].removesuffix("g")) * 2**30 >= needed_bytes(config.limits)
-    assert seconds(service["stop_grace_period"]) > config.limits.timeout_s
+    assert seconds(service["stop_grace_period"]) > config.limits.drain_s + STOP_S
     targets = {volume["target"]: volume for volume in service["volumes"]}
     assert set(targets) == {"/etc/keras-private", *json.loads(only(FINAL, "VOLUME"))}
     assert targets["/etc/keras-private"]["read_only"] is True
     assert config.storage is not None
-    assert str(config.storage.path).startswith(environment(FINAL)["HOME"] + "/")
+    assert str(config.storage.path).startswith("/var/lib/keras-private/")
     assert set(service["ports"]) == {f"{PARTY_PORT}:{PARTY_PORT}", f"127.0.0.1:{METRICS_PORT}:{METRICS_PORT}"}

@@ -18,7 +18,7 @@ from keras_private.net.roles import Role
 from keras_private.net.tls import role_of
 from keras_private.party.storage.keys import load_key, new_key
 
-from . import DEPLOY, METRICS_PORT, PARTY_PORT, ROOT, USER, needed_bytes, options_of
+from . import DEPLOY, METRICS_PORT, PARTY_PORT, ROOT, STOP_S, USER, needed_bytes, options_of
 
 FOLDER = DEPLOY / "kubernetes"
 RELEASES = ("1.31", "1.34", "1.37")
@@ -145,7 +145,7 @@ def test_the_party_finds_what_it_is_told_of(operators: dict[str, list[Resource]]
     assert ports == {"party": PARTY_PORT, "metrics": METRICS_PORT}
     assert config.party(index).listen_address == ("::", PARTY_PORT)
     assert config.metrics_address(index) == ("0.0.0.0", METRICS_PORT)
-    assert pod["terminationGracePeriodSeconds"] > config.limits.timeout_s
+    assert pod["terminationGracePeriodSeconds"] > config.limits.drain_s + STOP_S
     memory = container["resources"]["limits"]["memory"]
     assert memory == container["resources"]["requests"]["memory"]
     assert int(memory.removesuffix("Gi")) * 2**30 >= needed_bytes(config.limits)

@@ -12,7 +12,7 @@ import pytest
 
 from keras_private.config import PARTY_NAMES, ClusterConfig
 
-from . import DEPLOY, METRICS_PORT, options_of, seconds
+from . import DEPLOY, METRICS_PORT, STOP_S, options_of, seconds
 
 UNIT = DEPLOY / "systemd" / "keras-private-party@.service"
 INSTANCE = "keras-private-party@server0.service"
@@ -110,7 +110,7 @@ def test_its_folders_and_times_are_those_of_the_example(name: str) -> None:
     identifier, source = credential.split(":")
     assert str(storage.key_file) == f"/run/credentials/{INSTANCE.replace('server0', name)}/{identifier}"
     assert source.startswith("/etc/keras-private/")
-    assert seconds(only("TimeoutStopSec")) > config.limits.timeout_s
+    assert seconds(only("TimeoutStopSec")) > config.limits.drain_s + STOP_S
     assert config.metrics_address(PARTY_NAMES.index(name)) == ("127.0.0.1", METRICS_PORT)
 
 
