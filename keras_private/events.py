@@ -83,6 +83,8 @@ EVENTS: Final = (
     # what is kept over a restart
     _event("stored model unreadable", "error", "file cause", "a model that was kept could not be read, and is not held",
            "its owner shares it again; see to the disk, or whether the key is the one it was written with"),
+    _event("usage not kept", "error", "cause", "what clients have asked for could not be written down; a restart would "
+           "give them some of it again", "make room on the disk, or see what ails it"),
     _event("stored note unreadable", "error", "file cause", "one of the party's own notes could not be read; it begins "
            "anew", "see to the disk, or whether the key is the one it was written with"),
     # runs

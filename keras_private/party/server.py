@@ -36,9 +36,11 @@ from keras_private.party.client_session import ClientSession
 from keras_private.party.duty import Duty
 from keras_private.party.entrance import HANDSHAKE_S, Entrance
 from keras_private.party.exporter import Exporter, pages
+from keras_private.party.failure import cause_of
 from keras_private.party.follower.follower import Follower
 from keras_private.party.heap import HeapWatch
 from keras_private.party.leader.leader import Leader
+from keras_private.party.ledger import Ledger
 from keras_private.party.messages import REFUSED, VERSION, Error, Hello, Status, Welcome
 from keras_private.party.metrics import counting, exposition
 from keras_private.party.models import HeldModel, Shelf
@@ -46,10 +48,12 @@ from keras_private.party.monitor import Monitor
 from keras_private.party.network import Channel, Network
 from keras_private.party.node import STOP_S, Node
 from keras_private.party.reader import Reader
+from keras_private.party.storage.store import Store
 from keras_private.party.wire import decode, encode
 
 HELLO_BYTES: Final = 1 << 16  # the largest first message: no budget knows its sender yet
 _UPKEEP_S = 1.0
+_USAGE = "usage"  # what clients have asked for, as it is called in the store
 _LOOK_S = 0.01  # how often a party that is about to end looks whether it may
 
 
@@ -61,6 +65,9 @@ class PartyServer:
         network: its view of the cluster, with its credentials.
         certificate: looks after its certificate; None if it has none.
         warm_up: compiles what the first run would otherwise wait for.
+
+    Raises:
+        ConfigError: the folder or the key of `storage` cannot be used.
     """
 
     def __init__(
@@ -75,7 +82,8 @@ class PartyServer:
     ) -> None:
         memory = Budget(config.limits.memory_bytes // 2, "MB", 2**20)
         log = log or party_log(PARTY_NAMES[index])
-        access = Access(config.access.rules if config.access else None)
+        self._store = Store(config.storage, config.cluster, PARTY_NAMES[index], log) if config.storage else None
+        access = Access(config.access.rules if config.access else None, _ledger(self._store, log))
         self.node = node = Node(index, config, network, log, Shelf(self._model_changed), memory, access)
         self._access = AccessWatch(config.access, access, log) if config.access else None
         self.duty: Duty = Leader(node) if index == LEADER else Follower(node)
@@ -155,6 +163,8 @@ class PartyServer:
             if thread.name.endswith("upkeep"):
                 thread.join(STOP_S)
         self.node.access.ledger.close()
+        if self._store:
+            self._store.close()
         self.node.log.info("stopped")
 
     def _close_exporter(self) -> None:
@@ -288,6 +298,21 @@ class PartyServer:
         if hello.lane >= len(duty.lanes) or hello.epoch is None:
             raise RefusedError(f"{node.name} has no lane {hello.lane}")
         return partial(duty.lanes[hello.lane].offer, index(channel.peer.name), hello.epoch, channel)
+
+
+def _ledger(store: Store | None, log: Log) -> Ledger:
+    """What clients have asked for, over a restart if anything is kept."""
+    if store is None:
+        return Ledger()
+
+    def failed(error: Exception) -> None:
+        log.error("usage not kept", cause=cause_of(error))
+
+    try:
+        return Ledger(partial(store.note, _USAGE), store.noted(_USAGE), failed)
+    except ValueError as error:  # of another release: its numbers are lost
+        log.error("stored note unreadable", file=_USAGE, cause=str(error))
+        return Ledger(partial(store.note, _USAGE), None, failed)
 
 
 def _compile_kernels() -> None:
