@@ -19,13 +19,17 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from benchmarks.__main__ import machine
 from benchmarks.row import Row
-from benchmarks.serving import fairness, throughput
+from benchmarks.serving import endurance, fairness, hostile, kills, throughput
 
 ROOT = Path(__file__).resolve().parents[2]
 
 PARTS: dict[str, Callable[[argparse.Namespace, Path], list[Row]]] = {
     "throughput": throughput.rows,
     "fairness": fairness.rows,
+    "kills": kills.rows,
+    "rolling": kills.rolling,
+    "hostile": hostile.rows,
+    "endurance": endurance.rows,
 }
 """What can be measured, in this order: each is given the options and an empty folder of its own. Each serves its own
 cluster, and leaves nothing running."""
@@ -37,6 +41,10 @@ def main() -> None:
     parser.add_argument("--clients", nargs="+", type=int, default=[1, 2, 10, 50, 100], help="how many at once")
     parser.add_argument("--seconds", type=float, default=6.0, help="of load a turn")
     parser.add_argument("--turns", type=int, default=3, help="of everything that is compared")
+    parser.add_argument("--kills", type=int, default=100, help="of parties, under load")
+    parser.add_argument("--restarts", type=int, default=5, help="of all three parties, one after the other, under load")
+    parser.add_argument("--frames", type=int, default=100_000, help="that make no sense, beside load")
+    parser.add_argument("--minutes", type=float, default=30.0, help="of load while memory and descriptors are watched")
     parser.add_argument("--json", type=Path, default=ROOT / "benchmarks" / "results" / "serving.json")
     options = parser.parse_args()
     rows: list[Row] = []

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import socket
 import struct
 import subprocess
@@ -62,7 +63,7 @@ class Link:
             _reset(party_writer)
             _reset(writer)
         finally:
-            del self.pairs[writer]
+            self.pairs.pop(writer, None)
             self.closed_ways -= {(writer, DOWN), (party_writer, UP)}
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: str) -> None:
@@ -139,6 +140,7 @@ async def _serve() -> None:
         for name in [command["link"]] if command["link"] else links:
             links[name].do(command)
         _say({"connections": {name: len(link.pairs) for name, link in links.items()}})
+    os._exit(0)  # the parent is gone; connections end with the process
 
 
 def _say(answer: Any) -> None:

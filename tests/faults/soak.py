@@ -66,7 +66,8 @@ class Soak:
         """Run one; what it finds is printed and kept."""
         if self._world is None:
             folder = Path(tempfile.mkdtemp(prefix="soak-"))
-            self._world = World(folder).start()
+            self._world = World(folder)
+            self._world.start()
         outcome = self._world.run(sequence)
         self.outcomes.append(outcome)
         if outcome.findings:
