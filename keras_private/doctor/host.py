@@ -39,16 +39,17 @@ def host(config: ClusterConfig, role: Role, number: int | None) -> Findings:
 
 
 def _kernels() -> Findings:
+    from keras_private.mpc.kernels import check_cache
+
+    try:
+        check_cache()
+    except ConfigError as error:
+        yield wrong("kernels", str(error), "do as it says")
+        return
     from keras_private.mpc.kernels import ring  # numba comes with it
 
     folder = Path(str(ring.matmul.stats.cache_path))
-    if not os.access(folder if folder.exists() else folder.parent, os.W_OK):
-        yield warning(
-            "kernels",
-            f"{folder} cannot be written: a party compiles its kernels at every start, for a minute",
-            "NUMBA_CACHE_DIR names a folder that can",
-        )
-    elif not any(folder.glob("*.nbi")):
+    if not any(folder.glob("*.nbi")):
         yield warning(
             "kernels",
             "not compiled yet: the first start takes a minute",

@@ -102,9 +102,11 @@ def _has_terminal() -> bool:
 def _start(source: str, name: str) -> PartyServer:
     require("party", "a party")
     from keras_private.logs import party_log
+    from keras_private.mpc.kernels import check_cache
     from keras_private.party.certificate import CertificateWatch
     from keras_private.party.server import PartyServer
 
+    check_cache()
     keep_freed()  # before there are threads
     log = party_log(name)
     config = ClusterConfig.parse(json.loads(sys.stdin.readline())) if source == "-" else ClusterConfig.load(source)

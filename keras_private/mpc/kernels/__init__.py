@@ -6,11 +6,44 @@ compiles all of them ahead of time, so that nobody waits for a compiler in the m
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
+import platformdirs
+
+from keras_private.errors import ConfigError
+
+
+def check_cache() -> None:
+    """Make sure that there is a folder for what is compiled: without one, numba compiles nothing at all.
+
+    Raises:
+        ConfigError: nothing can be written to any of the places where numba would put it; names them.
+    """
+    places = [Path(__file__).parent / "__pycache__", Path(platformdirs.user_cache_dir("numba", appauthor=False))]
+    if named := os.environ.get("NUMBA_CACHE_DIR"):
+        places.insert(0, Path(named))
+    if not any(map(_writable, places)):
+        raise ConfigError(
+            f"what numba compiles can be kept nowhere ({', '.join(map(str, places))} cannot be written to); set "
+            "NUMBA_CACHE_DIR to a folder that is this user's alone"
+        )
+
+
+def _writable(path: Path) -> bool:
+    """Whether a file can be made in a folder, which may have to be made first."""
+    there = next(each for each in (path, *path.absolute().parents) if each.exists())
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
 
 
 def warm_up() -> None:
-    """Compile every kernel for the types that the protocols call it with, or load it from the cache."""
+    """Compile every kernel for the types that the protocols call it with, or load it from the cache.
+
+    Raises:
+        ConfigError: see `check_cache`.
+    """
+    check_cache()
     from keras_private.mpc.kernels import bits, dpf, elementwise, positions, ring
 
     def words(*shape: int) -> np.ndarray:
