@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import json
 import struct
 import tempfile
@@ -15,11 +16,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from unittest import mock
 
 import numpy as np
 
-from keras_private.config import ClusterConfig
-from keras_private.errors import ConfigError, FrameError, InputError, PlanError
+from keras_private.config import ClusterConfig, StorageConfig
+from keras_private.config.access import Rules
+from keras_private.errors import ConfigError, FrameError, InputError, PlanError, StorageError
+from keras_private.logs import party_log
 from keras_private.net.frames import (
     HEADER_BYTES,
     LIMITS,
@@ -33,6 +37,8 @@ from keras_private.net.frames import (
 from keras_private.net.roles import Role
 from keras_private.net.tls import role_of
 from keras_private.party.messages import Query
+from keras_private.party.storage import vault
+from keras_private.party.storage.store import Store
 from keras_private.party.wire import decode, encode
 from keras_private.plan import serialise as plans
 from keras_private.sharing.share import Package
@@ -229,11 +235,131 @@ def _certificates() -> Iterator[bytes]:
             yield x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)
 
 
+# Access rules ---------------------------------------------------------------------------------------------------------
+
+
+def access(data: bytes) -> None:
+    """A file of rules; each that it grants can be looked up."""
+    with contextlib.suppress(ConfigError):
+        found = Rules.load(_written("access.yaml", data))
+        for name in (*found.clients, "nobody"):
+            granted = found.client(name)
+            if granted is not None:
+                repr([granted.of(model) for model in (*granted.models, "x")])
+        repr([owner.allows("x") for owner in found.owners.values()])
+
+
+def _rules() -> Iterator[bytes]:
+    yield b"clients:\n  bob: {models: [digits, x], rows_per_minute: 100}\n  '*': {models: '*'}\nowners: {}\n"
+    yield b"clients: {ann: {models: {digits: {rows_total: 5}, y: }}}\nowners: {alice: {models: digits}}\n"
+
+
+# Storage --------------------------------------------------------------------------------------------------------------
+
+_WHERE = vault.context("cluster", "server0", "note", "n")
+_ID = bytes(16)
+
+
+@functools.cache
+def _key() -> vault.StorageKey:
+    return vault.StorageKey(bytes(range(32)))
+
+
+def _sealed(content: bytes, where: bytes) -> bytes:
+    file = io.BytesIO()
+    sealer = vault.Sealer(file, _key(), where)
+    sealer.write(content)
+    sealer.finish()
+    return file.getvalue()
+
+
+@functools.cache
+def _good() -> tuple[bytes, bytes]:
+    """Content of several chunks, and its file."""
+    content = bytes(range(256))
+    with mock.patch.object(vault, "CHUNK_BYTES", 64):
+        return content, _sealed(content, _WHERE)
+
+
+def sealed(data: bytes) -> None:
+    """Changes of a sealed file, of which nobody but the party must be able to make any; or bytes instead of one.
+
+    Four bytes each: what to do (overwrite, remove, double, swap, cut off), where (two), with what.
+    """
+    content, file = _good()
+    changed = bytearray(file)
+    for what, high, low, value in zip(*[iter(data)] * 4, strict=False):
+        at = (high << 8 | low) % (len(changed) + 1)
+        if what % 5 == 0 and at < len(changed):
+            changed[at] = value
+        elif what % 5 == 1:
+            del changed[at : at + value]
+        elif what % 5 == 2 and len(changed) < 4096:
+            changed[at:at] = changed[at : at + value]
+        elif what % 5 == 3:
+            other = at + value
+            changed[at:other], changed[other : other + value] = changed[other : other + value], changed[at:other]
+        elif what % 5 == 4:
+            del changed[at:]
+    for each, genuine in ((bytes(changed), bytes(changed) == file), (data, False)):
+        with contextlib.suppress(StorageError), mock.patch.object(vault, "CHUNK_BYTES", 64):
+            opener = vault.Opener(io.BytesIO(each), _key(), _WHERE)
+            found = opener.read(opener.size)
+            opener.finish()
+            if not genuine:
+                raise BrokenError("a file that somebody changed is believed")
+            _equal(found, content, "a file's content")
+
+
+def _sealings() -> Iterator[bytes]:
+    yield b""
+    for what in range(5):
+        for at in (0, 10, 30, 90, 120, 250, 400):
+            yield bytes([what, at >> 8, at & 255, 16])
+
+
+@functools.cache
+def _store() -> Store:
+    folder = Path(_folder().name)
+    key = _written("storage.key", bytes(range(32)))
+    key.chmod(0o600)
+    return Store(
+        StorageConfig(path=folder / "kept", key_file=key), "cluster", "server0", party_log("server0", "critical")
+    )
+
+
+def stored(data: bytes) -> None:
+    """The content of a model's file, as another release or a defect may have written it: it is read to its end."""
+    store = _store()
+    path = Path(_folder().name) / "kept" / _ID.hex()
+    path.write_bytes(_sealed(data, vault.context("cluster", "server0", "model", _ID)))
+    path.chmod(0o600)
+    with contextlib.suppress(StorageError), store.reading(_ID) as kept:
+        left = len(data) - len(kept.facts) - len(kept.plan)
+        for _ in range(4):
+            left -= len(kept.piece()[0])
+            if left < 0:
+                raise BrokenError("more than was written")
+        kept.finish()
+
+
+def _stores() -> Iterator[bytes]:
+    def block(content: bytes, flag: int = 0) -> bytes:
+        return (len(content) | flag).to_bytes(4, "big") + content
+
+    yield b"\x01" + block(b"facts") + block(b"plan") + block(b"piece") * 3 + block(b"last", 1 << 31)
+    yield b"\x02" + block(b"facts")
+    yield b"\x01" + block(b"") + b"\xff\xff\xff\xff"
+
+
 TARGETS: Final = {
     "frame": Target(frame, _frames, longest=64),
     "message": Target(message, _messages, tree=True, longest=2048),
     "plan": Target(plan, _plans, tree=True),
     "config": Target(config, _configs, longest=1024, weight=4096, steps=4096),
+    "access": Target(access, _rules, longest=1024, weight=4096, steps=4096),
+    "sealed": Target(sealed, _sealings, longest=64, steps=256),
+    "stored": Target(stored, _stores, longest=512),
     "role": Target(role, _roles, longest=256),
     "certificate": Target(certificate, _certificates, longest=2048),
 }
