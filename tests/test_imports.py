@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "keras_private"
 
 # From the bottom up. A module may import what stands below its own layer, and its own layer.
 ORDER = (
-    *("errors", "extras", "config", "sharing", "net", "plan", "mpc", "events", "logs", "party"),
+    *("errors", "extras", "config", "sharing", "net", "plan", "mpc", "events", "logs", "tracing", "party"),
     *("progress", "client", "worker", "upload", "owner", "status", "watch", "doctor", "managed", "cluster"),
     *("lowering", "calibration", "compiler", "inspection", "accuracy", "plotting", "hook", "cli"),
 )

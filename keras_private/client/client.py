@@ -19,6 +19,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from keras_private import tracing
 from keras_private.client.batches import Batch, divided
 from keras_private.client.checks import check_data, check_size, count_of, seconds_of
 from keras_private.client.evaluation import Score, evaluate
@@ -74,6 +75,7 @@ class Client:
     def __init__(self, name: str = "client", timeout: float = QUERY_TIMEOUT_S) -> None:
         self._role = Role("client", name)
         self._timeout = seconds_of(timeout)
+        tracing.start_client()
         self._target: Target | None = None
         self._start_anew()
 
@@ -284,7 +286,10 @@ class Client:
             StateError: not connected, or closed meanwhile.
         """
         self._here()
-        query = self._query(data, timeout, retries)
+        with tracing.asking():
+            return self._answer(self._query(data, timeout, retries), verbose)
+
+    def _answer(self, query: Query, verbose: int) -> Prediction:
         batches = self._patiently(query, self._divide)
         if len(batches) > 1:
             return self._query_many(query, batches, verbose)
@@ -392,6 +397,7 @@ class Client:
         """
         self._here()
         ticket = self._tickets.new(self._query(data, timeout, retries))
+        tracing.asked(ticket.on_done)
         batches = self._patiently(ticket.query, self._divide)
         batches[0].attempt = self._patiently(batches[0].query, self._send)
         self._tickets.add(ticket, batches)
@@ -403,6 +409,7 @@ class Client:
         """
         self._here()
         ticket = self._tickets.new(self._query(data, timeout, retries))
+        tracing.asked(ticket.on_done)
         self._tickets.start(ticket)
         return ticket
 

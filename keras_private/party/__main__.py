@@ -25,6 +25,7 @@ from keras_private.net.roles import Role
 from keras_private.party.heap import keep_freed
 from keras_private.party.network import TLSNetwork, credentials
 from keras_private.party.notify import READY, STOPPING, tell
+from keras_private.tracing import start_party
 
 if TYPE_CHECKING:
     from keras_private.party.server import PartyServer
@@ -108,6 +109,7 @@ def _start(source: str, name: str) -> PartyServer:
 
     check_cache()
     keep_freed()  # before there are threads
+    start_party(name)
     log = party_log(name)
     config = ClusterConfig.parse(json.loads(sys.stdin.readline())) if source == "-" else ClusterConfig.load(source)
     role = Role("party", name)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keras_private.party import spans
 from keras_private.party.causes import broken
 from keras_private.party.failure import cause_of
 from keras_private.party.messages import REFUSED, Part
@@ -41,7 +42,10 @@ def run_batch(
     from keras_private.mpc.rounds import together
 
     link, log, started = party.link, node.log, time.perf_counter()
-    node.metrics.began(time.monotonic() - piece.request.arrived for piece in pieces if not piece.request.done)
+    fresh, now = [piece.request for piece in pieces if not piece.request.done], time.monotonic()
+    for request in fresh:
+        request.began = now
+    node.metrics.began(now - request.arrived for request in fresh)
     link.stats.reset()
     link.phase = "running a query"
     shares, rows = [piece.share for piece in pieces], sum(piece.rows for piece in pieces)
@@ -50,8 +54,9 @@ def run_batch(
     try:
         computing = running.program.protocol(party, _join(shares))
         output, honest = party.run(together(computing, compare_copies(shares)))
-    except Exception:
+    except Exception as error:
         node.metrics.run_failed()
+        spans.ran(lane, model, pieces, link.stats, time.perf_counter() - started, type(error).__name__)
         log.info("run stopped", lane=lane, layer=party.layer)
         raise
     link.phase = "idle"
@@ -61,6 +66,7 @@ def run_batch(
             _add_up(piece.request, piece.request.part, model, tallies)
     seconds = time.perf_counter() - started
     node.served += sum(piece.request.over and piece.request.counts for piece in pieces)
+    spans.ran(lane, model, pieces, link.stats, seconds)
     node.metrics.ran(rows=rows, rounds=link.stats.rounds, sent_bytes=link.stats.sent_bytes, seconds=seconds)
     answer(node, lane, settle(seconds))
     log.info(
@@ -99,6 +105,7 @@ def answer(node: Node, lane: int, requests: list[Request]) -> None:
             elif request.honest:
                 request.answer(request.id, request.output)
                 node.metrics.answered(request.part, request.arrived, ran)
+                spans.answered(request, ran)
             else:
                 node.log.warning("refused", peer=request.client, request="query", cause=_TWO_COPIES)
                 request.refuse(request.id, REFUSED, _TWO_COPIES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -225,6 +226,7 @@ class ClientSession:
         return model
 
     def _query(self, query: Query) -> None:
+        received = time.monotonic()
         if self._node.leaving.is_set():
             self.refuse(query.request, *causes.leaving(self._node.name))
             return
@@ -258,6 +260,7 @@ class ClientSession:
             self.answer,
             self.refuse,
             part=query.part,
+            received=received,
         )
         opened.request = request
         self._admit(request)

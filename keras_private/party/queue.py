@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -46,6 +46,10 @@ class Request:
     """Sends the request's id and this party's share of its output to the client."""
     refuse: Refuse
     arrived: float = field(default_factory=time.monotonic)
+    received: float = 0.0
+    """When its message had come."""
+    began: float = 0.0
+    """When its first run did."""
     part: Part | None = None
     """Of which evaluation it is one; None: it is a query."""
     done: int = 0
@@ -55,6 +59,8 @@ class Request:
     refused: Cause | None = None
     """Why it is not answered although it has run."""
     outputs: list[Share] = field(default_factory=list)
+    runs: tuple[Any, ...] = ()
+    """Their spans, where somebody wants them."""
 
     @property
     def over(self) -> bool:
