@@ -129,6 +129,22 @@ def plan(
     raise typer.Exit(0 if report.ok else 1)
 
 
+def _revoke(folder: Path, authority: Path, names: list[str]) -> None:
+    from keras_private.net.certificates import hand_out_list
+    from keras_private.net.certificates import revoke as take_back
+    from keras_private.net.revocation import CRL
+
+    for name in names:
+        file = Path(name) if Path(name).is_file() else folder / name / f"{name}.crt"
+        count = take_back(authority, "" if file == Path(name) else name, [file] if file.is_file() else [])
+        typer.echo(f"{name}: {count} certificates revoked" if count else f"{name}: was revoked already")
+    hand_out_list(authority, [each for each in folder.iterdir() if each.is_dir() and each != authority])
+    typer.echo(
+        f"\nCopy {authority / CRL} to every participant, above all to the three parties, where tls.crl in cluster.yaml "
+        "says.\nParties take it over within seconds and cut off whom it names."
+    )
+
+
 @app.command()
 def certs(
     config: Config = Path(CLUSTER_FILE),
@@ -137,13 +153,27 @@ def certs(
     client: Annotated[list[str] | None, typer.Option(help="A client's name; may be given several times.")] = None,
     days: Annotated[int, typer.Option(min=1, max=3650, help="How long the certificates are valid.")] = 365,
     renew: Annotated[bool, typer.Option(help="Renew those that are still good, too.")] = False,
+    revoke: Annotated[
+        list[str] | None,
+        typer.Option(help="Take back all certificates of this participant, or one given as a file; may be repeated."),
+    ] = None,
 ) -> None:
     """Make an authority, and a folder with a certificate for every participant, ready to be copied to their hosts.
 
     What is there and good stays as it is; what expires within 30 days is made anew.
     """
-    from keras_private.net.certificates import CA_CERT, CA_KEY, create_authority, expires_at, expiry_warning, issue
+    from keras_private.net.certificates import (
+        CA_CERT,
+        CA_KEY,
+        create_authority,
+        expires_at,
+        expiry_warning,
+        hand_out_list,
+        issue,
+    )
+    from keras_private.net.revocation import CRL, Revoked, load_revoked
     from keras_private.net.roles import Role
+    from keras_private.net.tls import load_certificate
 
     cluster = ClusterConfig.load(config)
     hosts = {name: (each.address[0],) for name, each in cluster.parties.items()}
@@ -153,13 +183,21 @@ def certs(
     if len({role.name.lower() for role in roles} | {"authority"}) != len(roles) + 1:
         raise typer.BadParameter("every participant needs a name of their own, other than 'authority'")
     authority = folder / "authority"
+    if revoke:
+        _revoke(folder, authority, revoke)
+        return
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not (authority / CA_KEY).exists():
         create_authority(authority)
+    crl = authority / CRL
+    revoked = load_revoked(crl, authority / CA_CERT) if crl.exists() else Revoked()
     for role in roles:
         place = folder / role.name
         cert = place / f"{role.name}.crt"
         made = renew or not cert.exists() or expiry_warning(cert) is not None
+        if not made and load_certificate(cert).serial_number in revoked.serials:
+            typer.echo(f"{role!s:24} {place}/  REVOKED: --renew makes a new one")
+            continue
         if made:
             place.mkdir(mode=0o700, exist_ok=True)
             issue(place, role, hosts.get(role.name, ()), days, authority)
@@ -170,7 +208,9 @@ def certs(
         f"\nCopy each folder to its participant's host, as {folder.name}/<name>/ beside cluster.yaml, which says:"
     )
     stem = f"{folder.name}/{{name}}/"
-    typer.echo(f'  tls: {{ca: "{stem}ca.crt", cert: "{stem}{{name}}.crt", key: "{stem}{{name}}.key"}}')
+    hand_out_list(authority, [folder / role.name for role in roles])
+    also = f', crl: "{stem}{CRL}"' if crl.exists() else ""
+    typer.echo(f'  tls: {{ca: "{stem}ca.crt", cert: "{stem}{{name}}.crt", key: "{stem}{{name}}.key"{also}}}')
     typer.echo(f"Keep {authority}/ to yourself: whoever has ca.key can become anyone.")
 
 

@@ -5,6 +5,8 @@ A role is in the certificate's common name ("party:server0") for people, and in 
 
     <folder>/ca.crt                 goes to everyone
     <folder>/ca.key                 stays where it is: whoever has it can become anyone
+    <folder>/issued.txt             stays there too: what was issued to whom, so that it can be taken back
+    <folder>/crl.pem                what was taken back; goes to everyone
     <folder>/<name>.crt, <name>.key go to that participant alone
 
 `local_credentials` keeps an authority of its own for each user of this machine, so that a cluster on loopback needs
@@ -31,10 +33,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from keras_private.errors import ConfigError
+from keras_private.net.revocation import CRL, load_revoked
+from keras_private.net.revocation import revoke as sign_list
 from keras_private.net.roles import Role
 from keras_private.net.tls import TLSFiles, check_key, load_certificate
 
 CA_CERT, CA_KEY = "ca.crt", "ca.key"  # file names
+ISSUED = "issued.txt"
+"""File name. Of each certificate that the authority issued a line: number in hex, role, last day."""
 AUTHORITY_DAYS = 3650
 LEAF_DAYS = 365
 WARNING_DAYS = 30
@@ -95,8 +101,56 @@ def issue(
     if authority is not None:
         _write(files.ca, ca.public_bytes(serialization.Encoding.PEM))
     _write(files.key, _pem(key))
-    _write(files.cert, builder.sign(signer, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+    made = builder.sign(signer, hashes.SHA256())
+    _write(files.cert, made.public_bytes(serialization.Encoding.PEM))
+    with (authority or folder).joinpath(ISSUED).open("a", encoding="ascii") as issued:
+        issued.write(f"{made.serial_number:x} {role} {made.not_valid_after_utc:%Y-%m-%d}\n")
     return files
+
+
+def revoke(authority: Path, name: str, files: Iterable[Path] = ()) -> int:
+    """Takes back the certificates of a participant: adds them to the authority's crl.pem.
+
+    Args:
+        name: of the participant: all that was ever issued to them here is taken back.
+        files: certificates, which are taken back too, wherever they were made.
+
+    Returns:
+        how many of them were not revoked yet.
+
+    Raises:
+        ConfigError: the authority knows none of theirs, a file is none of its certificates, or its files are unusable.
+    """
+    ca, signer = _load_authority(authority)
+    serials = {int(number, 16) for number, role in _issued(authority) if role.name == name}
+    for path in files:
+        certificate = load_certificate(path)
+        if certificate.issuer != ca.subject:
+            raise ConfigError(f"{path} is not from the authority in {authority}")
+        serials.add(certificate.serial_number)
+    if not serials:
+        raise ConfigError(f"the authority in {authority} has issued no certificate to {name!r} that it knows of")
+    before = load_revoked(authority / CRL, authority / CA_CERT).serials if (authority / CRL).exists() else frozenset()
+    _write(authority / CRL, sign_list(authority / CRL, ca, signer, frozenset(serials)))
+    return len(serials - before)
+
+
+def _issued(authority: Path) -> list[tuple[str, Role]]:
+    try:
+        lines = (authority / ISSUED).read_text(encoding="ascii").splitlines()
+        return [(number, Role.parse(role)) for number, role, _ in map(str.split, lines)]
+    except FileNotFoundError:  # an authority from before this file
+        return []
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot read what the authority has issued, {authority / ISSUED}: {error}") from None
+
+
+def hand_out_list(authority: Path, folders: Iterable[Path]) -> None:
+    """Copies the authority's list of revoked certificates, if there is one, into participants' folders."""
+    if (authority / CRL).exists():
+        data = (authority / CRL).read_bytes()
+        for folder in folders:
+            _write(folder / CRL, data)
 
 
 def expires_at(cert: Path) -> datetime.datetime:

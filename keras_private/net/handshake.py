@@ -22,12 +22,14 @@ from keras_private.net.connection import Connection
 from keras_private.net.frames import FrameType, printable
 from keras_private.net.identity import Identity
 from keras_private.net.link import DEFAULT_TIMEOUT
+from keras_private.net.revocation import REVOKED
 from keras_private.net.roles import Role
 from keras_private.net.tls import TLSFiles, client_context, link_error, peer_role, role_of
 
 Address = tuple[str, int]
 
 _WELCOME = b"keras-private/1 welcome"
+_YOURS_REVOKED = f"your {REVOKED}"
 _MAX_GREETING = 1000
 _BACKLOG = 1024  # callers not yet accepted; beyond that they try again a second later, so let a crowd wait here
 
@@ -63,9 +65,9 @@ def connect(
     """
     host, port = _parse(address)
     if isinstance(tls, Identity):
-        local, context = tls.current.role, tls.current.client
+        local, context, revoked = tls.current.role, tls.current.client, tls.current.revoked
     else:
-        local, context = role_of(tls.cert), client_context(tls)
+        local, context, revoked = role_of(tls.cert), client_context(tls), tls.revoked
     party = expect.party if expect else ""
     there = f"{expect.name} at " if expect else ""
     sides = f"{local.name} → {there}{format_address((host, port))}"
@@ -76,19 +78,25 @@ def connect(
         raise link_error(error, sides, party) from None
     sock = _wrap(context, raw, False, sides, party)
     try:
-        peer = _shake(sock, deadline, sides, party)
+        peer, serial = _shake(sock, deadline, sides, party)
     except BaseException:
         sock.close()
         raise
     if expect is not None and peer != expect:
         sock.close()
         raise TrustError(f"{sides}: it is {peer}, not {expect}; is the address right?", party)
+    if serial in revoked.serials:
+        sock.close()
+        raise TrustError(f"{sides}: its {REVOKED}", party)
     connection = Connection(sock, local, peer, timeout)
     connection.phase = "greeting"
+    if isinstance(tls, Identity):
+        tls.hold(connection, serial)
     try:
         greeting = connection.receive_frame(FrameType.CONTROL, _MAX_GREETING, max(0.0, deadline - time.monotonic()))
         if greeting != _WELCOME:
-            raise LinkError(f"{sides}: it refused us: {printable(greeting)}", party)
+            kind = TrustError if greeting == _YOURS_REVOKED.encode() else LinkError
+            raise kind(f"{sides}: it refused us: {printable(greeting)}", party)
     except LinkError:
         connection.close()
         raise
@@ -99,11 +107,12 @@ def connect(
 class Pending:
     """A caller that was accepted but not yet looked at. `handshake` is for one thread, `close` for any."""
 
-    def __init__(self, sock: socket.socket, address: Address, context: ssl.SSLContext, local: Role) -> None:
+    def __init__(self, sock: socket.socket, address: Address, identity: Identity) -> None:
         self.address = address
         self._sock = sock
-        self._context = context
-        self._local = local
+        self._identity = identity
+        self._context = identity.current.server
+        self._local = identity.current.role
         self._lock = threading.Lock()  # around the fields below, and around whatever changes the file descriptor
         self._busy = False
         self._over = False
@@ -124,10 +133,14 @@ class Pending:
         """
         deadline = time.monotonic() + timeout
         sides = f"{self._local.name} ← {format_address(self.address)}"
-        sock, peer = self._identify(deadline, sides)
+        sock, peer, serial = self._identify(deadline, sides)
         connection = Connection(sock, self._local, peer, timeout)
         connection.phase = "greeting"
-        refusal = admit(peer) if admit else None
+        if serial in self._identity.current.revoked.serials:
+            refusal: str | None = _YOURS_REVOKED
+        else:
+            self._identity.hold(connection, serial)
+            refusal = admit(peer) if admit else None
         greeting = _WELCOME if refusal is None else refusal.encode()[:_MAX_GREETING]
         connection.send_frame(FrameType.CONTROL, [greeting], max(0.0, deadline - time.monotonic()))
         if refusal is not None:
@@ -136,14 +149,14 @@ class Pending:
         connection.phase = "connected"
         return connection
 
-    def _identify(self, deadline: float, sides: str) -> tuple[ssl.SSLSocket, Role]:
+    def _identify(self, deadline: float, sides: str) -> tuple[ssl.SSLSocket, Role, int]:
         try:
             with self._lock:
                 if self._over:
                     raise LinkError(f"{sides}: {self._reason}")
                 self._busy = True
                 self._sock = tls = _wrap(self._context, self._sock, True, sides)
-            role = _shake(tls, deadline, sides)
+            role, serial = _shake(tls, deadline, sides)
             with self._lock:
                 if self._reason:
                     raise LinkError(f"{sides}: {self._reason}")
@@ -155,7 +168,7 @@ class Pending:
             if self._reason and isinstance(error, LinkError):
                 raise LinkError(f"{sides}: {self._reason}") from None
             raise
-        return tls, role
+        return tls, role, serial
 
     def close(self, reason: str = "we hung up") -> None:
         """Hangs up without a word, also in the middle of a handshake; does nothing after one."""
@@ -223,7 +236,7 @@ class Listener:
             if accepted is None:
                 raise LinkTimeoutError(f"{here}: nobody connected in {timeout:g} s")
             sock, address = accepted
-            return Pending(sock, address, self._identity.current.server, self._local)
+            return Pending(sock, address, self._identity)
         except LinkError:
             raise
         except OSError as error:
@@ -316,8 +329,8 @@ def _wrap(context: ssl.SSLContext, raw: socket.socket, server_side: bool, sides:
         raise link_error(error, sides, party) from None
 
 
-def _shake(sock: ssl.SSLSocket, deadline: float, sides: str, party: str = "") -> Role:
-    """The other side's role, after a handshake. The socket stays open if that fails."""
+def _shake(sock: ssl.SSLSocket, deadline: float, sides: str, party: str = "") -> tuple[Role, int]:
+    """The other side's role and its certificate's number, after a handshake. The socket stays open if that fails."""
     try:
         sock.settimeout(max(1e-3, deadline - time.monotonic()))
         sock.do_handshake()

@@ -10,30 +10,49 @@ import os
 import socket
 import ssl
 import stat
+import subprocess
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from cryptography import x509
 
 from keras_private.errors import ConfigError, LinkError, LinkTimeoutError, TrustError
+from keras_private.net.revocation import Revoked, load_revoked
 from keras_private.net.roles import Role
 
+COMMAND_S = 30.0
+"""Seconds that `tls.key_password_command` may take."""
+_PASSWORD_BYTES = 1000  # OpenSSL takes 1024
 CHUNK_BYTES = 1 << 18
 """The most that OpenSSL is given at a time; it makes records of 16 kB. Frames up to this size are copied whole."""
 
 
 @dataclass(frozen=True, slots=True)
 class TLSFiles:
-    """Where one participant's credentials lie, PEM: the authority's certificate, its own certificate, its own key."""
+    """Where one participant's credentials lie, PEM: the authority's certificate, its own certificate, its own key, a
+    list of revoked certificates; and the command that prints the key's password."""
 
     ca: Path
     cert: Path
     key: Path
+    crl: Path | None = None
+    password_command: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        for field in ("ca", "cert", "key"):  # plain strings, as cluster.yaml has them, are welcome
-            object.__setattr__(self, field, Path(getattr(self, field)).expanduser())
+        for field in ("ca", "cert", "key", "crl"):  # plain strings, as cluster.yaml has them, are welcome
+            path = getattr(self, field)
+            object.__setattr__(self, field, path if path is None else Path(path).expanduser())
+
+    @property
+    def revoked(self) -> Revoked:
+        """The certificates that count no more.
+
+        Raises:
+            ConfigError: as `load_revoked`.
+        """
+        return Revoked() if self.crl is None else load_revoked(self.crl, self.ca)
 
 
 def server_context(files: TLSFiles) -> ssl.SSLContext:
@@ -64,15 +83,31 @@ def _context(protocol: int, files: TLSFiles) -> ssl.SSLContext:
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(f"cannot read the authority's certificate {files.ca}: {_reason(error)}") from None
     try:
-        context.load_cert_chain(files.cert, files.key, password=_no_password)
+        context.load_cert_chain(files.cert, files.key, password=partial(_password, files.password_command))
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(f"certificate {files.cert} and key {files.key} do not load: {_reason(error)}") from None
     return context
 
 
-def _no_password() -> str:
-    # Without this OpenSSL asks at the terminal, and a server would hang there.
-    raise ConfigError("the key is encrypted; keras_private takes keys without a password, readable by their owner only")
+def _password(command: tuple[str, ...] | None) -> bytes:
+    """Asked for if a key is encrypted. Without this OpenSSL would ask at the terminal, and a server hang there."""
+    if command is None:
+        raise ConfigError("the key is encrypted; tls.key_password_command says how to get its password")
+    name = f"tls.key_password_command: {command[0]}"
+    try:
+        done = subprocess.run(  # noqa: S603  the operator's own command, without a shell
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=COMMAND_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise ConfigError(f"{name} did not end within {COMMAND_S:g} s") from None
+    except OSError as error:
+        raise ConfigError(f"{name} cannot be run: {error.strerror}") from None
+    if done.returncode:
+        raise ConfigError(f"{name} ended with exit code {done.returncode}")
+    password = done.stdout.removesuffix(b"\n").removesuffix(b"\r")
+    if not 1 <= len(password) <= _PASSWORD_BYTES:
+        raise ConfigError(f"{name} printed {len(password)} bytes; a password has from 1 to {_PASSWORD_BYTES}")
+    return password
 
 
 def check_key(key: Path) -> None:
@@ -136,14 +171,15 @@ def load_certificate(cert: Path) -> x509.Certificate:
         raise ConfigError(f"cannot read the certificate {cert}: {_reason(error)}") from None
 
 
-def peer_role(sock: ssl.SSLSocket) -> Role:
-    """The role in the verified certificate of the other side.
+def peer_role(sock: ssl.SSLSocket) -> tuple[Role, int]:
+    """The role in the verified certificate of the other side, and that certificate's number.
 
     Raises:
         ConfigError: it states no role, or several.
     """
     certificate: dict[str, Any] = sock.getpeercert() or {}
-    return Role.from_uris(value for kind, value in certificate.get("subjectAltName", ()) if kind == "URI")
+    role = Role.from_uris(value for kind, value in certificate.get("subjectAltName", ()) if kind == "URI")
+    return role, int(str(certificate.get("serialNumber", "0")), 16)
 
 
 # What an operator should read instead of OpenSSL's words. "it" is the other side.

@@ -41,7 +41,7 @@ class CertificateWatch:
         self._clock = clock
         self._renew_at = clock() + _REMIND
         self._said = ""
-        self._say_at = clock()
+        self._say_at = self._say_list_at = clock()
 
     @property
     def expires(self) -> int:
@@ -65,6 +65,14 @@ class CertificateWatch:
         except ConfigError as error:
             self._log.warning("certificate kept", cause=str(error))
         self._warn()
+        self._warn_of_list()
+
+    def _warn_of_list(self) -> None:
+        path, now = self._identity.files.crl, self._clock()
+        warning = path and self._identity.current.revoked.warning(path, now)
+        if warning and now >= self._say_list_at:
+            self._say_list_at = now + _REMIND
+            self._log.warning("certificate", cause=warning)
 
     def _warn(self) -> None:
         now, expires = self._clock(), self._identity.current.expires

@@ -114,7 +114,13 @@ class TLSNetwork:
         following, previous = neighbours
         if not (isinstance(following, Connection) and isinstance(previous, Connection)):
             raise LinkError(f"lane {lane}: a TLS link needs TLS connections")
-        return TLSLink(index, next=following, prev=previous, lane=lane, timeout=timeout)
+        serials: tuple[int, ...] = ()
+        if isinstance(self._files, Identity):
+            serials = self._files.serials_of(following) + self._files.serials_of(previous)
+        link = TLSLink(index, next=following, prev=previous, lane=lane, timeout=timeout)
+        if isinstance(self._files, Identity):
+            self._files.hold(link, *serials)
+        return link
 
 
 def credentials(config: ClusterConfig, role: Role) -> TLSFiles:
@@ -125,5 +131,5 @@ def credentials(config: ClusterConfig, role: Role) -> TLSFiles:
     """
     if config.tls is not None:
         files = config.tls.for_name(role.name)
-        return TLSFiles(files.ca, files.cert, files.key)
+        return TLSFiles(files.ca, files.cert, files.key, files.crl, files.key_password_command)
     return local_credentials(role, [party.address[0] for party in config.parties.values()])
