@@ -6,9 +6,14 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
+from pydantic import BaseModel
+
+from keras_private.config import ClusterConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
@@ -34,6 +39,34 @@ def test_links_lead_somewhere(page: Path) -> None:
         target = page.parent / name if name else page
         assert target.exists(), link
         assert not anchor or anchor in anchors(target), link
+
+
+def fields(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Every field of cluster.yaml, as its page names it: `parties.*.host`."""
+    for name, field in section.model_fields.items():
+        yield prefix + name
+        star = "*." if "dict" in str(field.annotation) else ""
+        for inner in _sections(field.annotation):
+            yield from fields(inner, f"{prefix}{name}.{star}")
+
+
+def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _sections(part)
+
+
+def test_the_table_of_fields_is_one() -> None:
+    page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    table = page[page.index("| field | type | default") :].split("\n\n")[0]
+    rows = [re.split(r" \|(?= )", line) for line in table.splitlines()[2:]]
+    assert not [row for row in rows if len(row) != 4]
+    named = [name for row in rows for name in re.findall(r"`(.+?)`", row[0])]
+    known = set(fields(ClusterConfig))
+    assert len(named) == len(set(named))
+    assert set(named) <= known
+    assert {name for name in known if name.startswith(("limits.", "parties.", "storage."))} <= set(named)
 
 
 def example() -> str:
