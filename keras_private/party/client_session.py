@@ -40,6 +40,8 @@ from keras_private.sharing.share import Package, Share
 _AT_ONCE = 1 << 14  # an answer up to this size fits into a socket that says it has room
 _OUTBOX_BYTES = 1 << 18  # of everything but answers that a client has not read yet; beyond that it is cut off
 _QUICK_WORDS = 1 << 16  # a query that becomes more does not keep other clients from being read
+TURN_MESSAGES = 64
+"""So many of a client's messages are handled before those of others: one may send more, faster than they are read."""
 ROOM_S = 10.0
 """How long a message may wait for room, at most."""
 
@@ -140,7 +142,7 @@ class ClientSession:
         self._hurried = True
         message: Message | None = None
         try:
-            while True:
+            for _ in range(TURN_MESSAGES):
                 data = channel.receive_at_once(self._node.config.limits.request_bytes)
                 if data is None and not channel.begun:
                     return True

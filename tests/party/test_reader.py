@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import queue
+import select
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from keras_private.config import ClusterConfig
 from keras_private.errors import LinkError
 from keras_private.net.connection import FREE_BYTES, Connection
 from keras_private.net.frames import HEADER_BYTES, FrameType, pack_header
+from keras_private.party.client_session import TURN_MESSAGES, ClientSession
+from keras_private.party.messages import Cancel
 from keras_private.party.reader import Reader
+from keras_private.party.wire import encode
 from tests.net.conftest import CLIENT, PARTIES, Pairs, closing, credentials, pairs, pool  # noqa: F401  fixtures
 
 pytestmark = pytest.mark.timeout(60)
@@ -132,3 +138,18 @@ def test_nobody_waits_for_a_reader_that_was_closed(pairs: Pairs, sweeps: Sweeps)
     with pytest.raises(LinkError, match="stopped"):
         Watching(reader, server)
     assert sweeps.count >= 0
+
+
+def test_who_never_stops_sending_keeps_nobody_else_waiting(pairs: Pairs, reader: Reader, until: Any) -> None:  # noqa: F811
+    """Small messages without end, of which there is always one more: after some of them, others have their turn."""
+    client, server = pairs(CLIENT, PARTIES[0])
+    config = ClusterConfig.of_hosts([f"localhost:{port}" for port in (4000, 4001, 4002)])
+    node: Any = SimpleNamespace(name="server0", config=config)
+    session = ClientSession(node, server, lambda _: None, lambda *_: None, reader)
+    cancel, many = encode(Cancel(bytes(16))), 4 * TURN_MESSAGES
+    flood = b"".join(pack_header(len(cancel), FrameType.MESSAGE, 0, number) + cancel for number in range(many))
+    client.detach().sock.sendall(flood)  # one record holds many of them
+    until(lambda: select.select([server.fileno()], [], [], 0)[0], "it has come")
+    assert not session._read(server)  # a turn, as the reader gives it
+    assert session._turn.acquire(blocking=False)  # its own thread brings it back, behind the others
+    assert server.detach().received == TURN_MESSAGES
