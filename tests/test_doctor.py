@@ -155,6 +155,18 @@ def test_the_host_of_a_party(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert key.read_text() not in str(examine(folder / "cluster.yaml", "server0"))
 
 
+def test_rules_of_access(folder: Path) -> None:
+    rules = folder / "access.yaml"
+    change(folder, access="access.yaml")
+    assert "access.yaml" in says(folder, "server0", "access")
+    rules.write_text("clients: {bob: {models: '*'}}\nowners: {}\n")
+    assert not bad(folder, "server0", "access")
+    rules.chmod(0o666)
+    assert "can be changed by others: so who may query can" in says(folder, "server0", "access")
+    rules.write_text("clients: {bob: {model: '*'}}\nowners: {}\n")
+    assert "did you mean 'models'?" in says(folder, "server0", "access")
+
+
 def refuse(extra: str, what: str) -> None:
     from keras_private.errors import ConfigError
 

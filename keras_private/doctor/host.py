@@ -9,7 +9,7 @@ import socket
 from pathlib import Path
 from typing import Final
 
-from keras_private.config import ClusterConfig
+from keras_private.config import ANY, ClusterConfig
 from keras_private.doctor.finding import Findings, good, warning, wrong
 from keras_private.errors import ConfigError
 from keras_private.extras import require
@@ -35,6 +35,7 @@ def host(config: ClusterConfig, role: Role, number: int | None) -> Findings:
     yield from _limits()
     yield from _memory(config)
     yield from _storage(config, role)
+    yield from _access(config)
     yield from _ports(config, number)
 
 
@@ -127,6 +128,20 @@ def _storage(config: ClusterConfig, role: Role) -> Findings:
         yield warning("storage", f"{folder} can be looked into by others", f"chmod 700 {folder}")
     else:
         yield good("storage", f"{folder} can be written")
+
+
+def _access(config: ClusterConfig) -> Findings:
+    if config.access is None:
+        return
+    source = config.access.source
+    try:
+        rules = config.access.rules
+    except ConfigError as error:
+        yield wrong("access", str(error), "correct the file; a party that runs keeps to the rules before")
+        return
+    yield good("access", f"rules for {len(rules.clients)} clients and {len(rules.owners)} owners, others by '{ANY}'")
+    if source is not None and source.exists() and source.stat().st_mode & 0o022:
+        yield warning("access", f"{source} can be changed by others: so who may query can", f"chmod go-w {source}")
 
 
 def _ports(config: ClusterConfig, number: int) -> Findings:

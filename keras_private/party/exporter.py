@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
+from keras_private.config import ALL_INTERFACES
 from keras_private.errors import LinkError
 from keras_private.net.handshake import format_address
 from keras_private.party.monitor import Monitor
@@ -70,14 +71,16 @@ class Exporter:
     def __init__(self, address: tuple[str, int], pages: Mapping[bytes, Page], name: str) -> None:
         self._pages = pages
         try:
-            self._socket = socket.create_server(
-                address, family=socket.AF_INET6 if ":" in address[0] else socket.AF_INET, backlog=CALLERS
-            )
+            six = ":" in address[0]
+            both = address[0] == ALL_INTERFACES and socket.has_dualstack_ipv6()  # as `bind` has it
+            family = socket.AF_INET6 if six else socket.AF_INET
+            self._socket = socket.create_server(address, family=family, backlog=CALLERS, dualstack_ipv6=both)
         except OSError as error:
             where = format_address(address)
             raise LinkError(f"{name} cannot show its metrics at {where}: {error.strerror or error}") from None
         self._callers: dict[asyncio.Task[None], None] = {}  # in order of arrival
         self._loop = asyncio.new_event_loop()
+        self._ending = asyncio.Event()
         self._thread = threading.Thread(target=self._live, name=f"{name} metrics", daemon=True)
         self._thread.start()
 
@@ -89,22 +92,22 @@ class Exporter:
     def close(self) -> None:
         """End every connection, and the thread. Idempotent."""
         with contextlib.suppress(RuntimeError):  # its loop is closed already
-            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._loop.call_soon_threadsafe(self._ending.set)
         self._thread.join(_STOP_S)
 
     def _live(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        loop = self._loop
-        serving = asyncio.start_server(self._met, sock=self._socket, limit=HEAD_BYTES, backlog=CALLERS)
-        server = loop.run_until_complete(serving)
         try:
-            loop.run_forever()
+            self._loop.run_until_complete(self._accept())
         finally:
-            server.close()
-            for task in (tasks := asyncio.all_tasks(loop)):
-                task.cancel()
-            loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-            loop.close()
+            self._loop.close()
+
+    async def _accept(self) -> None:
+        server = await asyncio.start_server(self._met, sock=self._socket, limit=HEAD_BYTES, backlog=CALLERS)
+        await self._ending.wait()
+        server.close()
+        for task in (callers := list(self._callers)):
+            task.cancel()
+        await asyncio.gather(*callers, return_exceptions=True)
 
     async def _met(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from keras_private.party import exporter, messages, monitor
 from keras_private.party.dial import ask, call
 from keras_private.party.exporter import CALLERS, HEAD_BYTES, Exporter, Reply, health
 from keras_private.party.messages import Hello
-from keras_private.party.metrics import FAMILIES, OTHER, PREFIX, REASONS, table
+from keras_private.party.metrics import FAMILIES, OTHER, PREFIX, REASONS, counting, table
 from keras_private.party.wire import decode, encode
 from keras_private.worker import TFEWorker
 from tests.conftest import Trio
@@ -160,6 +161,56 @@ def test_nothing_is_loaded_and_nothing_shown_unless_asked_for() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
+def test_every_event_moves_its_numbers_and_no_others() -> None:
+    metrics, registry = counting(list)
+    seen: dict[str, float] = {}
+
+    def moved() -> dict[str, float]:
+        now = {
+            sample.name.removeprefix(PREFIX) + "".join(f":{value}" for value in sample.labels.values()): sample.value
+            for family in registry.collect()
+            for sample in family.samples
+            if sample.name.startswith(PREFIX) and "le" not in sample.labels
+        }
+        found = {name: value - seen.get(name, 0) for name, value in now.items() if value != seen.get(name, 0)}
+        seen.update(now)
+        return found
+
+    assert moved() == {}  # all begin at 0
+    metrics.received(part=False), metrics.received(part=True), metrics.received(part=True)
+    assert moved() == {"requests_received_total:query": 1, "requests_received_total:evaluation part": 2}
+    metrics.refused(messages.QUOTA), metrics.refused("a code of some later release")
+    assert moved() == {"refusals_total:quota": 1, "refusals_total:other": 1}
+    metrics.began([0.25, 0.5])
+    assert moved() == {"queue_seconds_count": 2, "queue_seconds_sum": 0.75}
+    metrics.ran(rows=5, rounds=14, sent_bytes=1000, seconds=0.5)
+    assert moved() == {
+        "runs_total:done": 1, "rows_total": 5, "rounds_total": 14, "sent_bytes_total": 1000,
+        "run_rows_count": 1, "run_rows_sum": 5, "run_seconds_count": 1, "run_seconds_sum": 0.5,
+    }  # fmt: skip
+    now = time.monotonic()
+    for part, counted in (
+        (None, {"queries_answered_total": 1}),
+        (last(False), {}),
+        (last(True), {"evaluations_answered_total": 1}),
+    ):
+        metrics.answered(part, now, now)
+        found = moved()
+        assert found.pop("answer_seconds_count") == found.pop("request_seconds_count") == 1
+        assert found.pop("answer_seconds_sum") <= found.pop("request_seconds_sum") + 1e-3
+        assert found == dict.fromkeys(counted, 1)
+    metrics.run_failed(), metrics.lane_failed(), metrics.handshake_refused(), metrics.session_refused()
+    assert moved() == {
+        "runs_total:failed": 1, "lane_failures_total": 1, "handshakes_refused_total": 1, "sessions_refused_total": 1,
+    }  # fmt: skip
+    totals = metrics.totals
+    assert (totals.refused, totals.runs, totals.rows, totals.sent) == (2, 1, 5, 1000)
+
+
+def last(is_: bool) -> messages.Part:
+    return messages.Part(bytes(16), "accuracy", 0, last=is_)
+
+
 # Health
 
 
@@ -196,6 +247,20 @@ def test_a_stuck_party_is_found_out(make_config: Any) -> None:
 
 
 # The server itself
+
+
+@pytest.mark.parametrize(
+    ("bind", "calls"), [("::", ["127.0.0.1", "::1"]), ("0.0.0.0", ["127.0.0.1"]), ("::1", ["::1"])]
+)
+def test_where_it_listens(bind: str, calls: list[str]) -> None:
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6")
+    made = Exporter((bind, 0), {b"/good": health(list, "ok")}, "server0")
+    try:
+        for host in calls:
+            socket.create_connection((host, made.address[1]), 20).close()
+    finally:
+        made.close()
 
 
 @pytest.fixture
