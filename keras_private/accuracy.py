@@ -95,7 +95,7 @@ def private_accuracy(
     if y is not None and metric not in _METRICS:
         raise InputError(f"metric must be one of {', '.join(_METRICS)}, not {metric!r}")
     draft = compiled(model, choices, precision, exact_truncation=exact_truncation)
-    description = described(draft.plan, bytes(16), "", "owner", _MOST_ROWS)
+    description = described(draft.plan, bytes(16), ("model", 1), "", "owner", _MOST_ROWS)
     if len(description.results) != 1:
         raise InputError(
             f"the model has {len(description.results)} outputs; measure a model with the one that you mean: "

@@ -7,6 +7,7 @@ were when it was shared first.
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -30,8 +31,9 @@ from keras_private.errors import (
 from keras_private.net.frames import printable
 from keras_private.net.roles import Role
 from keras_private.party.dial import ask, call, expect
-from keras_private.party.fields import NUMBERS
+from keras_private.party.fields import MODEL_NAME, NUMBERS
 from keras_private.party.messages import (
+    DEFAULT_NAME,
     AskEvaluations,
     AskStatus,
     AskTiming,
@@ -40,7 +42,9 @@ from keras_private.party.messages import (
     Progress,
     Serve,
     Status,
+    Stopped,
     Timing,
+    Undeploy,
 )
 from keras_private.party.network import Network
 from keras_private.party.wire import encode
@@ -65,11 +69,17 @@ class OwnedModel:
     """A model that three parties hold in shares. Made by `upload`. `stop` is for any thread, `serve` for one at a time.
 
     Attributes:
+        name: what clients ask for.
+        version: of the models of that name; rises with each that is shared under it.
         digest: SHA-256 of the plan, hex, the same at all three parties.
         served: requests answered by the last `serve`.
     """
 
-    def __init__(self, config: ClusterConfig, network: Network, plan: Plan, values: Mapping[str, ArrayLike]) -> None:
+    def __init__(
+        self, config: ClusterConfig, network: Network, plan: Plan, values: Mapping[str, ArrayLike], name: str
+    ) -> None:
+        self.name = name
+        self.version = 0
         self.digest = digest(plan)
         self.served = 0
         self._config = config
@@ -84,33 +94,57 @@ class OwnedModel:
         self._heard = 0.0  # when serving went on last
 
     def __repr__(self) -> str:
-        return f"OwnedModel({self.digest[:12]}…{', stopped' if self._stopped else ''})"
+        state = ", stopped" if self._stopped else ""
+        return f"OwnedModel({self.name!r} version {self.version}, {self.digest[:12]}…{state})"
 
     @classmethod
     def upload(
-        cls, cluster: Cluster, plan: Plan, values: Mapping[str, ArrayLike], *, name: str | None = None
+        cls,
+        cluster: Cluster,
+        plan: Plan,
+        values: Mapping[str, ArrayLike],
+        *,
+        owner: str | None = None,
+        name: str = DEFAULT_NAME,
+        deploy: bool = False,
     ) -> OwnedModel:
-        """Share the weights among the parties and give each the plan.
+        """Share the weights among the parties and give each the plan. What had this name before is replaced: in one
+        moment for whoever asks from then on, while clients that know it go on being answered.
 
         Args:
             cluster: a started `TFECluster`.
             plan: an executable plan.
             values: every weight of the plan in plain reals, of the plan's shapes. They are copied: what becomes of them
                 later does not reach the parties.
-            name: the owner's; None: the cluster's.
+            owner: their name; None: the cluster's.
+            name: letters, digits, "-", "_" and ".", up to 63.
+            deploy: have the parties serve it, without this process, until `undeploy`.
 
         Raises:
+            InputError: the name is none.
             PlanError: the plan or the weights do not fit together, or a party's limits.
-            RefusedError: a party refused: not this owner's to replace, too large, being served.
+            RefusedError: a party refused: the name is not this owner's, the model is too large, there is no room.
             LinkError: a party cannot be reached.
         """
-        model = cls(cluster.config, cluster.network(Role("owner", name) if name else cluster.owner), plan, values)
-        model._upload()
+        check_name(name)
+        network = cluster.network(Role("owner", owner) if owner else cluster.owner)
+        model = cls(cluster.config, network, plan, values, name)
+        model._upload(deploy=deploy)
         return model
 
-    def _upload(self) -> None:
+    def _upload(self, *, deploy: bool = False) -> None:
         with self._changing:
-            self._id = upload(self._config, self._network, self._plan, self.digest, self._weights, self._ending.is_set)
+            self._id, self.version = upload(
+                self._config,
+                self._network,
+                self.name,
+                self.version,
+                self._plan,
+                self.digest,
+                self._weights,
+                self._ending.is_set,
+                deploy=deploy,
+            )
 
     def serve(
         self,
@@ -300,6 +334,31 @@ def results_of(message: Evaluations, index: int) -> dict[ResultKey, Share]:
     for key, *summands in zip(keys, mine, following, strict=True):
         found.setdefault(key, Share(*summands))
     return found
+
+
+def check_name(name: object) -> None:
+    """Raises:
+    InputError: a model cannot be called so.
+    """
+    if not (isinstance(name, str) and re.match(MODEL_NAME, name)):
+        raise InputError(f"a model's name has up to 63 letters, digits, '-', '_' and '.', not {name!r}")
+
+
+def undeploy(config: ClusterConfig, network: Network, name: str, *, keep: bool = False) -> None:
+    """Have the parties serve a model no more, and forget it, unless `keep`.
+
+    Raises:
+        InputError: the name is none.
+        NoModelError: there is no model of this name.
+        RefusedError: it is somebody else's, or not deployed.
+        LinkError: the leader cannot be reached.
+    """
+    check_name(name)
+    channel = call_party(config, network, LEADER)
+    try:
+        ask(channel, Undeploy(name, keep), Stopped, 2 * config.limits.timeout_s)
+    finally:
+        channel.close()
 
 
 def _changes(listener: OnTrouble | None) -> OnTrouble:

@@ -1,19 +1,19 @@
-"""How a cluster is doing, from what its parties say: one line each, and one verdict that an alarm can be built on."""
+"""How a cluster is doing, from what its parties say: some lines each, and one verdict that an alarm can be built on."""
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from enum import IntEnum
 
-from keras_private.config import PARTY_NAMES, ClusterConfig
+from keras_private.config import LEADER, PARTY_NAMES, ClusterConfig
 from keras_private.errors import ClusterError, ConfigError, KerasPrivateError, LinkError, RefusedError, TrustError
 from keras_private.net.certificates import WARNING_DAYS, check_dates
 from keras_private.net.roles import Role
 from keras_private.net.tls import TLSFiles, client_context, role_of
 from keras_private.owner import ask_status
-from keras_private.party.messages import Status
+from keras_private.party.messages import ModelStatus, Status
 from keras_private.party.network import Network, TLSNetwork, credentials
 
 Answers = Mapping[str, Status | KerasPrivateError]
@@ -82,13 +82,27 @@ def judge(answers: Answers) -> tuple[Verdict, str]:
             Verdict.APART,
             f"{_names(apart)}: no lane; the parties do not reach each other (yet, right after a start)",
         )
-    if empty := [name for name, state in states.items() if not state.digest]:
-        return Verdict.NO_MODEL, f"{_names(empty)}: no model; the owner must share it (again)"
-    if len({state.digest for state in states.values()}) > 1:
-        return Verdict.NO_MODEL, "the parties hold different models; the owner must share it again"
-    if not any(state.serving for state in states.values()):
-        return Verdict.NOT_SERVED, "nobody serves the model; queries wait until the owner does"
-    return Verdict.SERVING, "all parties are up, and the model is served"
+    leader = PARTY_NAMES[LEADER]
+    models = [each for each in states[leader].models if each.state not in ("loading", "retired")]
+    if not models:
+        return Verdict.NO_MODEL, f"{leader}: no model; the owner must share it (again)"
+    for name, state in states.items():
+        held = {_upload(each) for each in state.models}
+        if lacking := [each for each in models if _upload(each) not in held]:
+            return Verdict.NO_MODEL, f"{name} does not hold {_called(lacking)}; the owner must share it again"
+    if incomplete := [each for each in models if each.state == "incomplete"]:
+        return Verdict.NO_MODEL, f"the parties hold different uploads of {_called(incomplete)}; share it again"
+    if paused := [each for each in models if each.state == "paused"]:
+        return Verdict.NOT_SERVED, f"nobody serves {_called(paused)}; queries wait until the owner does"
+    return Verdict.SERVING, f"all parties are up, and {_called(models)} served"
+
+
+def _upload(model: ModelStatus) -> tuple[str, int, str, str]:
+    return model.name, model.version, model.owner, model.digest
+
+
+def _called(models: Sequence[ModelStatus]) -> str:
+    return ", ".join(f"{model.name} version {model.version}" for model in models)
 
 
 def _says_no(error: KerasPrivateError) -> bool:
@@ -101,8 +115,10 @@ def _names(names: Mapping[str, object] | list[str]) -> str:
 
 def holdings(answer: Status) -> list[str]:
     """What one party holds, in words."""
-    serving = ", serving" if answer.serving else ""
-    return [f"model {answer.digest[:16]} of {answer.owner}{serving}"] if answer.digest else ["no model"]
+    return [
+        f"{_called([model])} of {model.owner} {model.digest[:16]}{'' if model.state == 'held' else f', {model.state}'}"
+        for model in answer.models
+    ] or ["no model"]
 
 
 def ends_soon(answer: Status) -> str:
@@ -112,15 +128,23 @@ def ends_soon(answer: Status) -> str:
 
 
 def line(name: str, host: str, answer: Status | KerasPrivateError) -> str:
-    """One party's line."""
+    """What is said of one party: a line, and one for each model that it holds."""
     head = f"{name}  {host}"
     if isinstance(answer, KerasPrivateError):
         return f"{head}  DOWN  {answer}"
-    model = f"model {answer.digest[:16]} of {answer.owner}" if answer.digest else "no model"
-    state = "serving, " if answer.serving else ""
-    return (
-        f"{head}  up  {model}  {state}served {answer.served}, waiting {answer.waiting}  "
+    count = {0: "no model", 1: "1 model"}.get(len(answer.models), f"{len(answer.models)} models")
+    first = (
+        f"{head}  up  {count}  served {answer.served}, waiting {answer.waiting}  "
         f"peers {', '.join(answer.peers) or 'none'}, lanes {answer.lanes}  {_expiry(answer.expires)}"
+    )
+    return "\n".join([first, *(f"  {_model(model)}" for model in answer.models)])
+
+
+def _model(model: ModelStatus) -> str:
+    clients = f", clients {model.clients}" if model.state != "held" else ""
+    return (
+        f"{model.name} version {model.version} of {model.owner}  {model.digest[:16]}  {model.state}  "
+        f"served {model.served}, waiting {model.waiting}{clients}  {model.size / 2**20:.1f} MB"
     )
 
 

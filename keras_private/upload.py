@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from keras_private.config import PARTY_NAMES, ClusterConfig
+from keras_private.config import FOLLOWERS, LEADER, PARTY_NAMES, ClusterConfig
 from keras_private.errors import ClusterError, InputError, LinkError, PartyError, PlanError, StateError
 from keras_private.net.frames import as_bytes
 from keras_private.party.dial import ask, call, expect
@@ -26,6 +26,8 @@ from keras_private.party.messages import (
     Hello,
     Load,
     Loaded,
+    Publish,
+    Published,
     Stop,
     Stopped,
     Weight,
@@ -73,20 +75,26 @@ def values_in_order(plan: Plan, values: Mapping[str, ArrayLike]) -> Iterator[tup
 def upload(
     config: ClusterConfig,
     network: Network,
+    name: str,
+    version: int,
     plan: bytes,
     expected: str,
     weights: Weights,
     called_off: Callable[[], bool],
-) -> bytes:
-    """Draw new shares and give them to the parties; where it fails, no party keeps any of them.
+    *,
+    deploy: bool = False,
+) -> tuple[bytes, int]:
+    """Draw new shares, give them to the parties, and have the name mean them; where it fails, no party keeps any.
 
     Args:
+        version: which one of that name it is; 0: the next one, which the leader counts.
         plan: serialised.
         expected: its hash, which every party has to report.
         called_off: asked from time to time.
+        deploy: have the parties serve it, from the moment that the name means it.
 
     Returns:
-        The upload's id.
+        The upload's id, and its version.
 
     Raises:
         RefusedError, PartyError: a party did not take it.
@@ -94,12 +102,13 @@ def upload(
         StateError: it was called off.
     """
     timeout = config.limits.timeout_s
-    load = Load(os.urandom(ID_BYTES), plan)
+    load = Load(os.urandom(ID_BYTES), name, version, plan)
     channels: list[Channel] = []
     try:
         channels.extend(call_party(config, network, index) for index in range(len(PARTY_NAMES)))
-        for channel in channels:
-            ask(channel, load, Accepted, timeout)
+        version = ask(channels[LEADER], load, Accepted, timeout).version
+        for index in FOLLOWERS:
+            ask(channels[index], Load(load.model, name, version, plan), Accepted, timeout)
         for weight, words in weights:
             if called_off():
                 raise StateError("the model was stopped meanwhile")
@@ -113,6 +122,7 @@ def upload(
                     f"{channel.peer.name} holds plan {held}, {expected} was sent; "
                     "install the same keras-private everywhere"
                 )
+        ask(channels[LEADER], Publish(load.model, deploy), Published, timeout)
     except BaseException:
         with contextlib.suppress(ClusterError, LinkError):
             take_away(config, network, load.model)  # where it has arrived already
@@ -120,7 +130,7 @@ def upload(
     finally:
         for channel in channels:
             channel.close()
-    return load.model
+    return load.model, version
 
 
 def take_away(config: ClusterConfig, network: Network, id_: bytes) -> None:

@@ -57,8 +57,8 @@ class Tiny:
     def expected(self, data: Any) -> np.ndarray[Any, Any]:
         return evaluate(self.draft, np.asarray(data, dtype=np.float64))
 
-    def upload(self, cluster: Any, name: str = "owner") -> OwnedModel:
-        return OwnedModel.upload(cluster, self.executable.plan, self.executable.values, name=name)
+    def upload(self, cluster: Any, owner: str = "owner", **chosen: Any) -> OwnedModel:
+        return OwnedModel.upload(cluster, self.executable.plan, self.executable.values, owner=owner, **chosen)
 
 
 def make_tiny(seed: int = 0, hidden: int = 4, depth: int = 1) -> Tiny:
@@ -222,6 +222,10 @@ class Trio:
 
     def network(self, role: Role) -> TLSNetwork:
         return TLSNetwork(self.config, credentials(self.config, role))
+
+    def digests(self) -> list[list[str]]:
+        """Of the models that each party holds."""
+        return [[model.digest for model in server.node.shelf.models] for server in self.servers]
 
     def waiting(self) -> list[int]:
         return [server.duty.queue.waiting for server in self.servers]

@@ -99,11 +99,14 @@ def test_a_cluster_with_certificates_of_its_own(yaml: Path, tiny: Any, serving: 
         done = cli("status", "--config", yaml)
         assert done.exit_code == 0, done.output
         lines = done.output.splitlines()
-        for name, line in zip(PARTY_NAMES, lines, strict=True):
+        for name, line, model in zip(PARTY_NAMES, lines[::2], lines[1::2], strict=True):
             assert line.startswith(name)
-            for word in ("up", "of owner:owner", "served 1, waiting 0", "lanes 1", "certificate until 20", "364 days"):
+            for word in ("up", "1 model", "served 1, waiting 0", "lanes 1", "certificate until 20", "364 days"):
                 assert word in line
-        assert "serving" in lines[0]
+            assert model.startswith("  model version 1 of owner:owner  ")
+            assert "served 1, waiting 0" in model
+        assert "  serving  " in lines[1]
+        assert "  held  " in lines[3]
         assert "peers server1, server2" in lines[0]
     done = cli("status", "--config", yaml)
     assert done.exit_code == 3

@@ -25,7 +25,7 @@ SERVE = "print('\\nthen', model.serve(), flush=True)"
 TELL = """
 import threading, time
 def tell():
-    while not cluster.status()["server0"].serving:
+    while not any(model.state == "serving" for model in cluster.status()["server0"].models):
         time.sleep(0.01)
     print("\\nit serves", flush=True)
 threading.Thread(target=tell).start()

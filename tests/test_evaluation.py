@@ -62,7 +62,7 @@ def draft(allowed: Any = ALLOWED, **checks: bool) -> Draft:
 
 @contextlib.contextmanager
 def served(cluster: Any, model: Draft, num_requests: int | None = None) -> Iterator[OwnedModel]:
-    owned = OwnedModel.upload(cluster, model.plan, model.values, name="owner")
+    owned = OwnedModel.upload(cluster, model.plan, model.values, owner="owner")
     thread = threading.Thread(target=owned.serve, args=(num_requests,))
     thread.start()
     try:

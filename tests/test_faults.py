@@ -33,9 +33,11 @@ from keras_private.party.messages import (
     Error,
     Hello,
     Load,
+    Publish,
     Query,
     Serve,
     Stop,
+    Undeploy,
     Welcome,
 )
 from keras_private.party.network import TLSNetwork, credentials
@@ -104,7 +106,11 @@ def test_a_clients_certificate_is_for_clients(trio: Any, until: Any, purpose: st
 
 def test_a_client_cannot_load_serve_or_stop(trio: Any, tiny: Any, serving: Any, until: Any) -> None:
     hello = Hello.plain("client", "test")
-    for message in (Load(bytes(16), serialise(tiny.executable.plan)), Serve(bytes(16), None), Stop(bytes(16))):
+    for message in (
+        Load(bytes(16), "digits", 0, serialise(tiny.executable.plan)),
+        Serve(bytes(16), None),
+        Stop(bytes(16)),
+    ):
         channel = call(trio.network(CLIENT), 0, hello, 5)
         with pytest.raises((RefusedError, LinkError), match="may not send"):
             ask(channel, message, Accepted, 5)
@@ -127,15 +133,16 @@ def test_another_cluster_and_another_version(trio: Any) -> None:
 
 
 def test_a_model_belongs_to_its_owner(trio: Any, tiny: Any, other_tiny: Any, serving: Any) -> None:
-    model = tiny.upload(trio, name="alice")
-    with pytest.raises(RefusedError, match="belongs to owner:alice"):
-        other_tiny.upload(trio, name="mallory")
+    model = tiny.upload(trio, owner="alice")
+    with pytest.raises(RefusedError, match="'model' belongs to owner:alice, and only they can share under it"):
+        other_tiny.upload(trio, owner="mallory")
     channel = call(trio.network(Role("owner", "mallory")), 0, Hello.plain("owner", "test"), 5)
-    for message in (Stop(model._id), Serve(model._id, None), AskTiming(model._id)):
+    asked = (Stop(model._id), Serve(model._id, None), AskTiming(model._id), Publish(model._id, True))
+    for message in (*asked, Undeploy("model", keep=False)):
         with pytest.raises(RefusedError, match="belongs to owner:alice"):
             ask(channel, message, Accepted, 5)
     channel.close()
-    assert {server.status().owner for server in trio.servers} == {"owner:alice"}
+    assert {each.owner for server in trio.servers for each in server.status().models} == {"owner:alice"}
     model.stop()
     goes_on(trio, tiny, serving)
 
@@ -150,14 +157,14 @@ def frame(payload: bytes, sequence: int = 0, kind: FrameType = FrameType.MESSAGE
 HOSTILE = {
     "random bytes": os.urandom(4096),
     "zeros": bytes(4096),
-    "half a frame": frame(encode(Describe()))[:20],
+    "half a frame": frame(encode(Describe("", None)))[:20],
     "half a header": b"\x01",
     "a frame of 2^32 bytes": struct.pack("<IBBHQ", 2**32 - 1, FrameType.MESSAGE, 0, 0, 0),
     "a frame of 2^40 bytes": (2**40).to_bytes(8, "little") + bytes(8),
     "a frame over the limit": struct.pack("<IBBHQ", 2**27, FrameType.MESSAGE, 0, 0, 0),
     "an unknown type": struct.pack("<IBBHQ", 10, 77, 0, 0, 0) + bytes(10),
     "a share instead of a message": frame(bytes(64), kind=FrameType.DATA),
-    "a wrong sequence number": frame(encode(Describe()), sequence=5),
+    "a wrong sequence number": frame(encode(Describe("", None)), sequence=5),
     "another lane": struct.pack("<IBBHQ", 10, FrameType.MESSAGE, 0, 3, 0) + bytes(10),
     "not msgpack": frame(b"\xc1" * 100),
     "a blob of 2^32 bytes": frame(b"\xc6\xff\xff\xff\xff"),
@@ -249,7 +256,7 @@ def test_a_plan_that_is_not_one(trio: Any, tiny: Any, serving: Any) -> None:
     for plan in (b"", os.urandom(500), good[:-1], good + b"\x00", good.replace(b"matmul", b"matmuk")):
         channel = call(trio.network(OWNER), 1, Hello.plain("owner", "test"), 5)
         with pytest.raises(RefusedError, match=r"server1: .*(plan|op)"):
-            ask(channel, Load(bytes(16), plan), Accepted, 5)
+            ask(channel, Load(bytes(16), "hostile", 0, plan), Accepted, 5)
         channel.close()
     goes_on(trio, tiny, serving)
 
@@ -281,7 +288,7 @@ def clients(trio: Any, name: str = "client") -> Iterator[tuple[dict[int, Any], D
         index: call(trio.network(Role("client", name)), index, Hello.plain("client", trio.config.cluster), 5)
         for index in range(3)
     }
-    description = ask(channels[0], Describe(), Description, 5)
+    description = ask(channels[0], Describe("", None), Description, 5)
     yield channels, description
     for channel in channels.values():
         channel.close()
@@ -405,8 +412,8 @@ def test_stop_ends_serving_elsewhere(trio: Any, tiny: Any) -> None:
     thread = threading.Thread(target=lambda: served.append(model.serve(None, lambda _: started.set())))
     thread.start()
     assert started.wait(10)
-    with pytest.raises(RefusedError, match="being served; stop it"):
-        tiny.upload(trio)
+    with pytest.raises(RefusedError, match="belongs to owner:owner"):
+        tiny.upload(trio, owner="bob")
     assert thread.is_alive()  # what was refused does no harm
     with TFEWorker() as client:
         client.connect_to_model(tiny.input_shape, tiny.output_shape, trio)
@@ -416,22 +423,22 @@ def test_stop_ends_serving_elsewhere(trio: Any, tiny: Any) -> None:
     assert served == [1]
 
 
-def test_an_old_handle_does_nothing_to_a_new_model(trio: Any, tiny: Any, other_tiny: Any) -> None:
+def test_an_old_handle_does_nothing_to_a_new_model(trio: Any, tiny: Any, other_tiny: Any, until: Any) -> None:
     old = tiny.upload(trio)
     new = other_tiny.upload(trio)
-    with pytest.raises(RefusedError, match="holds another model by now; share this one again"):
+    with pytest.raises(RefusedError, match="holds a newer version of this model by now, or none; share this one again"):
         old.serve(1)
     old.stop()
-    assert {server.status().digest for server in trio.servers} == {new.digest}
+    until(lambda: trio.digests() == [[new.digest]] * 3, "the old one is gone")
     new.stop()
-    assert {server.status().digest for server in trio.servers} == {""}
+    assert trio.digests() == [[], [], []]
 
 
-def test_an_upload_that_fails_leaves_nothing(trio: Any, tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_upload_that_fails_leaves_nothing(trio: Any, tiny: Any, until: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any) -> None:
         raise PlanError("no room")
 
-    monkeypatch.setattr("keras_private.party.models.Upload.add", full)
+    monkeypatch.setattr("keras_private.party.intake.Upload.add", full)
     with pytest.raises(RefusedError, match="server0: no room"):
         tiny.upload(trio)
     monkeypatch.undo()
@@ -439,7 +446,7 @@ def test_an_upload_that_fails_leaves_nothing(trio: Any, tiny: Any, monkeypatch: 
     with pytest.raises(RefusedError, match="server2: no room"):
         tiny.upload(trio)
     del trio.servers[2].node.shelf.put
-    assert {server.status().digest for server in trio.servers} == {""}
+    until(lambda: trio.digests() == [[], [], []], "nothing is left")
 
 
 # -- Different plans ---------------------------------------------------------------------------------------------------
@@ -447,15 +454,14 @@ def test_an_upload_that_fails_leaves_nothing(trio: Any, tiny: Any, monkeypatch: 
 
 @contextlib.contextmanager
 def different_plans(trio: Any, tiny: Any, other_tiny: Any) -> Iterator[tuple[Any, Any]]:
-    """server2 holds another plan than server0 and server1."""
-    ours = tiny.upload(trio)
-    shelves = [server.node.shelf for server in trio.servers]
-    first = [shelf.model for shelf in shelves]
-    theirs = other_tiny.upload(trio)
-    for shelf, model in zip(shelves[:2], first[:2], strict=True):
-        shelf.put(model)
+    """As one upload server2 holds another plan than server0 and server1."""
+    ours, theirs = tiny.upload(trio), other_tiny.upload(trio, name="other")
+    shelf = trio.servers[2].node.shelf
+    kept, other = shelf.get(ours._id), shelf.get(theirs._id)
+    shelf.restore([dataclasses.replace(other, id=ours._id, name=kept.name)])
     yield ours, theirs
     ours.stop()
+    theirs.stop()
 
 
 def test_different_plans_are_noticed_by_clients_and_owners(trio: Any, tiny: Any, other_tiny: Any, serving: Any) -> None:
@@ -476,8 +482,8 @@ def test_different_plans_never_run(trio: Any, tiny: Any, other_tiny: Any, until:
     with different_plans(trio, tiny, other_tiny) as (ours, theirs), clients(trio) as (channels, _):
         request = os.urandom(16)
         runs = [server.node.served for server in trio.servers]
-        for index, server in enumerate(trio.servers):
-            raw_query({index: channels[index]}, tiny, server.node.shelf.model.id, request=request)
+        for index in channels:
+            raw_query({index: channels[index]}, tiny, ours._id, request=request)
         for channel in channels.values():
             answer = reply(channel)
             assert isinstance(answer, Error)
@@ -496,7 +502,8 @@ def test_a_plan_that_changes_before_the_run(trio: Any, tiny: Any, other_tiny: An
         client.query_model_async(tiny.batch(1))
         until(lambda: trio.waiting() == [1, 1, 1], "the query waits")
         shelf = trio.servers[2].node.shelf
-        shelf._model = dataclasses.replace(shelf.model, digest="f" * 64, plan=other)
+        changed = dataclasses.replace(shelf.get(model._id), digest="f" * 64, plan=other)
+        shelf._models[model._id] = changed  # and the leader does not hear of it
         thread = threading.Thread(target=quietly, args=(model.serve,))
         thread.start()
         with pytest.raises(PartyError) as caught:
@@ -529,7 +536,7 @@ def test_logs_and_status_hold_no_secret(make_trio: Any, tiny: Any, serving: Any)
     trio = make_trio()
     goes_on(trio, tiny, serving)
     allowed = {"host", "bind", "peer", "cause", "lane", "requests", "rows", "rounds", "bytes", "ms"}
-    allowed |= {"owner", "digest", "ops", "served"}
+    allowed |= {"owner", "model", "version", "deployed", "digest", "ops", "served"}
     for log in trio.logs:
         for _, event, fields in log.lines:
             assert fields.keys() <= allowed, event

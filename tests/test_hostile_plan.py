@@ -57,7 +57,7 @@ def larger_than_declared() -> Plan:
 
 def attack(trio: Any, plan: Plan, until: Any) -> None:
     """The owner's accomplice asks beside an honest client, and looks for that client's row in her own answer."""
-    model = OwnedModel.upload(trio, plan, {}, name="mallory")
+    model = OwnedModel.upload(trio, plan, {}, owner="mallory")
     try:
         with TFEWorker(name="alice") as honest, TFEWorker(name="eve") as accomplice:
             for client in (honest, accomplice):
@@ -79,7 +79,7 @@ def test_no_plan_carries_one_clients_row_into_anothers_answer(trio: Any, until: 
 
 def test_no_value_outgrows_what_the_plan_says(trio: Any) -> None:
     with pytest.raises(RefusedError, match=r"server0.*as many axes"):
-        OwnedModel.upload(trio, larger_than_declared(), {}, name="mallory")
+        OwnedModel.upload(trio, larger_than_declared(), {}, owner="mallory")
 
 
 def lies(bits: int) -> Plan:
@@ -100,7 +100,7 @@ def lies(bits: int) -> Plan:
 @pytest.mark.parametrize("bits", [1, 7, 62])
 def test_false_bounds_spoil_their_owners_answers_only(trio: Any, until: Any, bits: int) -> None:
     """Windows that miss the values' bits: wrong answers, each of its own row, and parties that go on."""
-    model = OwnedModel.upload(trio, lies(bits), {}, name="mallory")
+    model = OwnedModel.upload(trio, lies(bits), {}, owner="mallory")
     data = np.linspace(-1, 1, 27).reshape(3, 3, 3, 1)
     with TFEWorker(name="alice") as first, TFEWorker(name="eve") as second:
         for client in (first, second):
@@ -113,7 +113,7 @@ def test_false_bounds_spoil_their_owners_answers_only(trio: Any, until: Any, bit
         assert second.query_model_join().shape == (1, 3, 3, 1)
     model.stop()
     honest = handmade((3, 3, 1), Op("relu", ("input",), (), "output", {"drop": 0}), skip="")
-    model = OwnedModel.upload(trio, honest, {}, name="bob")
+    model = OwnedModel.upload(trio, honest, {}, owner="bob")
     with TFEWorker(name="alice") as client:
         client.connect_to_model((1, 3, 3, 1), (1, 3, 3, 1), trio)
         client.query_model_async(data)

@@ -60,7 +60,7 @@ def channel(cluster: Any, index: int, role: Role = MALLORY) -> Iterator[tuple[An
     """A client's connection to one party, and the model it is told of."""
     channel = call(cluster.network(role), index, Hello.plain("client", cluster.config.cluster), 20)
     try:
-        yield channel, ask(channel, Describe(), Description, 20)
+        yield channel, ask(channel, Describe("", None), Description, 20)
     finally:
         channel.close()
 

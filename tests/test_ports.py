@@ -61,7 +61,7 @@ def check(draft: Draft, given: dict[str, Any], answer: Any) -> None:
 def test_clients_give_and_get_every_part_in_one_run(trio: Any, until: Any) -> None:
     draft = recorded()
     done = optimise(draft)
-    model = OwnedModel.upload(trio, done.plan, done.values, name="owner")
+    model = OwnedModel.upload(trio, done.plan, done.values, owner="owner")
     with TFEWorker(name="alice") as alice, TFEWorker(name="bob") as bob:
         alice.connect_to_model([(1, 4, 3), (1, 3), (1,)], None, trio)
         bob.connect_to_model(trio)
@@ -102,7 +102,7 @@ def test_a_label_is_not_a_name_that_can_be_put_on_whole_values(trio: Any) -> Non
     x = builder.add_input("x", (3,), kind="integer", range=(0, 9))
     done = optimise(builder.finish([Output("y", builder.op("relu", x), "integer")]))
     with pytest.raises(RefusedError, match=r"server0.*'label' reveals .* what an argmax or a to_number op makes"):
-        OwnedModel.upload(trio, with_output(done, reveal="label").plan, {}, name="owner")
+        OwnedModel.upload(trio, with_output(done, reveal="label").plan, {}, owner="owner")
 
 
 @pytest.fixture(params=["keras", "tf_keras"])
@@ -163,7 +163,7 @@ def test_a_client_may_be_given_the_label_alone(trio: Any) -> None:
     logits = builder.op("matmul", builder.input, weights=[builder.weight(weight, "w")])
     draft = builder.finish([Output("which", builder.op("argmax", logits, axis=0), "integer", reveal="label")])
     done = optimise(draft)
-    model = OwnedModel.upload(trio, done.plan, done.values, name="owner")
+    model = OwnedModel.upload(trio, done.plan, done.values, owner="owner")
     with TFEWorker() as client:
         client.connect_to_model((1, 4), (1,), trio)
         assert [(port.kind, port.reveal) for port in client.outputs] == [("integer", "label")]

@@ -21,16 +21,26 @@ from keras_private.config import PARTY_NAMES, ClusterConfig, TLSConfig
 from keras_private.errors import ConfigError, LinkError, RefusedError, TrustError
 from keras_private.net.certificates import create_authority, issue
 from keras_private.net.roles import Role
-from keras_private.party.messages import Figures, Status
+from keras_private.party.messages import Figures, ModelStatus, Status
 from keras_private.status import Verdict, judge, line
 
 FIGURES = Figures("0.1.0", time.time(), 60.0, ("queue=512",), (), 1, 2, 0.5, 0, 3, 3, 6000)
-GOOD = Status("server0", "ab" * 32, "owner:owner", True, 3, 0, ("server1", "server2"), 1, None, FIGURES)
+DIGITS = ModelStatus("digits", 2, "owner:owner", "ab" * 32, "serving", 3, 0, 1, 1 << 20)
+FACES = replace(DIGITS, name="faces", version=1, state="deployed")
+OLD = replace(DIGITS, version=1, state="retired")
+GOOD = Status("server0", (OLD, DIGITS, FACES), 3, 0, ("server1", "server2"), 1, None, FIGURES)
+HELD = tuple(replace(each, state="held") for each in (DIGITS, FACES))
 ALL = {
     "server0": GOOD,
-    "server1": replace(GOOD, party="server1", serving=False, peers=("server0",)),
-    "server2": replace(GOOD, party="server2", serving=False, peers=("server0",)),
+    "server1": replace(GOOD, party="server1", models=HELD, peers=("server0",)),
+    "server2": replace(GOOD, party="server2", models=HELD, peers=("server0",)),
 }
+
+
+def with_digits(**changes: Any) -> Status:
+    return replace(GOOD, models=(OLD, replace(DIGITS, **changes), FACES))
+
+
 GONE = LinkError("owner → server2 at localhost:1: nothing listens there; is that party started?")
 FOREIGN = TrustError("owner → server0 at localhost:1, greeting: it refused our certificate: not from its authority")
 OTHER = RefusedError("server0 belongs to cluster 'a', not 'b'; use its cluster.yaml")
@@ -47,11 +57,18 @@ OTHER = RefusedError("server0 belongs to cluster 'a', not 'b'; use its cluster.y
         (dict.fromkeys(PARTY_NAMES, OTHER), Verdict.OWN_FAULT, "our cluster.yaml"),
         ({"server0": FOREIGN, "server1": GONE, "server2": OTHER}, Verdict.DOWN, "server1"),
         ({"server1": replace(ALL["server1"], lanes=0)}, Verdict.APART, "server1: no lane"),
-        ({"server2": replace(ALL["server2"], digest="", owner="")}, Verdict.NO_MODEL, "server2: no model"),
-        ({"server2": replace(ALL["server2"], digest="cd" * 32)}, Verdict.NO_MODEL, "different models"),
-        ({"server0": replace(GOOD, serving=False)}, Verdict.NOT_SERVED, "nobody serves"),
-        ({"server0": replace(GOOD, serving=False, lanes=0), "server1": GONE}, Verdict.DOWN, "server1"),
-        ({"server0": replace(GOOD, serving=False, lanes=0, digest="")}, Verdict.APART, "server0"),
+        ({"server0": replace(GOOD, models=())}, Verdict.NO_MODEL, "server0: no model"),
+        ({"server0": replace(GOOD, models=(replace(DIGITS, state="loading"),))}, Verdict.NO_MODEL, "no model"),
+        (
+            {"server2": replace(ALL["server2"], models=HELD[:1])},
+            Verdict.NO_MODEL,
+            "server2 does not hold faces version 1",
+        ),
+        ({"server0": with_digits(digest="cd" * 32)}, Verdict.NO_MODEL, "server1 does not hold digits version 2"),
+        ({"server0": with_digits(state="incomplete")}, Verdict.NO_MODEL, "different uploads of digits version 2;"),
+        ({"server0": with_digits(state="paused")}, Verdict.NOT_SERVED, "nobody serves digits version 2;"),
+        ({"server0": replace(GOOD, models=(), lanes=0), "server1": GONE}, Verdict.DOWN, "server1"),
+        ({"server0": replace(GOOD, models=(), lanes=0)}, Verdict.APART, "server0"),
     ],
 )
 def test_the_verdict(changes: dict[str, Any], verdict: Verdict, words: str) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -42,6 +43,7 @@ from keras_private.errors import (
 )
 from keras_private.net.roles import Role
 from keras_private.party.causes import LEAVING_S, gone
+from keras_private.party.fields import MODEL_NAME
 from keras_private.party.messages import EvaluationPort, InputPort, OutputPort
 from keras_private.progress import rows_bar
 
@@ -103,10 +105,11 @@ class Client:
         output_shape: Any = None,
         cluster: Cluster | None = None,
         *,
+        model: str = "",
         owner: str | None = None,
         digest: str | None = None,
     ) -> Self:
-        """Connect to the model that the cluster's parties hold, and make sure that it is the one meant.
+        """Connect to a model that the cluster's parties hold, and make sure that it is the one meant.
 
         If a party or a connection is lost later, or the owner shares the same model again, the next query connects by
         itself, to the same plan of the same owner only.
@@ -117,15 +120,17 @@ class Client:
             input_shape, output_shape: of the model, with a batch axis first, whatever its size. Of several inputs or
                 outputs a list of shapes, or a dict by name. None: whatever the model has.
             cluster: a `TFECluster`; it need not have been started from here.
+            model: what its owner calls it. Empty: the default, which is the model that was shared without a name, or
+                the only one that there is.
             owner: whose model it must be: the name in the owner's certificate; None takes anybody's.
             digest: which plan it must be: the SHA-256 in hex that `share` prints; None takes any. Weights are not part
                 of it: who may change them is decided by `owner`.
 
         Raises:
             ConfigError: `cluster` is none, or there are no usable certificates.
-            InputError: the shapes are not shapes, or not the model's; owner or digest is not one. Names both.
-            RefusedError: the model is another owner's or another plan; the parties hold no model, or not the same, or
-                do not let this client in.
+            InputError: the shapes are not shapes, or not the model's; model, owner or digest is not one. Names both.
+            RefusedError: the model is another owner's or another plan; the parties do not hold it, or hold several and
+                none was named, or do not let this client in.
             LinkError: a party cannot be reached.
         """
         if cluster is None and output_shape is None and hasattr(input_shape, "network"):
@@ -138,16 +143,20 @@ class Client:
                 "TFECluster.from_yaml makes one from a file"
             )
         shapes = (shapes_of(input_shape, "input_shape"), shapes_of(output_shape, "output_shape"))
+        if model != "" and not (isinstance(model, str) and re.match(MODEL_NAME, model)):
+            raise InputError(f"model is what its owner calls it, a name as in share(name=…), not {model!r}")
         if owner is not None and not isinstance(owner, str):
             raise InputError(f"owner is the name in the owner's certificate, text, not {owner!r}")
         if digest is not None and not (isinstance(digest, str) and _is_digest(digest)):
             raise InputError(f"digest is 64 hexadecimal digits, as share() prints them, not {digest!r}")
         self.close()
-        target = Target(cluster, *shapes, owner, digest and digest.lower())
+        target = Target(cluster, *shapes, owner, digest and digest.lower(), model)
         session = target.open(self._role, cluster.config.limits.timeout_s)
         with self._lock:
             previous, self._session = self._session, session
-            self._target = replace(target, owner=session.model.owner, digest=session.model.digest)
+            self._target = replace(
+                target, owner=session.model.owner, digest=session.model.digest, model=session.model.name
+            )
         if previous is not None:  # another thread was as quick
             previous.close(closed())
         return self
@@ -167,6 +176,12 @@ class Client:
     def digest(self) -> str | None:
         """The SHA-256, in hex, of the plan that this client is connected to."""
         return self._target.digest if self._target else None
+
+    @property
+    def model(self) -> tuple[str, int] | None:
+        """The name and version of the model that this client is connected to."""
+        session = self._session
+        return (session.model.name, session.model.version) if session else None
 
     @property
     def inputs(self) -> tuple[InputPort, ...] | None:

@@ -47,6 +47,7 @@ from keras_private.party.fields import ID_BYTES
 from keras_private.party.messages import (
     BUSY,
     CONTROL_BYTES,
+    NO_MODEL,
     REPLACED,
     Answer,
     Cancel,
@@ -57,6 +58,7 @@ from keras_private.party.messages import (
     InputPort,
     Part,
     Query,
+    Retired,
 )
 from keras_private.party.network import Channel, Network
 from keras_private.party.wire import decode, encode
@@ -91,8 +93,12 @@ class Session:
         self._watch = Watch(self.wait, self._broken)
 
     @classmethod
-    def open(cls, network: Network, config: ClusterConfig, seconds: float) -> Session:
-        """Connect to all three parties and ask what they hold.
+    def open(cls, network: Network, config: ClusterConfig, name: str, seconds: float) -> Session:
+        """Connect to all three parties and ask for a model: the leader what its name means now, and the followers for
+        that upload.
+
+        Args:
+            name: empty: the default model.
 
         Raises:
             RefusedError: the parties hold no model, or not the same, or do not let this client in.
@@ -103,13 +109,14 @@ class Session:
             hello = Hello.plain("client", config.cluster)
             for index in range(len(PARTY_NAMES)):
                 channels.append(call(network, index, hello, seconds))  # noqa: PERF401  those that came so far are closed
-            models = [ask(channel, Describe(), Description, seconds) for channel in channels]
-            _check_same(models)
+            meant = ask(channels[LEADER], Describe(name, None), Description, seconds)
+            asked = Describe("", meant.model)
+            _check_same([meant, *(ask(channels[index], asked, Description, seconds) for index in FOLLOWERS)])
         except BaseException:
             for channel in channels:
                 channel.close()
             raise
-        return cls(network, channels, models[0], config.limits)
+        return cls(network, channels, meant, config.limits)
 
     @property
     def usable(self) -> bool:
@@ -323,10 +330,12 @@ class Session:
                 if request is not None:
                     request.failure = error_of(channel, message)
                     request.crowded = message.code == BUSY and self._window.refused(request.number)
-                    self._outdated = self._outdated or message.code == REPLACED
+                    self._outdated = self._outdated or message.code in (REPLACED, NO_MODEL)
                     self._note(request)
             if request is not None:
                 self.take_back(request)
+        elif isinstance(message, Retired):
+            pass
         elif isinstance(message, Error):
             with self._changed:
                 self._lose(error_of(channel, message))

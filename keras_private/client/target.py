@@ -37,11 +37,13 @@ class Target:
     """The name of the owner whose model it must be; None: anybody's."""
     digest: str | None
     """Which plan it must be; None: any."""
+    model: str = ""
+    """What its owner calls it; empty: the default model."""
     closed: threading.Event = field(default_factory=threading.Event)
 
     def open(self, role: Role, seconds: float) -> Session:
         """A session with this model. Raises as `Client.connect_to_model`."""
-        session = Session.open(self.cluster.network(role), self.cluster.config, seconds)
+        session = Session.open(self.cluster.network(role), self.cluster.config, self.model, seconds)
         try:
             self._check(session.model)
         except KerasPrivateError:

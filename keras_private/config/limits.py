@@ -26,6 +26,11 @@ class Limits(Section):
     """Megabytes of one message."""
     model_mb: Annotated[int, Field(ge=1, le=1_048_576)] = 2048
     """Megabytes of one model's shares at a party."""
+    owner_mb: Annotated[int, Field(ge=1, le=4_194_304)] | None = None
+    """Megabytes of all models of one owner at a party, uploads on their way among them. None: twice `model_mb`, so that
+    the largest model can be replaced while its old version is answered."""
+    models_mb: Annotated[int, Field(ge=1, le=4_194_304)] | None = None
+    """Megabytes of all owners' models at a party. None: twice what one owner may have."""
     memory_mb: Annotated[int, Field(ge=1, le=1_048_576)] = 2048
     """Megabytes that everything else may take at a party: half for runs, half for what clients send and are sent."""
     drain_s: Annotated[float, Field(ge=0, le=3600)] = 20.0
@@ -42,6 +47,20 @@ class Limits(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _models(self) -> Limits:
+        if self.owner_mb is not None and self.owner_mb < self.model_mb:
+            raise ValueError(
+                f"owner_mb ({self.owner_mb}) must be at least model_mb ({self.model_mb}), or the largest model would "
+                "find no room; to replace it while it is served takes twice as much"
+            )
+        if self.models_mb is not None and self.models_mb * 2**20 < self.owner_bytes:
+            raise ValueError(
+                f"models_mb ({self.models_mb}) must be at least what one owner may have ({self.owner_bytes // 2**20}: "
+                "owner_mb, or twice model_mb)"
+            )
+        return self
+
     @property
     def memory_bytes(self) -> int:
         return self.memory_mb * 2**20
@@ -53,3 +72,12 @@ class Limits(Section):
     @property
     def model_bytes(self) -> int:
         return self.model_mb * 2**20
+
+    @property
+    def owner_bytes(self) -> int:
+        return (2 * self.model_mb if self.owner_mb is None else self.owner_mb) * 2**20
+
+    @property
+    def models_bytes(self) -> int:
+        """Of all owners together."""
+        return 2 * self.owner_bytes if self.models_mb is None else self.models_mb * 2**20

@@ -31,15 +31,8 @@ from keras_private.net.roles import Role
 from keras_private.net.watched import Watched
 from keras_private.party.ledger import Ledger
 
-MODEL: Final = "model"
-"""What a model is called that its owner gives no name."""
 MINUTE: Final = 60  # slots of a second
 _SWEEP = 1024  # windows at which those that are empty are let go
-
-
-def name_of(model: object) -> str:
-    """What a model is called in the rules."""
-    return getattr(model, "name", MODEL)
 
 
 class Window:

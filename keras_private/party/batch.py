@@ -65,7 +65,9 @@ def run_batch(
         if piece.request.part and piece.request.over and piece.request.honest:
             _add_up(piece.request, piece.request.part, model, tallies)
     seconds = time.perf_counter() - started
-    node.served += sum(piece.request.over and piece.request.counts for piece in pieces)
+    served = sum(piece.request.over and piece.request.counts for piece in pieces)
+    node.served += served
+    model.served += served
     spans.ran(lane, model, pieces, link.stats, seconds)
     node.metrics.ran(rows=rows, rounds=link.stats.rounds, sent_bytes=link.stats.sent_bytes, seconds=seconds)
     answer(node, lane, settle(seconds))

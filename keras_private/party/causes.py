@@ -31,6 +31,9 @@ class Refuse(Protocol):
 STOPPED: Final = Cause(
     messages.STOPPED, "the model was stopped by its owner; ask again when it is shared and served again"
 )
+NOT_HELD: Final = Cause(
+    messages.NO_MODEL, "does not hold this upload of the model (any more); the owner must share it again"
+)
 TAKEN_BACK: Final = Cause(messages.REFUSED, "the client took the request back")
 SHARED_AGAIN: Final = Cause(messages.REPLACED, "the model was replaced by its owner; call connect_to_model again")
 

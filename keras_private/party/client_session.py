@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from keras_private.errors import FrameError, KerasPrivateError, LinkError, LinkTimeoutError, NoModelError, RefusedError
+from keras_private.errors import FrameError, KerasPrivateError, LinkError, LinkTimeoutError, RefusedError
 from keras_private.net.connection import Connection
 from keras_private.net.frames import as_bytes
 from keras_private.party import causes
-from keras_private.party.access import MODEL, Grant, name_of
+from keras_private.party.access import Grant
 from keras_private.party.causes import Cause
 from keras_private.party.description import describe
 from keras_private.party.dial import message_of, refusal_of
@@ -27,6 +27,7 @@ from keras_private.party.messages import (
     Error,
     Part,
     Query,
+    Retired,
 )
 from keras_private.party.models import HeldModel
 from keras_private.party.network import Channel
@@ -63,6 +64,7 @@ class ClientSession:
     """Runs in the connection's own thread and, while nothing has to wait, in the reader's; answers come from a lane's.
 
     Args:
+        find: says which model a client means; see `Duty.find`.
         admit: puts a request into the queue (and tells the leader).
         drop: a request is not to run, and why: the client does not want it any more, or has been refused it here.
         reader: reads what is small for all clients of this party; None: this connection's own thread reads everything.
@@ -72,12 +74,14 @@ class ClientSession:
         self,
         node: Node,
         channel: Channel,
+        find: Callable[[Describe], HeldModel],
         admit: Callable[[Request], None],
         drop: Callable[[bytes, Cause], None],
         reader: Reader | None = None,
     ) -> None:
         self._node = node
         self._channel = channel
+        self._find = find
         self._admit = admit
         self._drop = drop
         self._reader = reader
@@ -123,6 +127,7 @@ class ClientSession:
                         self._reader.swept()
         finally:
             self._forget()
+            self._node.shelf.leave(self)
             for id_ in [*self._open, *self._evaluations]:
                 self._drop(id_, causes.TAKEN_BACK)
 
@@ -213,28 +218,41 @@ class ClientSession:
                 self._drop(message.request, causes.TAKEN_BACK)
         elif isinstance(message, Describe):
             try:
-                self._node.access.check_client(self._client, MODEL)
-                answer: Message = describe(self._model())
+                answer: Message = describe(self._meant(message))
             except RefusedError as error:
                 answer = message_of(error)
             self._deliver(answer)
         else:
             raise FrameError(f"a client may not send a {message.kind} message")
 
-    def _model(self) -> HeldModel:
-        model = self._node.shelf.model
-        if model is None:
-            raise NoModelError("holds no model; the owner must share it (again)")
-        return model
+    def _meant(self, asked: Describe) -> HeldModel:
+        """The model that the client means, which stays from now on for as long as this connection does.
+
+        Raises:
+            RefusedError: it may not know of it, or there is none.
+        """
+        if asked.name:  # first: who may not know of a model is not told whether there is one
+            self._node.access.check_client(self._client, asked.name)
+        while True:
+            model = self._find(asked)
+            self._node.access.check_client(self._client, model.name)
+            self._node.shelf.use(model, self, self._retired)
+            if asked.model or not self._node.shelf.retired(model):  # just now
+                return model
+
+    def _retired(self, model: HeldModel) -> None:
+        self._deliver(Retired(model.id))
 
     def _query(self, query: Query) -> None:
         received = time.monotonic()
         if self._node.leaving.is_set():
             self.refuse(query.request, *causes.leaving(self._node.name))
             return
-        model = self._model()
-        if query.model != model.id:
-            self.refuse(query.request, *causes.SHARED_AGAIN)
+        shelf = self._node.shelf
+        model = shelf.get(query.model)
+        if model is None or model.ended:
+            replaced = causes.SHARED_AGAIN in (shelf.gone(query.model), model and model.ended)
+            self.refuse(query.request, *(causes.SHARED_AGAIN if replaced else causes.NOT_HELD))
             return
         running = model.what_runs(query.part)
         most = running.room.query_rows
@@ -250,7 +268,7 @@ class ClientSession:
         self._node.memory.take(self._client, 16 * words)  # before seeds become shares
         with self._lock:
             self._open[query.request] = opened = _Open(16 * words)
-        opened.grant = self._node.access.take(self._client, name_of(model), query.rows)
+        opened.grant = self._node.access.take(self._client, model.name, query.rows)
         share = Package(query.mine, query.next).expand((query.rows, plan.input_words))
         request = Request(
             query.request,

@@ -12,19 +12,25 @@ def describe(model: HeldModel) -> Description:
     """Of the plan its inputs and outputs, and nothing of what is in between."""
     evaluations = tuple(_evaluation(scorer) for scorer in model.scorers.values())
     owner, rows = Role.parse(model.owner).name, model.room.query_rows
-    return described(model.plan, model.id, model.digest, owner, rows, evaluations)
+    return described(model.plan, model.id, (model.name, model.version), model.digest, owner, rows, evaluations)
 
 
 def described(
-    plan: Plan, id_: bytes, digest: str, owner: str, rows: int, evaluations: tuple[EvaluationPort, ...] = ()
+    plan: Plan,
+    id_: bytes,
+    called: tuple[str, int],
+    digest: str,
+    owner: str,
+    rows: int,
+    evaluations: tuple[EvaluationPort, ...] = (),
 ) -> Description:
-    """A plan as its clients get to know it; `rows`: the most of a query."""
+    """A plan as its clients get to know it; `called`: its name and version, `rows`: the most of a query."""
     inputs = tuple(_input(given, plan) for given in plan.inputs)
     outputs = tuple(
         OutputPort(made.name, plan.shape(made), made.kind, plan.frac(made), made.final_activation, made.reveal)
         for made in plan.outputs
     )
-    return Description(id_, digest, owner, plan.takes, inputs, plan.gives, outputs, evaluations, rows)
+    return Description(id_, *called, digest, owner, plan.takes, inputs, plan.gives, outputs, evaluations, rows)
 
 
 def _input(given: Input, plan: Plan) -> InputPort:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from keras_private.party.causes import Cause
 from keras_private.party.lane import Lane
-from keras_private.party.messages import Status
+from keras_private.party.messages import Describe, Status
 from keras_private.party.models import HeldModel
 from keras_private.party.network import Channel
 from keras_private.party.owner_session import OwnerSession
@@ -48,11 +48,6 @@ class Duty(abc.ABC):
     def peers(self) -> tuple[str, ...]:
         """Names of the parties with which there is control at the moment."""
 
-    @property
-    @abc.abstractmethod
-    def serving(self) -> bool:
-        """Whether this party serves the model for its owner."""
-
     # Clients' requests
 
     @abc.abstractmethod
@@ -83,11 +78,24 @@ class Duty(abc.ABC):
     def leave(self) -> None:
         """After `node.leaving` was set: see to it that what runs is finished and nothing new begins."""
 
-    # The model
+    # The models
 
     @abc.abstractmethod
-    def model_changed(self, model: HeldModel | None) -> None:
-        """This party holds another model now, or none."""
+    def models_changed(self) -> None:
+        """This party holds other models now."""
+
+    @abc.abstractmethod
+    def state(self, model: HeldModel) -> tuple[str, int]:
+        """Of a model that is held, what `ModelStatus` says in a word; and how many of its requests wait."""
+
+    @abc.abstractmethod
+    def find(self, asked: Describe) -> HeldModel:
+        """The model that a client means.
+
+        Raises:
+            NoModelError: it is not here.
+            RefusedError: it is not clear which.
+        """
 
     # Callers
 

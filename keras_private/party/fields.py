@@ -17,6 +17,8 @@ ID_BYTES: Final = 16
 NUMBERS: Final = 1 << 62
 """Whole numbers in messages are below this one."""
 
+MODEL_NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z"
+
 _MOST = 1 << 16
 
 Natural = Annotated[int, Meta(ge=0, lt=NUMBERS)]
@@ -31,6 +33,9 @@ Naturals = Annotated[tuple[Natural, ...], Meta(max_length=_MOST)]
 Texts = Annotated[tuple[Text, ...], Meta(max_length=_MOST)]
 Name = Annotated[str, Meta(max_length=MAX_NAME)]
 """Of an input or output."""
+ModelName = Annotated[str, Meta(max_length=63, pattern=MODEL_NAME)]
+"""What an owner calls a model."""
+ModelNameOrEmpty = Annotated[str, Meta(max_length=63, pattern=rf"^\Z|{MODEL_NAME}")]
 Shape = Annotated[tuple[Annotated[int, Meta(ge=1, le=MAX_EXTENT)], ...], Meta(max_length=MAX_RANK)]
 FractionalBits = Annotated[int, Meta(ge=0, le=MAX_FRAC)]
 Ids = Annotated[tuple[Id, ...], Meta(max_length=_MOST)]

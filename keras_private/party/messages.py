@@ -1,11 +1,12 @@
 """The messages between owners, clients and parties: what each may hold. `wire` writes and reads them.
 
     everyone   Hello → Welcome, or Error
-    client     Describe → Description · Query → Answer or Error · Cancel
-    owner      Load → Accepted, Weight…  → Loaded · Serve → Progress… · Stop → Stopped · AskStatus → Status
-               AskTiming → Timing
+    client     Describe → Description · Query → Answer or Error · Cancel; the leader may say Retired
+    owner      Load → Accepted, Weight…  → Loaded, Publish → Published (at the leader) · Serve → Progress…
+               Stop → Stopped · Undeploy → Stopped · AskStatus → Status · AskTiming → Timing
                AskEvaluations → Evaluations
-    parties    control (server1, server2 → server0): Holds, Drop, Model, LaneFailed, Leaving; back: OpenLane, Discard;
+    parties    control (server1, server2 → server0): Holds, Drop, Holdings, LaneFailed, Leaving; back: OpenLane,
+               Discard, Forget;
                both: Ping
                lane (between runs, as link control): Run
 
@@ -26,6 +27,8 @@ from keras_private.party.fields import (
     Id,
     Ids,
     Message,
+    ModelName,
+    ModelNameOrEmpty,
     Name,
     Natural,
     Naturals,
@@ -54,6 +57,9 @@ MOST_HOLDS: Final = 256
 PIECE_BYTES: Final = 4 << 20
 """Weights travel in pieces of at most this size."""
 
+MAX_MODELS: Final = 256
+"""That a party holds at once, retired versions and uploads on their way among them."""
+
 # Codes of an error. Those who are told REFUSED, BUSY, STOPPED or REPLACED raise a `RefusedError`, QUOTA a `QuotaError`,
 # else a `PartyError`.
 REFUSED: Final = "refused"
@@ -72,7 +78,11 @@ FAILED: Final = "failed"
 BROKEN: Final = "broken"
 """A party or a connection among them went away; the text names it. Asking again may help."""
 NO_MODEL: Final = "no model"
-"""The party that says so holds no model, perhaps no longer (`NoModelError`); asking again may help."""
+"""The party that says so does not hold the model, perhaps no longer (`NoModelError`); asking again may help, after a
+new `Describe`."""
+
+DEFAULT_NAME: Final = "model"
+"""What a model is called that its owner gives no name, and which a client is given that names none."""
 
 # Everyone ------------------------------------------------------------------------------------------------------------
 
@@ -112,7 +122,11 @@ class Error(Message, tag="error", frozen=True):
 
 
 class Describe(Message, tag="describe", frozen=True):
-    pass
+    """What is `model`? At the leader, which alone knows what names mean, None asks for the upload that has this name
+    now; without a name, for the default model (`Shelf.named`)."""
+
+    name: ModelNameOrEmpty
+    model: Id | None
 
 
 class InputPort(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -172,13 +186,15 @@ OutputPorts = Annotated[tuple[OutputPort, ...], Meta(min_length=1, max_length=MA
 
 
 class Description(Message, tag="description", frozen=True):
-    """All that a client is told about a model; `owner` is the name in their certificate.
+    """All that a client is told about a model; `name` and `version` are its owner's, who is `owner` in a certificate.
 
     A query's words are, for each row, all inputs, flattened, one behind the other; an answer's all outputs.
     `max_batch` is for queries.
     """
 
     model: Id
+    name: ModelName
+    version: Natural
     digest: Text
     owner: Text
     takes: Text
@@ -231,18 +247,33 @@ class Cancel(Message, tag="cancel", frozen=True):
     request: Id
 
 
+class Retired(Message, tag="retired", frozen=True):
+    """There is a newer version of this model. It is answered still, for as long as its clients need it, or until its
+    owner's memory is; `Describe` gives the new one."""
+
+    model: Id
+
+
 # Owners --------------------------------------------------------------------------------------------------------------
 
 
 class Load(Message, tag="load", frozen=True):
-    """`model` names this sharing of the plan: three shares only mean something together if they carry the same."""
+    """`model` names this sharing of the plan: three shares only mean something together if they carry the same.
+
+    The leader is asked first. `version`: for it, 0 asks for the next one, and another number for that one, in new
+    shares; for the followers, the one that it gave.
+    """
 
     model: Id
+    name: ModelName
+    version: Natural
     plan: Blob
 
 
 class Accepted(Message, tag="accepted", frozen=True):
-    pass
+    """There is room for it; `version` is the one that it has."""
+
+    version: Natural
 
 
 class Weight(Message, tag="weight", frozen=True):
@@ -256,6 +287,18 @@ class Weight(Message, tag="weight", frozen=True):
 
 class Loaded(Message, tag="loaded", frozen=True):
     digest: Text
+
+
+class Publish(Message, tag="publish", frozen=True):
+    """For the leader: from now on the name means this upload, which all three hold. `deploy`: and it is served until
+    `Undeploy`; so it is, too, if the one before was."""
+
+    model: Id
+    deploy: bool
+
+
+class Published(Message, tag="published", frozen=True):
+    version: Natural
 
 
 class Serve(Message, tag="serve", frozen=True):
@@ -275,13 +318,20 @@ class Progress(Message, tag="progress", frozen=True):
 
 
 class Stop(Message, tag="stop", frozen=True):
-    """Forget this upload. What was loaded after it stays."""
+    """Forget this upload; the leader has all versions of its name forgotten, if it is the newest one."""
 
     model: Id
 
 
 class Stopped(Message, tag="stopped", frozen=True):
     pass
+
+
+class Undeploy(Message, tag="undeploy", frozen=True):
+    """For the leader: do not serve the model of this name any more, and forget it, unless `keep`."""
+
+    name: ModelName
+    keep: bool
 
 
 class AskStatus(Message, tag="ask-status", frozen=True):
@@ -311,13 +361,30 @@ class Figures(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     sent: Natural
 
 
+class ModelStatus(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """A model that a party holds. `state`: "held" at a follower; at the leader "loading" before it is published, then
+    "deployed", "serving", "paused" or, if there is a newer version, "retired"; "incomplete": another party does not
+    hold it. served, waiting: requests. clients: connections that know it. size: of its shares, in bytes."""
+
+    name: Text
+    version: Natural
+    owner: Text
+    digest: Text
+    state: Text
+    served: Natural
+    waiting: Natural
+    clients: Natural
+    size: Natural
+
+
+ModelStatuses = Annotated[tuple[ModelStatus, ...], Meta(max_length=MAX_MODELS)]
+
+
 class Status(Message, tag="status", frozen=True):
     """`expires`: when the party's certificate does, seconds since 1970; None without one (in-process clusters)."""
 
     party: Text
-    digest: Text
-    owner: Text
-    serving: bool
+    models: ModelStatuses
     served: Natural
     waiting: Natural
     peers: Texts
@@ -391,11 +458,32 @@ class Drop(Message, tag="drop", frozen=True):
     after: Seconds | None
 
 
-class Model(Message, tag="model", frozen=True):
-    """What a follower holds now; None and an empty digest: nothing."""
+class Holding(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """An upload that a follower holds, whole."""
 
-    model: Id | None
+    model: Id
+    name: ModelName
+    version: Natural
+    owner: Text
     digest: Text
+
+
+HoldingsOf = Annotated[tuple[Holding, ...], Meta(max_length=MAX_MODELS)]
+
+
+class Holdings(Message, tag="holdings", frozen=True):
+    """All that a follower holds after so many changes: of two reports the one of more changes is the later one."""
+
+    changes: Natural
+    models: HoldingsOf
+
+
+class Forget(Message, tag="forget", frozen=True):
+    """The leader does not keep these uploads, and followers forget them too; `code` and `text`: what became of them."""
+
+    models: Ids
+    code: Text
+    text: Text
 
 
 class LaneFailed(Message, tag="lane-failed", frozen=True):

@@ -99,7 +99,7 @@ class Monitor:
             yield "connections", role, count
         yield "handshakes", "", self._entrance.handshakes
         yield "ready", "", not self.unready()
-        yield "serving", "", duty.serving
+        yield "serving", "", any(duty.state(model)[0] in ("serving", "deployed") for model in node.shelf.models)
         yield "peers", "", len(duty.peers)
         if self._certificate:
             yield "certificate_expiry_timestamp_seconds", "", self._certificate.expires
@@ -109,5 +109,7 @@ class Monitor:
 
 def _models(node: Node) -> dict[str, int]:
     """What the shares of every model held take, in bytes, by its name; versions of one name together."""
-    model = node.shelf.model
-    return {model.digest[:16]: model.nbytes} if model else {}
+    found: dict[str, int] = {}
+    for model in node.shelf.models:
+        found[model.name] = found.get(model.name, 0) + model.size
+    return found

@@ -12,8 +12,8 @@ from keras_private.party.access import Access
 from keras_private.party.budget import Budget
 from keras_private.party.messages import VERSION, Hello
 from keras_private.party.metrics import Metrics
-from keras_private.party.models import Shelf
 from keras_private.party.network import Network
+from keras_private.party.shelf import Shelf
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
 """Seconds between attempts to reach a party that is away: doubled from one to the next."""

@@ -1,8 +1,9 @@
-"""An owner's connection to a party: load, stop, status; serving is the leader's (`leader.serving`)."""
+"""An owner's connection to a party: load, stop, status; names and serving are the leader's (`leader.serving`)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from keras_private.config import LEADER, PARTY_NAMES
 from keras_private.errors import (
@@ -16,9 +17,10 @@ from keras_private.errors import (
     RefusedError,
 )
 from keras_private.net.roles import Role
-from keras_private.party.access import MODEL
+from keras_private.party.causes import STOPPED
 from keras_private.party.dial import message_of
 from keras_private.party.fields import Message
+from keras_private.party.intake import Upload
 from keras_private.party.messages import (
     CONTROL_BYTES,
     PIECE_BYTES,
@@ -29,20 +31,23 @@ from keras_private.party.messages import (
     Evaluations,
     Load,
     Loaded,
+    Publish,
     Serve,
     Status,
     Stop,
     Stopped,
     Timing,
+    Undeploy,
     Weight,
 )
-from keras_private.party.models import Upload
 from keras_private.party.network import Channel
 from keras_private.party.node import IDLE_S, Node
+from keras_private.party.shelf import Contents, Reservation
 from keras_private.party.wire import decode, encode
 from keras_private.plan.serialise import MAX_BYTES as MAX_PLAN_BYTES
 
 _MESSAGE_BYTES = max(MAX_PLAN_BYTES, PIECE_BYTES) + CONTROL_BYTES
+_ROOM_S = 2.0  # what the leader lets go to make room, followers hear of at about the same time
 _WARM_UP_S = 300.0  # compiling the kernels, on a slow machine, for the first time
 
 
@@ -85,6 +90,8 @@ class OwnerSession:
             elif isinstance(message, Serve):
                 self._serve(message)
                 return
+            elif isinstance(message, Publish | Undeploy):
+                answer = self._change(message)
             elif isinstance(message, Stop):
                 answer = self._stop(message)
             elif isinstance(message, AskEvaluations):
@@ -103,23 +110,35 @@ class OwnerSession:
         self._channel.send(encode(answer))
 
     def _load(self, load: Load) -> Loaded:
-        self._node.access.check_owner(self._owner, MODEL)
-        self._check_free()
-        with self._node.shelf.uploading():
-            return self._take_in(load)
-
-    def _take_in(self, load: Load) -> Loaded:
+        self._node.access.check_owner(self._owner, load.name)
         node = self._node
         upload = Upload(load, self._owner, node.config.limits)
-        self._channel.send(encode(Accepted()))
-        self._receive_weights(upload)
-        if not node.warm.wait(_WARM_UP_S):
-            raise PartyError(f"{node.name} is still compiling its kernels; try again in a minute")
-        model = upload.finish()
-        self._check_free()
-        node.shelf.put(model)
-        node.log.info("model loaded", owner=self._owner, digest=model.digest, ops=len(model.plan.ops))
+        with self._admitted(load, upload.fitted.size) as version:
+            self._channel.send(encode(Accepted(version)))
+            self._receive_weights(upload)
+            if not node.warm.wait(_WARM_UP_S):
+                raise PartyError(f"{node.name} is still compiling its kernels; try again in a minute")
+            model = upload.finish(version)
+            node.shelf.put(model, Contents(upload.data, upload.shares))
+        node.log.info(
+            "model loaded",
+            owner=self._owner,
+            model=model.name,
+            version=version,
+            digest=model.digest,
+            ops=len(model.plan.ops),
+        )
         return Loaded(model.digest)
+
+    @contextmanager
+    def _admitted(self, load: Load, size: int) -> Iterator[int]:
+        """While an upload is taken in: its room is set aside. Gives its version.
+
+        Raises:
+            RefusedError: there is no room, or the name is not this owner's.
+        """
+        with self._node.shelf.uploading(Reservation(load.model, load.name, self._owner, size), _ROOM_S):
+            yield load.version
 
     def _receive_weights(self, upload: Upload) -> None:
         """Take the weights in. What is wrong is said at the end, when the owner listens."""
@@ -138,21 +157,19 @@ class OwnerSession:
         if failure is not None:
             raise failure
 
-    def _check_free(self) -> None:
-        """Raises:
-        RefusedError: no other model may be put here now.
-        """
-        self._node.shelf.check_owner(self._owner)
-
     def _stop(self, stop: Stop) -> Stopped:
-        if self._node.shelf.remove(stop.model, self._owner):
-            self._node.log.info("model stopped", owner=self._owner)
+        model = self._node.shelf.owned(stop.model, self._owner)
+        if model is not None and self._node.shelf.remove(model.id, STOPPED):
+            self._node.log.info("model stopped", owner=self._owner, model=model.name, version=model.version)
         return Stopped()
+
+    def _change(self, asked: Publish | Undeploy) -> Message:  # noqa: ARG002
+        raise RefusedError(f"names are the leader's, {PARTY_NAMES[LEADER]}; ask it")
 
     def _timing(self, asked: AskTiming) -> Timing:
         model = self._node.shelf.owned(asked.model, self._owner)
         if model is None:
-            raise RefusedError(f"{self._node.name} holds another model by now, or none")
+            raise RefusedError(f"{self._node.name} does not hold this upload of the model any more")
         found = model.program.timing
         if found is None:
             return Timing(0, ())

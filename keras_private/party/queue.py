@@ -155,10 +155,10 @@ class RequestQueue:
         with self._lock:
             self._settled.wait_for(lambda: not any(id_ in self._requests for id_ in ids), timeout)
 
-    def ids_of_other_models(self, model: bytes) -> list[bytes]:
-        """The requests that were made for a model other than this one."""
+    def waiting_for(self, model: bytes) -> int:
+        """Requests of a model that are here."""
         with self._lock:
-            return [request.id for request in self._requests.values() if request.model != model]
+            return sum(request.model == model for request in self._requests.values())
 
     @property
     def oldest_s(self) -> float:

@@ -41,13 +41,14 @@ from keras_private.party.follower.follower import Follower
 from keras_private.party.heap import HeapWatch
 from keras_private.party.leader.leader import Leader
 from keras_private.party.ledger import Ledger
-from keras_private.party.messages import REFUSED, VERSION, Error, Hello, Status, Welcome
+from keras_private.party.messages import REFUSED, VERSION, Error, Hello, ModelStatus, Status, Welcome
 from keras_private.party.metrics import counting, exposition
-from keras_private.party.models import HeldModel, Shelf
+from keras_private.party.models import HeldModel
 from keras_private.party.monitor import Monitor
 from keras_private.party.network import Channel, Network
 from keras_private.party.node import STOP_S, Node
 from keras_private.party.reader import Reader
+from keras_private.party.shelf import Shelf
 from keras_private.party.storage.store import Store
 from keras_private.party.wire import decode, encode
 
@@ -84,7 +85,7 @@ class PartyServer:
         log = log or party_log(PARTY_NAMES[index])
         self._store = Store(config.storage, config.cluster, PARTY_NAMES[index], log) if config.storage else None
         access = Access(config.access.rules if config.access else None, _ledger(self._store, log))
-        self.node = node = Node(index, config, network, log, Shelf(self._model_changed), memory, access)
+        self.node = node = Node(index, config, network, log, Shelf(config.limits, self._models_changed), memory, access)
         self._access = AccessWatch(config.access, access, log) if config.access else None
         self.duty: Duty = Leader(node) if index == LEADER else Follower(node)
         self._certificate = certificate
@@ -186,18 +187,30 @@ class PartyServer:
 
     def status(self) -> Status:
         """What an owner may know about this party."""
-        node, duty, model = self.node, self.duty, self.node.shelf.model
+        node, duty = self.node, self.duty
         return Status(
             party=node.name,
-            digest=model.digest if model else "",
-            owner=model.owner if model else "",
-            serving=duty.serving,
+            models=tuple(map(self._model_status, node.shelf.models)),
             served=node.served,
             waiting=duty.queue.waiting,
             peers=duty.peers,
             lanes=sum(lane.up for lane in duty.lanes),
             expires=self._certificate.expires if self._certificate else None,
             figures=self._monitor.figures(),
+        )
+
+    def _model_status(self, model: HeldModel) -> ModelStatus:
+        state, waiting = self.duty.state(model)
+        return ModelStatus(
+            name=model.name,
+            version=model.version,
+            owner=model.owner,
+            digest=model.digest,
+            state=state,
+            served=model.served,
+            waiting=waiting,
+            clients=self.node.shelf.users(model.id),
+            size=model.size,
         )
 
     def _spawn(self, name: str, target: Callable[..., None], *args: object) -> None:
@@ -227,8 +240,8 @@ class PartyServer:
         self.duty.expire()
         self._heap.look()
 
-    def _model_changed(self, model: HeldModel | None) -> None:
-        self.duty.model_changed(model)
+    def _models_changed(self) -> None:
+        self.duty.models_changed()
 
     # Callers
 
@@ -288,7 +301,7 @@ class PartyServer:
         """
         node, duty, index = self.node, self.duty, PARTY_NAMES.index
         if hello.purpose == "client":
-            session = ClientSession(node, channel, duty.take_in, duty.drop, self._reader)
+            session = ClientSession(node, channel, duty.find, duty.take_in, duty.drop, self._reader)
             self._sessions.add(session)
             return session.run
         if hello.purpose == "owner":

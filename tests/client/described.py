@@ -19,4 +19,4 @@ def described(
     """A model of these inputs and outputs; without any, of one each, the input changed as `given` says."""
     inputs, outputs = tuple(inputs) or (replace(INPUT, **given),), tuple(outputs) or (OUTPUT,)
     takes, gives = (form or ("list" if len(of) > 1 else "array") for form, of in ((takes, inputs), (gives, outputs)))
-    return Description(bytes(16), "a" * 64, "alice", takes, inputs, gives, outputs, (), 128)
+    return Description(bytes(16), "model", 1, "a" * 64, "alice", takes, inputs, gives, outputs, (), 128)

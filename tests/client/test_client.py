@@ -14,6 +14,7 @@ from keras_private.client.answer import _activated
 from keras_private.client.session import Session, _check_same
 from keras_private.errors import ConfigError, InputError, PartyError, RefusedError
 from keras_private.net.roles import Role
+from keras_private.party.causes import SHARED_AGAIN
 from keras_private.party.dial import error_of
 from keras_private.party.messages import Error
 from keras_private.worker import TFEWorker
@@ -25,7 +26,7 @@ IN_RANGE = described(range=(0.0, 255.96))
 
 
 def test_the_owner_and_the_plan_can_be_pinned(trio: Any, tiny: Any) -> None:
-    model = tiny.upload(trio, name="alice")
+    model = tiny.upload(trio, owner="alice")
     shapes = (tiny.input_shape, tiny.output_shape, trio)
     with TFEWorker() as client:
         client.connect_to_model(*shapes, owner="alice", digest=model.digest.upper())
@@ -43,32 +44,55 @@ def test_the_owner_and_the_plan_can_be_pinned(trio: Any, tiny: Any) -> None:
     model.stop()
 
 
-def test_the_same_model_shared_again_is_asked_again(trio: Any, tiny: Any, until: Any) -> None:
-    """What waits when a new owner's process shares the same model is not lost."""
-    tiny.upload(trio)
+def test_what_waits_when_a_model_is_shared_again_is_not_lost(trio: Any, tiny: Any, until: Any) -> None:
+    """It is answered, in the version that it was asked of, once the new one is served."""
+    first = tiny.upload(trio)
     with TFEWorker() as client:
         client.connect_to_model(tiny.input_shape, tiny.output_shape, trio)
         tickets = [client.query_model_async(tiny.batch(2, seed=seed)) for seed in range(3)]
         impatient = client.query_model_async(tiny.batch(1), retries=0)
         until(lambda: trio.waiting() == [4, 4, 4], "they wait")
         again = tiny.upload(trio)
+        assert again.version == first.version + 1
+        assert again.serve(4) == 4
+        assert client.model == ("model", first.version)
+        np.testing.assert_allclose(impatient.result(20), tiny.expected(tiny.batch(1)), atol=1e-3)
+        for seed, ticket in enumerate(tickets):
+            np.testing.assert_allclose(ticket.result(20), tiny.expected(tiny.batch(2, seed=seed)), atol=1e-3)
+        again.stop()
+
+
+def test_a_version_that_goes_is_asked_for_again(trio: Any, tiny: Any, until: Any) -> None:
+    """When an owner's memory is needed, say: what waits is asked again of the new version, with new shares."""
+    first = tiny.upload(trio)
+    with TFEWorker() as client:
+        client.connect_to_model(tiny.input_shape, tiny.output_shape, trio)
+        tickets = [client.query_model_async(tiny.batch(2, seed=seed)) for seed in range(3)]
+        impatient = client.query_model_async(tiny.batch(1), retries=0)
+        until(lambda: trio.waiting() == [4, 4, 4], "they wait")
+        again = tiny.upload(trio)
+        leader = trio.servers[0]
+        leader.duty.names._let_go(leader.node.shelf.get(first._id), SHARED_AGAIN)
         with pytest.raises(RefusedError, match=r"^the model was replaced by its owner; call connect_to_model again$"):
             impatient.result(20)
         until(lambda: trio.waiting() == [3, 3, 3], "they wait again")
         again.serve(3)
         for seed, ticket in enumerate(tickets):
             np.testing.assert_allclose(ticket.result(20), tiny.expected(tiny.batch(2, seed=seed)), atol=1e-3)
+        assert client.model == ("model", again.version) == ("model", first.version + 1)
         again.stop()
 
 
-def test_another_model_is_not_taken_for_it(trio: Any, tiny: Any, other_tiny: Any) -> None:
-    first = tiny.upload(trio)
+def test_another_model_is_not_taken_for_it(trio: Any, tiny: Any, other_tiny: Any, serving: Any) -> None:
+    first, data = tiny.upload(trio), tiny.batch(1)
     with TFEWorker() as client:
         client.connect_to_model(tiny.input_shape, tiny.output_shape, trio)
-        second = other_tiny.upload(trio)
-        with pytest.raises(RefusedError, match=f"hold plan {second.digest}, and {first.digest} is wanted"):
-            client.query_model(tiny.batch(1))
-    second.stop()
+        with serving(trio, other_tiny) as second:
+            np.testing.assert_allclose(client.query_model(data), tiny.expected(data), atol=1e-3)
+            leader = trio.servers[0]
+            leader.duty.names._let_go(leader.node.shelf.get(first._id), SHARED_AGAIN)
+            with pytest.raises(RefusedError, match=f"hold plan {second.digest}, and {first.digest} is wanted"):
+                client.query_model(data)
 
 
 @pytest.mark.parametrize("data", [[1e9, 0, 0, 0], [0, -1024.0, 0, 0], np.array([2**40] * 4, dtype=np.int64)])

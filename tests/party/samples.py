@@ -23,6 +23,10 @@ SAMPLES: dict[str, object] = {
     "Ids": (ID, ID),
     "InputPorts": (INPUT, messages.InputPort("b", (), "bit", 0, (0.0, 1.0), None)),
     "EvaluationPorts": (messages.EvaluationPort("accuracy", "client", 20, 1 << 32, 128, INPUT, 1, 0, 0),),
+    "ModelName": "digits",
+    "ModelNameOrEmpty": "",
+    "ModelStatuses": (messages.ModelStatus("digits", 2, "owner:alice", "ab" * 32, "deployed", 3, 1, 2, 1 << 20),),
+    "HoldingsOf": (messages.Holding(ID, "digits", 2, "owner:alice", "ab" * 32),),
     "Part | None": messages.Part(ID, "accuracy", 100, last=True),
     "HoldTuple": (
         messages.Hold(ID, "client:bob", ID, "text", 7, None),

@@ -50,7 +50,7 @@ def test_answers_never_wait_for_the_client(monkeypatch: pytest.MonkeyPatch) -> N
     before = set(threading.enumerate())
     channel: Any = Stuck()
     node: Any = Named()
-    session = ClientSession(node, channel, lambda _: None, lambda _: None)
+    session = ClientSession(node, channel, lambda _: None, lambda _: None, lambda _: None)
     session.refuse(b"1" * 16, "refused", "x" * 50_000)  # large: not sent at once
     assert channel.sending.wait(20)
 
@@ -71,7 +71,7 @@ def test_answers_never_wait_for_the_client(monkeypatch: pytest.MonkeyPatch) -> N
 def test_an_answer_that_cannot_be_made_holds_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     channel: Any = Stuck()
     node: Any = SimpleNamespace(memory=Budget(1000, "bytes"), name="server0", metrics=Metrics())
-    session = ClientSession(node, channel, lambda _: None, lambda _: None)
+    session = ClientSession(node, channel, lambda _: None, lambda _: None, lambda _: None)
     node.memory.take(session._client, 100)
     session._open[bytes(16)] = _Open(100)
 
@@ -95,7 +95,7 @@ def test_what_cannot_be_sent_ends_the_session(until: Any) -> None:
     told: list[str] = []
     log = SimpleNamespace(error=lambda event, **_: told.append(event))
     node: Any = SimpleNamespace(memory=Budget(1_000_000, "bytes"), name="server0", log=log, metrics=Metrics())
-    session = ClientSession(node, channel, lambda _: None, lambda _: None)
+    session = ClientSession(node, channel, lambda _: None, lambda _: None, lambda _: None)
     node.memory.take(session._client, 500_000)
     session._open[bytes(16)] = _Open(500_000)
     words = np.zeros(10_000, np.uint64)

@@ -10,8 +10,8 @@ import pytest
 from keras_private.errors import RefusedError
 from keras_private.net.roles import Role
 from keras_private.party import server as server_module
-from keras_private.party.dial import call, expect
-from keras_private.party.messages import VERSION, Discard, Hello, Progress, Serve
+from keras_private.party.dial import ask, call, expect
+from keras_private.party.messages import VERSION, Discard, Hello, Progress, Publish, Serve, Stopped, Undeploy
 from keras_private.party.wire import encode
 
 
@@ -25,16 +25,19 @@ def test_a_follower_neither_leads_nor_serves(trio: Any) -> None:
     owner.send(encode(Serve(bytes(16), None)))
     with pytest.raises(RefusedError, match="server1: the leader, server0, serves; ask it"):
         expect(owner, Progress, 10)
+    for message in (Publish(bytes(16), False), Undeploy("digits", False)):
+        with pytest.raises(RefusedError, match="server1: names are the leader's, server0; ask it"):
+            ask(owner, message, Stopped, 10)
     owner.close()
 
 
 def test_what_each_says_about_itself(trio: Any, tiny: Any, serving: Any, until: Any) -> None:
     with serving(trio, tiny):
         leader, *followers = [server.status() for server in trio.servers]
-        assert leader.serving
+        assert [each.state for each in leader.models] == ["serving"]
         assert set(leader.peers) == {"server1", "server2"}
-        assert [(each.serving, each.peers) for each in followers] == [(False, ("server0",))] * 2
-    until(lambda: not trio.servers[0].status().serving, "serving has ended")
+        assert [(each.models[0].state, each.peers) for each in followers] == [("held", ("server0",))] * 2
+    until(lambda: not trio.servers[0].duty.queue.serving, "serving has ended")
 
 
 def test_upkeep_outlives_a_defect(make_trio: Any, monkeypatch: pytest.MonkeyPatch) -> None:

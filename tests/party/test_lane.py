@@ -61,7 +61,7 @@ def test_a_party_that_fails_in_a_run_is_named_everywhere(
 ) -> None:
     with serving(trio, tiny):
         query(trio, tiny)
-        program = trio.servers[index].node.shelf.model.program
+        program = trio.servers[index].node.shelf.models[0].program
         monkeypatch.setattr(program, "protocol", lambda *_: 1 / 0, raising=False)
         with pytest.raises(PartyError, match=rf"server{index}: ZeroDivisionError, see that party"):
             query(trio, tiny)

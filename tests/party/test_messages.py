@@ -72,6 +72,10 @@ WRONG: dict[str, list[object]] = {
         *([*figures(**{name: wrong})] for name in ("due", "clients", "rows") for wrong in (-1, 1.0, None, True)),
         *([*figures(**{name: wrong})] for name in ("limits", "unready") for wrong in ("x", [None], [1])),
     ],
+    "ModelName": [b"digits", None, "", "a b", "-a", "a\n", "a" * 64, "ä", "a/b"],
+    "ModelNameOrEmpty": [b"digits", None, "\n", "a b", "-a", "a\n", "a" * 64],
+    "ModelStatuses": [None, [None], [["digits", 2]], [["digits", -1, "", "", "", 0, 0, 0, 0]], 1],
+    "HoldingsOf": [None, [None], [[ID, "digits", 2, ""]], [[ID[1:], "digits", 2, "", ""]], [[ID, "", 2, "", ""]], 1],
     "Part | None": [[], [ID, "accuracy", 1], [ID, "accuracy", -1, True], [ID[1:], "a", 0, True], [ID, "a", 0, 1], "x"],
     "EvaluationPorts": [
         None,
@@ -181,11 +185,11 @@ def test_errors_do_not_quote_what_came(word: str) -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        wire.encode(messages.Model(None, "")).replace(b"model\xc0", b"model\xc4\x00"),
+        wire.encode(messages.Describe("", None)).replace(b"model\xc0", b"model\xc4\x00"),
         wire.encode(messages.Hello("lane", 3, "test", 7, None)).replace(b"lane\x07", b"lane\xcc\x07"),
         wire.encode(messages.Hello("lane", 3, "test", 7, None)).replace(b"\xa4lane", b"\xd9\x04lane"),
         msgpack.packb({"type": "welcome", "party": "a"}).replace(b"\xa1a", b"\xd9\x01a"),
-        msgpack.packb({"type": "model", "digest": "", "model": None}),  # in another order
+        msgpack.packb({"type": "describe", "model": None, "name": ""}),  # in another order
     ],
 )
 def test_there_is_one_way_to_write_a_message(data: bytes) -> None:
@@ -267,7 +271,7 @@ def test_only_what_carries_blobs_may_be_large() -> None:
     assert set(wire._LARGE) == blobs
     discard = messages.Discard((ID,) * 50_000, messages.FAILED, "é" * 40, None)
     assert wire.decode(wire.encode(discard)) == discard
-    load = messages.Load(ID, bytes(4 << 20))
+    load = messages.Load(ID, "digits", 0, bytes(4 << 20))
     assert wire.decode(wire.encode(load)) == load
     with pytest.raises(FrameError, match="a discard message of"):
         wire.decode(wire.encode(messages.Discard((ID,) * 60_000, messages.FAILED, "", None)))

@@ -10,8 +10,10 @@ import pytest
 
 from keras_private.errors import LinkError, NoModelError, RefusedError
 from keras_private.net.roles import Role
+from keras_private.party.causes import NOT_HELD
 from keras_private.party.dial import call, expect
 from keras_private.party.messages import Accepted, Hello, Load, Progress, Serve
+from keras_private.party.shelf import Reservation
 from keras_private.party.wire import encode
 from keras_private.plan.serialise import serialise
 from keras_private.worker import TFEWorker
@@ -27,24 +29,26 @@ def test_a_stale_session_ends_nobody_elses_serving(trio: Any, tiny: Any, until: 
     with_alice = owner(trio, "owner")
     with_alice.send(encode(Serve(model._id, None)))
     expect(with_alice, Progress, 10)
-    queue.stop_serving(queue.current)  # somebody stopped it; the session has not been told yet, or has
-    bobs = queue.start_serving(None)
+    queue.stop_serving(queue.serving_of(model._id))  # somebody stopped it; the session has not been told yet, or has
+    bobs = queue.start_serving(model._id)
     gone = len([line for line in log.lines if line[1] == "gone"])
     with_alice.close()
     until(lambda: len([line for line in log.lines if line[1] == "gone"]) > gone, "the session ended")
-    assert queue.current is bobs
+    assert queue.serving_of(model._id) is bobs
     queue.stop_serving(bobs)
     model.stop()
 
 
-def test_one_upload_at_a_time(trio: Any, tiny: Any, until: Any) -> None:
+def test_one_upload_of_a_name_at_a_time(trio: Any, tiny: Any, until: Any) -> None:
     first = owner(trio, "alice")
-    first.send(encode(Load(bytes(16), serialise(tiny.executable.plan))))
-    expect(first, Accepted, 10)
-    with pytest.raises(RefusedError, match="another model is being uploaded; try again"):
+    first.send(encode(Load(bytes(16), "model", 0, serialise(tiny.executable.plan))))
+    assert expect(first, Accepted, 10).version == 1
+    with pytest.raises(RefusedError, match="another upload of 'model' is on its way; try again") as caught:
         tiny.upload(trio)
+    assert caught.value.transient
+    tiny.upload(trio, name="other").stop()
     first.close()  # in the middle
-    until(lambda: not trio.servers[0].node.shelf._upload.locked(), "the upload was given up")
+    until(lambda: not trio.servers[0].node.shelf.uploads, "the upload was given up")
     tiny.upload(trio).stop()
 
 
@@ -60,7 +64,7 @@ def test_owner_and_log_are_told_of_a_follower_that_goes_and_comes(make_trio: Any
     assert ("warning", "serving stalled", {"cause": trouble}) in log.lines
     trio.servers[2] = trio.make(2)
     trio.servers[2].start()
-    with pytest.raises(NoModelError, match=r"server0: server2 holds no model \(it was restarted\)"):
+    with pytest.raises(NoModelError, match=r"server2 holds no model 'model' version 1 \(it was restarted\)"):
         until(lambda: expect(session, Progress, 10) is None, "it holds no model")
     session.close()
     model.stop()
@@ -109,18 +113,18 @@ def test_a_lane_that_cannot_be_built_is_a_warning_said_once(
 def test_sharing_again_waits_for_another_upload_to_end(
     trio: Any, tiny: Any, until: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("keras_private.party.leader.serving._REPORTS_S", 0.05)
+    monkeypatch.setattr("keras_private.party.leader.serving.REPORTS_S", 0.05)
     model, data = tiny.upload(trio), tiny.batch(2)
-    trio.servers[1].node.shelf.remove(model._id, "owner:owner")  # as if it had been restarted
+    trio.servers[1].node.shelf.remove(model._id, NOT_HELD)  # as if it had been restarted
     busy = threading.Event()
     served: list[int] = []
 
     def hear(trouble: str) -> None:
-        if trouble == "server2: another model is being uploaded; try again; trying again":
+        if trouble == "server0: another upload of 'model' is on its way; try again; trying again":
             busy.set()
 
     thread = threading.Thread(target=lambda: served.append(model.serve(1, on_trouble=hear)))
-    with trio.servers[2].node.shelf.uploading():
+    with trio.servers[0].node.shelf.uploading(Reservation(bytes(16), "model", "owner:owner", 1)):
         thread.start()
         assert busy.wait(20)
         assert thread.is_alive()

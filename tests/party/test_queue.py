@@ -16,7 +16,7 @@ from keras_private.party.messages import FAILED, REFUSED, Hold, Part
 from keras_private.party.queue import Request, RequestQueue
 from keras_private.sharing.share import Share
 
-MODEL, DIGEST = bytes(16), "d" * 64
+MODEL, OTHER, DIGEST = bytes(16), bytes([1]) * 16, "d" * 64
 
 
 class Desk:
@@ -52,7 +52,7 @@ class Desk:
     def take(self, max_rows: int = 10) -> list[Request]:
         """What would run next; nothing if nothing would."""
         looked = iter([False])
-        return [piece.request for piece in self.queue.take(lambda _: max_rows, lambda: next(looked, True))]
+        return [piece.request for piece in self.queue.take(lambda *_: max_rows, lambda: next(looked, True))]
 
     def finish(self, requests: list[Request]) -> list[Request]:
         """A run with all their rows went well."""
@@ -78,7 +78,7 @@ def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_order_of_arrival_and_rows(desk: Desk) -> None:
     requests = [desk.add(rows) for rows in (3, 4, 5, 1)]
-    desk.queue.start_serving(None)
+    desk.queue.start_serving(MODEL)
     assert desk.take(10) == requests[:2]
     assert desk.take(10) == requests[2:]
     assert desk.take(10) == []
@@ -86,7 +86,7 @@ def test_order_of_arrival_and_rows(desk: Desk) -> None:
 
 def test_a_request_larger_than_what_is_left_is_not_overtaken(desk: Desk) -> None:
     first, second, third = desk.add(6), desk.add(6), desk.add(1)
-    desk.queue.start_serving(None)
+    desk.queue.start_serving(MODEL)
     assert desk.take(10) == [first]
     assert desk.take(10) == [second, third]
 
@@ -94,7 +94,7 @@ def test_a_request_larger_than_what_is_left_is_not_overtaken(desk: Desk) -> None
 def test_only_what_all_three_hold_runs(desk: Desk) -> None:
     late = desk.add(holders=(1,))
     ready = desk.add()
-    desk.queue.start_serving(None)
+    desk.queue.start_serving(MODEL)
     assert desk.take() == [ready]
     desk.queue.hold(2, hold_of(late))
     assert desk.take() == [late]
@@ -104,7 +104,7 @@ def test_a_follower_may_be_first(desk: Desk) -> None:
     request = desk.request()
     desk.queue.hold(2, hold_of(request))
     desk.queue.hold(1, hold_of(request))
-    desk.queue.start_serving(None)
+    desk.queue.start_serving(MODEL)
     assert desk.take() == []
     desk.queue.add(request)
     assert desk.take() == [request]
@@ -113,7 +113,7 @@ def test_a_follower_may_be_first(desk: Desk) -> None:
 def test_what_ran_and_is_refused_was_not_served(desk: Desk) -> None:
     """A client that gave the parties differing copies gets no answer, and takes none of what the owner serves."""
     refused, good = desk.add(), desk.add()
-    serving = desk.queue.start_serving(1)
+    serving = desk.queue.start_serving(MODEL, 1)
     assert desk.take() == [refused]
     refused.honest = False
     assert desk.finish([refused]) == [refused]
@@ -123,23 +123,73 @@ def test_what_ran_and_is_refused_was_not_served(desk: Desk) -> None:
     assert desk.queue.wait_progress(serving, 0, 0.0) == (1, True, "")
 
 
-def test_models_do_not_mix(desk: Desk) -> None:
-    first, second = desk.add(), desk.add(model=bytes([1]) * 16)
-    desk.queue.start_serving(None)
-    assert desk.take() == [first]
-    assert desk.take() == [second]
+def test_models_do_not_mix_and_take_turns(desk: Desk) -> None:
+    mine = [desk.add(client=client) for client in ("client:ann", "client:bob")]
+    theirs = desk.add(model=OTHER)
+    desk.queue.start_serving(MODEL)
+    assert desk.take(1) == [mine[0]]
+    assert desk.take(1) == [mine[1]]
+    more = desk.add()
+    desk.queue.start_serving(OTHER)
+    assert desk.take(1) == [theirs]  # its last run is longer ago
+    assert desk.take(1) == [more]
+
+
+def test_versions_of_a_model_have_one_serving(desk: Desk) -> None:
+    """Its budget is for all of them; it ends with the last of them, or when its owner ends it."""
+    old, new = desk.add(), desk.add(model=OTHER)
+    serving = desk.queue.start_serving(MODEL, 2)
+    desk.queue.cover(MODEL, OTHER)
+    assert desk.queue.serving_of(OTHER) is serving
+    assert desk.queue.waiting_under(serving) == 2
+    assert desk.take() == [old]
+    assert desk.take() == [new]
+    desk.finish([old])
+    assert not serving.over
+    desk.finish([new])
+    assert (serving.served, serving.over) == (2, True)
+    assert not desk.queue.serving
+    serving = desk.queue.start_serving(MODEL, standing=True)
+    desk.queue.cover(MODEL, OTHER)
+    desk.queue.uncover(MODEL)
+    assert not serving.over
+    assert desk.queue.serving_of(MODEL) is None
+    desk.queue.uncover(OTHER)
+    assert serving.over
+    desk.queue.uncover(OTHER)
+    desk.queue.cover(MODEL, OTHER)
+    assert not desk.queue.serving
+
+
+def test_a_model_goes_when_nothing_of_it_runs(desk: Desk) -> None:
+    running, waiting, theirs = desk.add(), desk.add(), desk.add(model=OTHER)
+    heard = desk.add()  # by a follower alone
+    desk.queue.hold(1, msgspec.structs.replace(hold_of(heard), request=bytes(15) + b"x"))
+    desk.queue.start_serving(MODEL)
+    desk.take(1)
+    desk.queue.discard_model(MODEL, *STOPPED)
+    assert desk.refused.keys() == {waiting.id, heard.id}
+    assert desk.discarded[-1][0] == [waiting.id, heard.id, bytes(15) + b"x"]
+    desk.queue.wait_idle(MODEL, 0.0)
+    assert [desk.queue.waiting_for(model) for model in (MODEL, OTHER)] == [1, 1]
+    ended = threading.Timer(0.02, desk.finish, [[running]])
+    ended.start()
+    desk.queue.wait_idle(MODEL, 20)
+    assert desk.queue.waiting_for(MODEL) == 0
+    ended.join()
+    assert desk.queue.peek([theirs.id]) == [theirs]
 
 
 def test_not_served_not_run(desk: Desk) -> None:
     request = desk.add()
     assert desk.take() == []
-    desk.queue.start_serving(1)
+    desk.queue.start_serving(MODEL, 1)
     assert desk.take() == [request]
 
 
 def test_the_budget(desk: Desk) -> None:
     requests = [desk.add() for _ in range(5)]
-    serving = desk.queue.start_serving(3)
+    serving = desk.queue.start_serving(MODEL, 3)
     batch = desk.take()
     assert batch == requests[:3]
     assert desk.take() == []
@@ -161,7 +211,7 @@ def test_full() -> None:
     desk.add(client="client:a"), desk.add(client="client:b")
     with pytest.raises(RefusedError, match=r"full \(2 requests"):
         desk.add(client="client:c")
-    desk.queue.start_serving(None)
+    desk.queue.start_serving(MODEL)
     batch = desk.take()
     with pytest.raises(RefusedError, match="full"):  # those that run still take their place
         desk.add(client="client:c")
@@ -219,7 +269,7 @@ def test_drop(desk: Desk) -> None:
     waits, runs = desk.add(), desk.add()
     desk.queue.drop(waits.id)
     assert desk.refused[waits.id][0] == REFUSED
-    desk.queue.start_serving(None)
+    desk.queue.start_serving(MODEL)
     assert desk.take() == [runs]
     desk.queue.drop(runs.id)  # too late
     assert runs.id not in desk.refused
@@ -229,7 +279,7 @@ def test_drop(desk: Desk) -> None:
 
 def test_a_follower_is_gone(desk: Desk) -> None:
     runs = desk.add()
-    desk.queue.start_serving(None)
+    desk.queue.start_serving(MODEL)
     assert desk.take() == [runs]
     waits, alone = desk.add(), desk.request()
     desk.queue.hold(1, hold_of(alone))
@@ -246,7 +296,7 @@ def test_expiry_only_while_serving() -> None:
     desk.queue.hold(1, hold_of(ghost))
     desk.queue.expire()
     assert not desk.discarded
-    desk.queue.start_serving(None)
+    desk.queue.start_serving(MODEL)
     desk.queue.expire()
     said = {id_: cause.text for ids, cause in desk.discarded for id_ in ids}
     assert said.keys() == {alone.id, ghost.id}
@@ -258,13 +308,13 @@ def test_expiry_only_while_serving() -> None:
 def test_expiry_when_no_lane_is_up() -> None:
     desk = Desk(timeout_s=0.0)
     request = desk.add()
-    desk.queue.start_serving(None)
+    desk.queue.start_serving(MODEL)
     desk.queue.expire()
     assert "not connected with each other" in desk.refused[request.id][1]
 
 
 def test_serving_ends_with_a_reason(desk: Desk) -> None:
-    serving = desk.queue.start_serving(None)
+    serving = desk.queue.start_serving(MODEL)
     assert desk.queue.stop_serving(serving, "server1 holds no model")
     assert not desk.queue.stop_serving(serving)  # the first reason stays
     assert desk.queue.wait_progress(serving, 0, 0.0) == (0, True, "server1 holds no model")
@@ -273,10 +323,10 @@ def test_serving_ends_with_a_reason(desk: Desk) -> None:
 def test_take_wakes_up(desk: Desk) -> None:
     taken: list[list[Request]] = []
     thread = threading.Thread(
-        target=lambda: taken.append([piece.request for piece in desk.queue.take(lambda _: 10, lambda: False)])
+        target=lambda: taken.append([piece.request for piece in desk.queue.take(lambda *_: 10, lambda: False)])
     )
     thread.start()
-    desk.queue.start_serving(None)
+    desk.queue.start_serving(MODEL)
     request = desk.add()
     thread.join(10)
     assert taken == [[request]]
@@ -311,11 +361,11 @@ def test_only_so_much_is_remembered(desk: Desk, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_nobody_ends_another_serving(desk: Desk) -> None:
-    first = desk.queue.start_serving(None)
+    first = desk.queue.start_serving(MODEL)
     with pytest.raises(RefusedError, match="served already"):
-        desk.queue.start_serving(None)
+        desk.queue.start_serving(MODEL)
     desk.queue.stop_serving(first)
-    second = desk.queue.start_serving(None)
+    second = desk.queue.start_serving(MODEL)
     assert not desk.queue.stop_serving(first, "alice hung up")
     assert desk.queue.serving
     assert desk.queue.wait_progress(first, 0, 0.0) == (0, True, "")
@@ -324,10 +374,10 @@ def test_nobody_ends_another_serving(desk: Desk) -> None:
 
 def test_a_run_counts_where_it_began(desk: Desk) -> None:
     request = desk.add()
-    first = desk.queue.start_serving(1)
+    first = desk.queue.start_serving(MODEL, 1)
     assert desk.take() == [request]
     desk.queue.stop_serving(first)
-    second = desk.queue.start_serving(1)
+    second = desk.queue.start_serving(MODEL, 1)
     desk.finish([request])
     assert desk.queue.wait_progress(second, 0, 0.0) == (0, False, "")
     another = desk.add()
@@ -336,7 +386,7 @@ def test_a_run_counts_where_it_began(desk: Desk) -> None:
 
 def test_what_runs_is_not_discarded(desk: Desk) -> None:
     runs, waits = desk.add(), desk.add()
-    desk.queue.start_serving(1)
+    desk.queue.start_serving(MODEL, 1)
     assert desk.take() == [runs]
     desk.queue.discard([runs.id, waits.id], REFUSED, "the model was stopped")  # found before `take`, say
     assert desk.refused.keys() == {waits.id}
@@ -348,7 +398,7 @@ def test_what_runs_is_not_discarded(desk: Desk) -> None:
 def begin(desk: Desk) -> Request:
     """A request of which the first of three rows is running."""
     request = desk.add(3)
-    desk.queue.start_serving(None)
+    desk.queue.start_serving(MODEL)
     assert desk.take(1) == [request]
     return request
 
@@ -360,7 +410,7 @@ def end_first_run(desk: Desk, request: Request) -> None:
 
 def test_the_rest_of_a_request_does_not_outlive_its_model(desk: Desk) -> None:
     request = begin(desk)
-    desk.queue.discard(desk.queue.ids_of_other_models(b""), *STOPPED)
+    desk.queue.discard_model(MODEL, *STOPPED)
     assert not desk.refused
     end_first_run(desk, request)
     assert desk.refused == {request.id: STOPPED}

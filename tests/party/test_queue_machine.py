@@ -203,6 +203,8 @@ class Queues(RuleBasedStateMachine):
         message = self.control[index].to_leader.popleft()
         if isinstance(message, Hold):
             self.leader.hold(index, message)
+            if message.model != self.models[LEADER].to_bytes(16, "big"):  # as `Leader` does with what it does not hold
+                self.leader.discard([message.request], *SHARED_AGAIN)
         else:
             self.leader.drop(message.request)
 
@@ -334,7 +336,7 @@ class Queues(RuleBasedStateMachine):
             self.take_down()
         elif what == "serving" and self.servings:
             serving, _ = self.servings[-1 - index % len(self.servings)]
-            was = self.leader.current is serving
+            was = serving in self.leader._servings.values()
             assert self.leader.stop_serving(serving, "a test") == was
         elif what == "all models":
             self.uploads += 1
@@ -345,10 +347,13 @@ class Queues(RuleBasedStateMachine):
             self.change_model(index, stopped)
 
     def change_model(self, index: int, stopped: bool) -> None:
+        old, new = (number.to_bytes(16, "big") for number in (self.models[index], self.uploads))
         self.models[index] = self.uploads
         if index == LEADER:
-            others = self.leader.ids_of_other_models(b"" if stopped else self.uploads.to_bytes(16, "big"))
-            self.leader.discard(others, *(STOPPED if stopped else SHARED_AGAIN))
+            if not stopped:
+                self.leader.cover(old, new)
+            self.leader.uncover(old)
+            self.leader.discard_model(old, *(STOPPED if stopped else SHARED_AGAIN))
 
     @precondition(lambda self: not (self.lane_up and self.leader.serving) or self.lane_broken or self.control_broken)
     @rule(followers_first=st.booleans(), total=st.none() | st.integers(1, 9))
@@ -364,11 +369,12 @@ class Queues(RuleBasedStateMachine):
             self.lane_up, self.lane_broken = True, False
             self.leader.lane_is(up=True)
         elif not self.leader.serving:
-            serving = self.leader.start_serving(total)
+            model = self.models[LEADER].to_bytes(16, "big")
+            serving = self.leader.start_serving(model, total)
             serving.since = self.clock.now
             self.servings.append((serving, total))
             with pytest.raises(RefusedError):
-                self.leader.start_serving(total)
+                self.leader.start_serving(model, total)
 
     def control_goes_on(self, index: int, follower_first: bool) -> None:
         control = self.control[index]
@@ -413,7 +419,7 @@ class Queues(RuleBasedStateMachine):
 
     def announce(self, room: int) -> None:
         looks = iter([False] * 3)
-        pieces = self.leader.take(lambda _: room, lambda: next(looks, True))
+        pieces = self.leader.take(lambda *_: room, lambda: next(looks, True))
         if not pieces:
             return
         assert self.leader.serving

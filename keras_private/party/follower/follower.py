@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 from keras_private.config import LEADER, PARTY_NAMES
-from keras_private.errors import FrameError, LinkError, PartyError, RefusedError
+from keras_private.errors import FrameError, LinkError, NoModelError, PartyError, RefusedError
 from keras_private.party.causes import Cause, gone
 from keras_private.party.duty import Duty
 from keras_private.party.fields import Message
@@ -15,12 +15,15 @@ from keras_private.party.follower.line import LeaderLine
 from keras_private.party.lane import LANES
 from keras_private.party.messages import (
     MOST_HOLDS,
+    Describe,
     Discard,
     Drop,
+    Forget,
     Hold,
+    Holding,
+    Holdings,
     Holds,
     Leaving,
-    Model,
     OpenLane,
     Status,
 )
@@ -58,10 +61,6 @@ class Follower(Duty):
     @property
     def peers(self) -> tuple[str, ...]:
         return (PARTY_NAMES[LEADER],) if self.line.up else ()
-
-    @property
-    def serving(self) -> bool:
-        return False
 
     # Clients' requests
 
@@ -101,14 +100,29 @@ class Follower(Duty):
         self.taken_in()
         self.line.send(Leaving())
 
-    # The model
+    # The models
 
-    def model_changed(self, model: HeldModel | None) -> None:  # noqa: ARG002  what is held now, which may be another
+    def models_changed(self) -> None:
         self.line.send(self._holding())
 
-    def _holding(self) -> Model:
-        model = self._node.shelf.model
-        return Model(model.id, model.digest) if model else Model(None, "")
+    def _holding(self) -> Holdings:
+        changes, models = self._node.shelf.snapshot()
+        return Holdings(
+            changes, tuple(Holding(each.id, each.name, each.version, each.owner, each.digest) for each in models)
+        )
+
+    def state(self, model: HeldModel) -> tuple[str, int]:
+        return "held", self.queue.waiting_for(model.id)
+
+    def find(self, asked: Describe) -> HeldModel:
+        model = self._node.shelf.get(asked.model) if asked.model else None
+        if model is None:
+            raise NoModelError(
+                "does not hold this upload of the model (any more); the owner must share it again"
+                if asked.model
+                else f"does not know what names mean; ask the leader, {PARTY_NAMES[LEADER]}"
+            )
+        return model
 
     # Callers
 
@@ -123,6 +137,10 @@ class Follower(Duty):
     def _heard(self, message: Message) -> None:
         if isinstance(message, OpenLane) and message.lane < len(self.lanes):
             self.lanes[message.lane].open(message.epoch)
+        elif isinstance(message, Forget):
+            for id_ in message.models:
+                if self._node.shelf.remove(id_, Cause(message.code, message.text)):
+                    self._node.log.info("model forgotten", cause=message.text)
         elif isinstance(message, Discard):
             self.queue.refuse(message.requests, message.code, message.text, message.after)
             for lane in self.lanes:

@@ -72,9 +72,9 @@ class FollowerLane(Lane):
         if not isinstance(run, Run):
             raise PartyError(f"server0 announced a {run.kind} in a lane")
         try:
-            model = node.shelf.model
-            if model is None or (model.id, model.digest) != (run.model, run.digest):
-                held = f"plan {model.digest}" if model else "no model"
+            model = node.shelf.get(run.model)
+            if model is None or model.digest != run.digest:
+                held = f"plan {model.digest}" if model else "no such model"
                 raise PartyError(
                     f"no run: {node.name} holds {held}, server0 wants to run plan {run.digest}; "
                     "the owner must share the model again"

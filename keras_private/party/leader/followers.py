@@ -20,8 +20,11 @@ from keras_private.party.fields import Message
 from keras_private.party.heartbeat import Heartbeat
 from keras_private.party.messages import (
     Discard,
-    Model,
+    Forget,
+    Holding,
+    Holdings,
 )
+from keras_private.party.models import HeldModel
 from keras_private.party.network import Channel
 from keras_private.party.node import Node
 from keras_private.party.wire import encode
@@ -44,7 +47,7 @@ class Followers:
         self._on_lost = lost
         self._changed = threading.Condition()
         self._channels: dict[int, Channel] = {}
-        self._models: dict[int, Model] = {}
+        self._holdings: dict[int, Holdings] = {}
         self._away = dict.fromkeys(FOLLOWERS, "it has not connected to server0 yet; its log says why")
 
     # What the lanes ask
@@ -52,7 +55,7 @@ class Followers:
     @property
     def complete(self) -> bool:
         """Whether both followers are connected and have said what they hold."""
-        return len(self._models) == len(FOLLOWERS)
+        return len(self._holdings) == len(FOLLOWERS)
 
     def is_here(self, index: int) -> bool:
         return index in self._channels
@@ -79,27 +82,30 @@ class Followers:
             for index in FOLLOWERS:
                 self.send(index, Discard(tuple(ids[start : start + _IDS_A_MESSAGE]), *cause))
 
+    def forget(self, ids: list[bytes], cause: Cause, index: int | None = None) -> None:
+        """Let both followers, or this one, forget these uploads."""
+        for start in range(0, len(ids), _IDS_A_MESSAGE):
+            for each in FOLLOWERS if index is None else (index,):
+                self.send(each, Forget(tuple(ids[start : start + _IDS_A_MESSAGE]), cause.code, cause.text))
+
     # What a serving owner asks
 
-    def obstacle(self) -> RefusedError | None:
-        """Why the model can no longer be served, whether or not all parties are there; None: it can."""
-        ours = self._node.shelf.model
-        if ours is None:
-            return NoModelError("server0 holds no model")
+    def obstacle(self, model: HeldModel) -> RefusedError | None:
+        """Why a model can no longer be served, whether or not all parties are there; None: it can."""
+        if model.ended:
+            return NoModelError("server0 holds the model no longer")
         with self._changed:
-            models = dict(self._models)
-        for index, theirs in sorted(models.items()):
-            name = PARTY_NAMES[index]
-            if theirs.model is None:
-                return NoModelError(f"{name} holds no model (it was restarted)")
-            if theirs.digest != ours.digest:
+            holdings = dict(self._holdings)
+        for index, report in sorted(holdings.items()):
+            theirs = next((each for each in report.models if each.model == model.id), None)
+            if theirs is None:
+                name = PARTY_NAMES[index]
+                why = "was restarted, or lost it" if report.models else "was restarted"
+                return NoModelError(f"{name} holds no model '{model.name}' version {model.version} (it {why})")
+            if theirs != _holding(model):
                 return RefusedError(
-                    f"the parties hold different plans, server0 {ours.digest} and {name} {theirs.digest}; "
-                    "share the model again"
-                )
-            if theirs.model != ours.id:
-                return RefusedError(
-                    f"server0 and {name} hold shares of different uploads of the plan; share the model again"
+                    f"server0 and {PARTY_NAMES[index]} hold different things as one upload, plan {model.digest} of "
+                    f"{model.owner} and plan {theirs.digest} of {theirs.owner}; share the model again"
                 )
         return None
 
@@ -109,11 +115,11 @@ class Followers:
             away = dict(self._away)
         return "; ".join(f"{PARTY_NAMES[index]} is away ({cause})" for index, cause in sorted(away.items()))
 
-    def wait_agreed(self, timeout: float) -> RefusedError | None:
+    def wait_agreed(self, model: HeldModel, timeout: float) -> RefusedError | None:
         """Give the followers' reports time to arrive; what `obstacle` says in the end."""
         with self._changed:
-            self._changed.wait_for(lambda: self.complete and not self.obstacle(), timeout)
-        return self.obstacle()
+            self._changed.wait_for(lambda: self.complete and not self.obstacle(model), timeout)
+        return self.obstacle(model)
 
     # The connections
 
@@ -133,9 +139,11 @@ class Followers:
         try:
             while True:
                 message = heartbeat.receive()
-                if isinstance(message, Model):
+                if isinstance(message, Holdings):
                     with self._changed:
-                        self._models[index] = message
+                        latest = self._holdings.get(index)
+                        if latest is None or latest.changes <= message.changes:
+                            self._holdings[index] = message
                         self._changed.notify_all()
                 self._heard(index, message)
         except LinkError as error:
@@ -156,10 +164,14 @@ class Followers:
             if self._channels.get(index) is not channel:
                 return
             del self._channels[index]
-            self._models.pop(index, None)
+            self._holdings.pop(index, None)
             self._away[index] = cause
             self._changed.notify_all()
         if self._node.closing.is_set():  # we hung up: clients must not hear that a follower is gone
             return
         self._node.log.warning("peer down", peer=PARTY_NAMES[index], cause=cause)
         self._on_lost(index)
+
+
+def _holding(model: HeldModel) -> Holding:
+    return Holding(model.id, model.name, model.version, model.owner, model.digest)

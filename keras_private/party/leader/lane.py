@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from keras_private.config import FOLLOWERS, PARTY_NAMES
 from keras_private.errors import RefusedError
 from keras_private.party.batch import run_batch
-from keras_private.party.causes import SHARED_AGAIN, STOPPED, Cause, broken, gone
+from keras_private.party.causes import STOPPED, Cause, broken, gone
 from keras_private.party.failure import cause_of, suspect_of
 from keras_private.party.fields import ID_BYTES
 from keras_private.party.lane import CalledOffError, Lane
@@ -95,19 +95,20 @@ class LeaderLane(Lane):
                     node.log.warning("lane down", lane=self.number)
             backoff.wait()
 
-    def _room(self, part: Part | None) -> int:
-        """Rows that the next run may have."""
-        model = self._node.shelf.model
+    def _room(self, id_: bytes, part: Part | None) -> int:
+        """Rows that the next run of a model may have."""
+        model = self._node.shelf.get(id_)
         try:
             return model.what_runs(part).room.run_rows if model else 1  # without a model the run will be refused
-        except RefusedError:  # so it will be where another model does not allow this evaluation
+        except RefusedError:  # so it will be where the model does not allow this evaluation
             return 1
 
     def _lead(self, party: Party, run: list[Piece]) -> None:
         ids = [piece.request.id for piece in run]
-        model = self._node.shelf.model
-        if model is None or model.id != run[0].request.model:
-            self._refuse(ids, SHARED_AGAIN if model else STOPPED)
+        shelf, wanted = self._node.shelf, run[0].request.model
+        model = shelf.get(wanted)
+        if model is None:
+            self._refuse(ids, shelf.gone(wanted) or STOPPED)
             return
         if cause := self._obstacle(run[0].request):
             self._refuse(ids, cause)

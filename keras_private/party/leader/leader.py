@@ -7,22 +7,23 @@ from collections.abc import Callable
 from functools import partial
 
 from keras_private.config import FOLLOWERS, PARTY_NAMES
-from keras_private.errors import FrameError
-from keras_private.party.causes import LOST, SHARED_AGAIN, STOPPED, Cause, leaving
-from keras_private.party.dial import code_of
+from keras_private.errors import FrameError, NoModelError
+from keras_private.party.causes import LOST, STOPPED, Cause, leaving
 from keras_private.party.duty import Duty
 from keras_private.party.fields import Message
 from keras_private.party.lane import LANES
 from keras_private.party.leader.followers import Followers
 from keras_private.party.leader.lane import LeaderLane
+from keras_private.party.leader.names import Names
 from keras_private.party.leader.queue import LeaderQueue
 from keras_private.party.leader.serving import ServingSession
 from keras_private.party.messages import (
+    Describe,
     Drop,
+    Holdings,
     Holds,
     LaneFailed,
     Leaving,
-    Model,
     Status,
 )
 from keras_private.party.models import HeldModel
@@ -42,7 +43,12 @@ class Leader(Duty):
         limits = node.config.limits
         self.followers = Followers(node, self._heard, self._lost)
         self.queue: LeaderQueue = LeaderQueue(limits.queue, limits.timeout_s, self._discarded)
+        self.names = Names(node, self.queue, self.followers)
         self.lanes: list[LeaderLane] = [LeaderLane(number, node, self.queue, self.followers) for number in range(LANES)]
+
+    def start(self) -> None:
+        self.names.start()
+        super().start()
 
     def close(self) -> None:
         self.followers.close()
@@ -52,10 +58,6 @@ class Leader(Duty):
     def peers(self) -> tuple[str, ...]:
         return tuple(PARTY_NAMES[index] for index in FOLLOWERS if self.followers.is_here(index))
 
-    @property
-    def serving(self) -> bool:
-        return self.queue.serving
-
     def trouble(self) -> str:
         """Why no query can be run now although the model is served, in words for its owner; empty: nothing is wrong."""
         return self.followers.away() or next(filter(None, (lane.trouble for lane in self.lanes)), "")
@@ -64,12 +66,20 @@ class Leader(Duty):
 
     def take_in(self, request: Request) -> None:
         self.queue.add(request)
+        self._check_held(request.id, request.model)
+
+    def _check_held(self, request: bytes, model: bytes) -> None:
+        """What came while its model was taken away would wait for ever."""
+        held = self._node.shelf.get(model)
+        if held is None or held.ended:
+            self.queue.discard([request], *(self._node.shelf.gone(model) or (held and held.ended) or STOPPED))
 
     def drop(self, id_: bytes, cause: Cause) -> None:
         self.queue.drop(id_, cause)
 
     def expire(self) -> None:
         self.queue.expire()
+        self.names.tidy()
         waiting = self.queue.evaluations
         for lane in self.lanes:
             if idle := lane.tallies.idle(self._node.timeout, waiting):
@@ -92,16 +102,27 @@ class Leader(Duty):
                 names = [self._node.name]
             self.queue.hold_off(leaving(names[0]) if names else None)
 
-    # The model
+    # The models
 
-    def model_changed(self, model: HeldModel | None) -> None:
-        ids = self.queue.ids_of_other_models(model.id if model else b"")
-        self.queue.discard(ids, *(STOPPED if model is None else SHARED_AGAIN))
+    def models_changed(self) -> None:
+        pass  # whoever changed them has seen to what follows
+
+    def state(self, model: HeldModel) -> tuple[str, int]:
+        return self.names.state(model), self.queue.waiting_for(model.id)
+
+    def find(self, asked: Describe) -> HeldModel:
+        shelf = self._node.shelf
+        if asked.model is None:
+            return shelf.named(asked.name)
+        model = shelf.get(asked.model)
+        if model is None or not model.published:
+            raise NoModelError("does not hold this upload of the model (any more); the owner must share it again")
+        return model
 
     # Callers
 
     def owner_session(self, channel: Channel, status: Callable[[], Status]) -> OwnerSession:
-        return ServingSession(self._node, channel, status, self.queue, self.followers, self.trouble)
+        return ServingSession(self._node, channel, status, self.queue, self.followers, self.names, self.trouble)
 
     def control_session(self, index: int, channel: Channel) -> Callable[[], None]:
         return partial(self.followers.attend, index, channel)
@@ -112,12 +133,11 @@ class Leader(Duty):
         if isinstance(message, Holds):
             for hold in message.held:
                 self.queue.hold(index, hold)
+                self._check_held(hold.request, hold.model)
         elif isinstance(message, Drop):
             self.drop(message.request, Cause(message.code, message.text, message.after))
-        elif isinstance(message, Model):
-            serving = self.queue.current
-            if serving and (obstacle := self.followers.obstacle()):
-                self.queue.stop_serving(serving, str(obstacle), code_of(obstacle))
+        elif isinstance(message, Holdings):
+            self.names.reconcile(index, message)
         elif isinstance(message, Leaving):
             self._leaving.add(index)
             self._hold_off()

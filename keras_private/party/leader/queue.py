@@ -1,4 +1,4 @@
-"""The leader's queue: which party holds what, whether the model is being served, and what runs next.
+"""The leader's queue: which party holds what, which models are being served, and what runs next.
 
 See `queue` for how the three queues work together, and `turns` for who comes first.
 """
@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from keras_private.config import FOLLOWERS, PARTY_NAMES
 from keras_private.errors import PartyError, RefusedError
@@ -28,10 +29,16 @@ Discarder = Callable[[list[bytes], Cause], None]
 
 @dataclass(slots=True, eq=False)
 class Serving:
-    """One owner's serving, from start to end. Whoever began it holds it, and so can end no other."""
+    """One owner's serving, from start to end, of one model in all its versions. Whoever began it holds it, and so can
+    end no other.
+    """
 
+    model: bytes
+    """The upload with which it began."""
     budget: int | None
     """Requests that may still be taken; None: any number."""
+    standing: bool = False
+    """Whether it goes on without its owner."""
     claimed: int = 0
     """Of the budget, by runs that have not ended."""
     served: int = 0
@@ -42,7 +49,7 @@ class Serving:
 
 
 class LeaderQueue(RequestQueue):
-    """The leader's queue: knows which party holds what, and whether the model is being served.
+    """The leader's queue: knows which party holds what, and which models are being served.
 
     Args:
         discard: called with what the followers must forget.
@@ -52,12 +59,14 @@ class LeaderQueue(RequestQueue):
         super().__init__(limit)
         self._timeout = timeout_s
         self._discard = discard
-        self._turns = Turns()
+        self._turns: dict[bytes, Turns] = {}  # by model
+        self._ran: dict[bytes, int] = {}  # by model: which of all runs was its last
+        self._runs = 0
         self._holds: dict[bytes, dict[int, tuple[Hold, float]]] = {}
         self._gone: dict[bytes, Cause] = {}  # discarded lately: a follower may hear of them only now
         self._running: dict[bytes, Serving] = {}  # under which serving each run began
         self._doomed: dict[bytes, Cause] = {}  # discarded in the middle of a run: it is their last
-        self._serving: Serving | None = None
+        self._servings: dict[bytes, Serving] = {}  # by model: versions of one have one together
         self._over = threading.Condition(self._lock)  # serving has ended
         self._held_off: Cause | None = None
         self._lanes_up = 0
@@ -143,30 +152,75 @@ class LeaderQueue(RequestQueue):
         if cause is not None:
             self.discard([id_], *cause)
 
+    # Models
+
+    def discard_model(self, model: bytes, cause: Cause) -> None:
+        """As `discard`, of all requests of a model that is about to go."""
+        with self._lock:
+            ids = [request.id for request in self._requests.values() if request.model == model]
+            ids += [
+                id_
+                for id_, holds in self._holds.items()
+                if id_ not in self._requests and any(hold.model == model for hold, _ in holds.values())
+            ]
+        self.discard(ids, *cause)
+
+    def wait_idle(self, model: bytes, timeout: float) -> None:
+        """Wait until nothing of a model runs, `timeout` seconds at most."""
+
+        def idle() -> bool:
+            return not any(request.model == model for request in map(self._requests.get, self._running) if request)
+
+        with self._lock:
+            self._settled.wait_for(idle, timeout)
+
     # Serving
 
     @property
-    def current(self) -> Serving | None:
-        """The serving that goes on now."""
-        return self._serving
-
-    @property
     def serving(self) -> bool:
-        """Whether runs may begin."""
-        return self._serving is not None
+        """Whether any runs may begin."""
+        return bool(self._servings)
 
-    def start_serving(self, total: int | None) -> Serving:
-        """Let runs happen: `total` requests, or any number. The result is what ends this serving, and no other.
+    def serving_of(self, model: bytes) -> Serving | None:
+        """The serving of a model that goes on now."""
+        return self._servings.get(model)
+
+    def start_serving(self, model: bytes, total: int | None = None, *, standing: bool = False) -> Serving:
+        """Let runs of a model happen: `total` requests, or any number. The result is what ends this serving, and no
+        other.
 
         Raises:
             RefusedError: serving goes on already.
         """
         with self._lock:
-            if self._serving is not None:
+            if model in self._servings:
                 raise RefusedError("the model is being served already")
-            self._serving = Serving(total)
+            self._servings[model] = serving = Serving(model, total, standing)
             self.changed.notify_all()
-            return self._serving
+            return serving
+
+    def cover(self, old: bytes, new: bytes) -> None:
+        """What serves one version of a model serves another one too."""
+        with self._lock:
+            if serving := self._servings.get(old):
+                self._servings[new] = serving
+                self.changed.notify_all()
+
+    def uncover(self, model: bytes) -> None:
+        """A version of a model is about to go. If it was the last one of its serving, that has ended."""
+        with self._lock:
+            serving = self._servings.get(model)
+            if serving is None:
+                return
+            if sum(each is serving for each in self._servings.values()) > 1:
+                del self._servings[model]
+            else:
+                self.stop_serving(serving)
+
+    def waiting_under(self, serving: Serving) -> int:
+        """Requests that this serving has before it."""
+        with self._lock:
+            return sum(self._servings.get(request.model) is serving for request in self._requests.values())
 
     def stop_serving(self, serving: Serving | None, because: str = "", code: str = REFUSED) -> bool:
         """Let no further run begin under this serving; requests that wait go on waiting.
@@ -179,9 +233,12 @@ class LeaderQueue(RequestQueue):
             whether it was going on until now.
         """
         with self._lock:
-            if serving is None or self._serving is not serving:
+            models = [model for model, each in self._servings.items() if each is serving]
+            if serving is None or not models:
                 return False
-            self._serving, serving.over, serving.because, serving.code = None, True, because, code
+            for model in models:
+                del self._servings[model]
+            serving.over, serving.because, serving.code = True, because, code
             self._settled.notify_all()
             self._over.notify_all()
             return True
@@ -211,26 +268,24 @@ class LeaderQueue(RequestQueue):
         # Another party may have failed in the run that went well here, and hold nothing of them any more.
         self.discard(begun, *INTERRUPTED)
 
-    def take(self, max_rows: Callable[[Part | None], int], stop: Callable[[], bool]) -> list[Piece]:
-        """Wait for the next run: rows of requests that all three parties hold, `max_rows(None)` of them at most, or of
-        one part of an evaluation, as many as for it.
+    def take(self, max_rows: Callable[[bytes, Part | None], int], stop: Callable[[], bool]) -> list[Piece]:
+        """Wait for the next run: rows of requests of one model that all three parties hold, `max_rows(model, None)` of
+        them at most, or of one part of an evaluation, as many as for it. Models take turns.
 
         The requests stay in the queue, marked as running, until `finish`. Empty: `stop()` became true (notify
         `changed` then).
         """
         with self._lock:
             while not stop():
-                serving, waiting = self._serving, self._ready()
-                if serving is None or not waiting or self._held_off:
-                    self.changed.wait(_LOOK_UP_S)
-                elif patience := self._turns.patience(waiting):
-                    self.changed.wait(patience)
-                elif run := self._next_run(serving, waiting, max_rows):
-                    self._running.update((piece.request.id, serving) for piece in run)
-                    serving.claimed += len(run)
-                    return run
-                else:
-                    self.changed.wait(_LOOK_UP_S)
+                patience = _LOOK_UP_S
+                ready = {} if self._held_off else self._ready()
+                for model in sorted(ready, key=lambda model: self._ran.get(model, 0)):
+                    turns = self._turns.setdefault(model, Turns())
+                    if wait := turns.patience(ready[model]):
+                        patience = min(patience, wait)
+                    elif run := self._next_run(model, turns, ready[model], max_rows):
+                        return run
+                self.changed.wait(patience)
             return []
 
     def finish(self, ids: list[bytes], *, served: bool, seconds: float = 0.0, rows: int = 0) -> list[Request]:
@@ -243,8 +298,9 @@ class LeaderQueue(RequestQueue):
         """
         doomed: list[tuple[bytes, Cause]] = []
         with self._lock:
-            if seconds:
-                self._turns.ended(rows, seconds)
+            first = next((self._requests[id_] for id_ in ids if id_ in self._requests), None)
+            if seconds and first and (turns := self._turns.get(first.model)):
+                turns.ended(rows, seconds)
             over = []
             for id_ in ids:
                 serving, request, fate = (
@@ -279,39 +335,51 @@ class LeaderQueue(RequestQueue):
                     self.stop_serving(serving)
 
     def _next_run(
-        self, serving: Serving, waiting: Mapping[str, Sequence[Request]], max_rows: Callable[[Part | None], int]
+        self,
+        model: bytes,
+        turns: Turns,
+        waiting: Mapping[str, Sequence[Request]],
+        max_rows: Callable[[bytes, Part | None], int],
     ) -> list[Piece]:
+        serving = self._servings[model]
         allowed = len(self._requests) if serving.budget is None else serving.budget - serving.claimed
-        return self._turns.choose(waiting, max_rows, min(allowed, MAX_REQUESTS)) if allowed > 0 else []
+        if allowed <= 0:
+            return []
+        run = turns.choose(waiting, partial(max_rows, model), min(allowed, MAX_REQUESTS))
+        if run:
+            self._runs += 1
+            self._ran[model] = self._runs
+            self._running.update((piece.request.id, serving) for piece in run)
+            serving.claimed += len(run)
+        return run
 
-    def _ready(self) -> dict[str, list[Request]]:
-        """Every client's requests that can run, of one model."""
-        waiting: dict[str, list[Request]] = {}
-        model = None
+    def _ready(self) -> dict[bytes, dict[str, list[Request]]]:
+        """Of each model that is served, every client's requests that can run."""
+        waiting: dict[bytes, dict[str, list[Request]]] = {}
         for request in self._requests.values():
-            if request.id in self._running or not self._complete(request.id):
-                continue
-            model = model or request.model
-            if request.model == model:
-                waiting.setdefault(request.client, []).append(request)
+            if request.model in self._servings and request.id not in self._running and self._complete(request.id):
+                waiting.setdefault(request.model, {}).setdefault(request.client, []).append(request)
         return waiting
 
     def _complete(self, id_: bytes) -> bool:
         return len(self._holds.get(id_, ())) == len(FOLLOWERS)
 
     def expire(self) -> None:
-        """Discard what has been unable to run for too long.
+        """Discard what has been unable to run for too long, and what is known of models of which nothing waits.
 
-        What all three hold may wait as long as the model is not being served. What only some hold takes up places at
+        What all three hold may wait as long as its model is not being served. What only some hold takes up places at
         them for nothing: when a party's places get scarce, it has to go soon.
         """
         now = time.monotonic()
         late: dict[Cause, list[bytes]] = {}
         with self._lock:
-            serving, crowded = self._serving, self._crowded()
+            self._forget_models()
+            crowded = self._crowded()
             since = self._lane_down_since if self._lanes_up == 0 else 0.0
             for id_ in {*self._requests, *self._holds} - self._running.keys():
                 request, holds = self._requests.get(id_), self._holds.get(id_, {})
+                model = request.model if request else next(hold.model for hold, _ in holds.values())
+                serving = self._servings.get(model)
                 first = min([request.arrived] if request else [at for _, at in holds.values()])
                 holders = [*([0] if request else []), *holds]
                 missing = [name for index, name in enumerate(PARTY_NAMES) if index not in holders]
@@ -329,6 +397,13 @@ class LeaderQueue(RequestQueue):
             removed = {cause: self._forget(ids, cause) for cause, ids in late.items()}
         for cause, ids in late.items():
             self._tell(ids, removed[cause], cause)
+
+    def _forget_models(self) -> None:
+        waiting = {request.model for request in self._requests.values()} | self._servings.keys()
+        for model in self._turns.keys() - waiting:
+            del self._turns[model]
+        for model in self._ran.keys() - waiting:
+            del self._ran[model]
 
     def _crowded(self) -> set[int]:
         """The parties whose places are more than half taken, as far as the leader knows."""

@@ -1,30 +1,37 @@
-"""An owner's connection to the leader. While it lasts, their model may be served; over it they hear how far that is."""
+"""An owner's connection to the leader: over it they publish models, and hear how far serving them is.
+
+What one connection loaded and did not publish goes with it; what it serves is paused then.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from keras_private.errors import LinkError, NoModelError, RefusedError
-from keras_private.party.access import MODEL
-from keras_private.party.fields import NUMBERS
+from keras_private.party.fields import NUMBERS, Message
 from keras_private.party.leader.followers import Followers
+from keras_private.party.leader.names import REPORTS_S, Names
 from keras_private.party.leader.queue import LeaderQueue, Serving
 from keras_private.party.messages import (
     Error,
+    Load,
     Progress,
+    Publish,
+    Published,
     Serve,
     Status,
     Stop,
     Stopped,
+    Undeploy,
 )
 from keras_private.party.network import Channel
 from keras_private.party.node import IDLE_S, Node
 from keras_private.party.owner_session import OwnerSession
 from keras_private.party.wire import encode
 
-_REPORTS_S = 2.0  # for what the followers report about their models to arrive
 _LOOK_UP_S = 0.5  # how often it is looked for trouble while a model is served
 _GATHER_S = 0.05  # progress is told at most this often: an owner that redraws a bar costs queries their processor
 
@@ -44,13 +51,16 @@ class ServingSession(OwnerSession):
         status: Callable[[], Status],
         queue: LeaderQueue,
         followers: Followers,
+        names: Names,
         trouble: Callable[[], str],
     ) -> None:
         super().__init__(node, channel, status)
         self._queue = queue
         self._followers = followers
+        self._names = names
         self._trouble = trouble
         self._serving: Serving | None = None
+        self._loaded = b""  # an upload that is not published
 
     def run(self) -> None:
         """As `OwnerSession.run`. If the owner was serving the model, serving pauses when they go: queries wait."""
@@ -59,40 +69,57 @@ class ServingSession(OwnerSession):
         finally:
             if self._queue.stop_serving(self._serving, "the owner's connection ended"):
                 self._node.log.info("serving paused", owner=self._owner)
+            self._names.abandon(self._loaded)
 
-    def _check_free(self) -> None:
-        super()._check_free()
-        if self._queue.serving:
-            raise RefusedError("the model here is being served; stop it before sharing another")
+    @contextmanager
+    def _admitted(self, load: Load, size: int) -> Iterator[int]:
+        self._names.abandon(self._loaded)
+        self._loaded = load.model
+        with self._names.claimed(load, self._owner, size) as version:
+            yield version
+
+    def _change(self, asked: Publish | Undeploy) -> Message:
+        if isinstance(asked, Undeploy):
+            self._names.undeploy(asked.name, self._owner, keep=asked.keep)
+            return Stopped()
+        return Published(self._names.publish(asked.model, self._owner, deploy=asked.deploy))
 
     def _stop(self, stop: Stop) -> Stopped:
-        serving = self._queue.current  # before the look at whose model it is
-        if self._node.shelf.owned(stop.model, self._owner):
-            self._queue.stop_serving(serving)
-        return super()._stop(stop)
+        self._names.stop(stop.model, self._owner)
+        return Stopped()
 
     def _serve(self, serve: Serve) -> None:
-        queue, followers = self._queue, self._followers
-        self._node.access.check_owner(self._owner, MODEL)
-        if self._node.shelf.model is None:
-            raise NoModelError("it holds no model (it was restarted)")
-        if self._node.shelf.owned(serve.model, self._owner) is None:
-            raise RefusedError("server0 holds another model by now; share this one again")
-        patience = min(_REPORTS_S, self._node.timeout)
-        if before := queue.current:  # perhaps an owner's whose end is not noticed yet
+        queue, followers, shelf = self._queue, self._followers, self._node.shelf
+        model = shelf.owned(serve.model, self._owner)
+        if model is not None:
+            self._node.access.check_owner(self._owner, model.name)
+        if model is None and not shelf.gone(serve.model):
+            raise NoModelError("it holds no such model (it was restarted)")
+        if model is None or model.ended or shelf.retired(model):
+            raise RefusedError("server0 holds a newer version of this model by now, or none; share this one again")
+        if self._serving and not self._serving.over:
+            raise RefusedError("this connection serves a model already; open another one")
+        if not model.published:
+            raise RefusedError("this upload is not published; share the model again")
+        patience = min(REPORTS_S, self._node.timeout)
+        if before := queue.serving_of(model.id):  # perhaps an owner's whose end is not noticed yet
+            if before.standing:
+                raise RefusedError(
+                    f"'{model.name}' is deployed: the parties serve it without its owner; undeploy it to serve it here"
+                )
             queue.wait_progress(before, NUMBERS, patience)
-        if queue.serving:
-            raise RefusedError("the model is being served already")
-        if obstacle := followers.wait_agreed(patience):
+        if obstacle := followers.wait_agreed(model, patience):
             raise obstacle
-        self._serving = serving = queue.start_serving(serve.num_requests)
-        self._node.log.info("serving", owner=self._owner, requests=serve.num_requests)
+        self._serving = serving = self._names.start_serving(model, serve.num_requests)
+        self._node.log.info(
+            "serving", owner=self._owner, model=model.name, version=model.version, requests=serve.num_requests
+        )
         threading.Thread(target=self._report, args=(serving,), name=f"{self._node.name} progress", daemon=True).start()
 
     def _report(self, serving: Serving) -> None:
         """Tell the owner how far serving has come and what keeps it from going on, until it ends."""
         log, queue, trouble, done, because = self._node.log, self._queue, self._trouble(), False, ""
-        told = Progress(0, queue.waiting, False, trouble)
+        told = Progress(0, queue.waiting_under(serving), False, trouble)
         told_at = time.monotonic()
         try:
             if trouble:
@@ -105,7 +132,7 @@ class ServingSession(OwnerSession):
                 trouble = self._trouble()
                 if trouble != told.trouble:
                     log.warning("serving stalled", cause=trouble) if trouble else log.info("serving resumed")
-                now = Progress(served, queue.waiting, done, trouble)
+                now = Progress(served, queue.waiting_under(serving), done, trouble)
                 if (now.served, now.done, now.trouble) != (told.served, told.done, told.trouble) or (
                     time.monotonic() - told_at > IDLE_S
                 ):

@@ -1,16 +1,18 @@
-"""Uploads and the shelf: a model comes in whole and as its plan says, or not at all."""
+"""Uploads: a model comes in whole and as its plan says, or not at all."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from keras_private.config import Limits
-from keras_private.errors import PlanError, RefusedError
+from keras_private.errors import PlanError
+from keras_private.party.intake import Upload
 from keras_private.party.messages import Load, Weight
-from keras_private.party.models import HeldModel, Shelf, Upload
+from keras_private.party.models import bind
 from keras_private.plan.serialise import digest, serialise
 from keras_private.sharing.share import reconstruct, split
 from keras_private.upload import values_in_order
@@ -30,7 +32,7 @@ def pieces(tiny: Any, party: int = 0, size: int = 50) -> list[Weight]:
 
 
 def begin(tiny: Any, **limits: Any) -> Upload:
-    return Upload(Load(bytes(16), serialise(tiny.executable.plan)), "owner:alice", Limits(**limits))
+    return Upload(Load(bytes(16), "digits", 0, serialise(tiny.executable.plan)), "owner:alice", Limits(**limits))
 
 
 def test_a_whole_upload(tiny: Any) -> None:
@@ -39,9 +41,17 @@ def test_a_whole_upload(tiny: Any) -> None:
         assert not upload.complete
         upload.add(piece)
     assert upload.complete
-    model = upload.finish()
+    model = upload.finish(3)
     assert (model.id, model.owner, model.digest) == (bytes(16), "owner:alice", digest(tiny.executable.plan))
+    assert str(model) == "'digits' version 3 of owner:alice"
+    assert model.size == upload.fitted.size == 16 * sum(np.size(value) for value in tiny.executable.values.values())
     assert "program" not in repr(model)
+    again = bind(model.facts, upload.fitted, upload.shares)  # as from storage
+    assert again.facts == model.facts
+    with pytest.raises(PlanError, match="has digest"):
+        bind(replace(model.facts, digest="f" * 64), upload.fitted, upload.shares)
+    with pytest.raises(PlanError, match="weights do not match"):
+        bind(model.facts, upload.fitted, {})
 
 
 def test_the_shares_are_the_weights(tiny: Any) -> None:
@@ -51,7 +61,7 @@ def test_the_shares_are_the_weights(tiny: Any) -> None:
             for part in ("mine", "next"):
                 data = getattr(package, part)
                 upload.add(Weight(name, part, data.tobytes() if isinstance(data, np.ndarray) else data, True))
-        np.testing.assert_array_equal(reconstruct([upload._shares[name] for upload in uploads]), words)
+        np.testing.assert_array_equal(reconstruct([upload.shares[name] for upload in uploads]), words)
 
 
 def test_out_of_turn(tiny: Any) -> None:
@@ -84,39 +94,4 @@ def test_the_wrong_size(tiny: Any) -> None:
 def test_nothing_is_accepted_that_no_plan_describes() -> None:
     for data in (b"", b"\x80", bytes(1000)):
         with pytest.raises(PlanError):
-            Upload(Load(bytes(16), data), "owner:alice", Limits())
-
-
-def test_the_shelf() -> None:
-    seen: list[Any] = []
-    shelf = Shelf(seen.append)
-    alices, bobs = (HeldModel(bytes(16), "d", f"owner:{name}", None, None, None) for name in ("alice", "bob"))  # type: ignore[arg-type]
-    shelf.put(alices)
-    for attempt in (
-        lambda: shelf.put(bobs),
-        lambda: shelf.remove(bytes(16), "owner:bob"),
-        lambda: shelf.owned(bytes(16), "owner:bob"),
-        lambda: shelf.check_owner("owner:bob"),
-    ):
-        with pytest.raises(RefusedError, match="belongs to owner:alice"):
-            attempt()
-    assert shelf.model is shelf.owned(bytes(16), "owner:alice") is alices
-    assert not shelf.remove(b"another upload..", "owner:alice")
-    assert shelf.remove(bytes(16), "owner:alice")
-    assert not shelf.remove(bytes(16), "owner:alice")
-    shelf.put(bobs)
-    assert seen == [alices, None, bobs]
-
-
-def test_one_upload_at_a_time() -> None:
-    shelf = Shelf(lambda _: None)
-
-    def upload(then: Any) -> None:
-        with shelf.uploading():
-            then()
-
-    with pytest.raises(RefusedError, match="another model is being uploaded"):
-        upload(lambda: upload(lambda: None))
-    with pytest.raises(ZeroDivisionError):
-        upload(lambda: 1 / 0)
-    upload(lambda: None)  # whatever ended the ones before
+            Upload(Load(bytes(16), "digits", 0, data), "owner:alice", Limits())
