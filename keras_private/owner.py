@@ -31,9 +31,8 @@ from keras_private.errors import (
 from keras_private.net.frames import printable
 from keras_private.net.roles import Role
 from keras_private.party.dial import ask, call, expect
-from keras_private.party.fields import MODEL_NAME, NUMBERS
+from keras_private.party.fields import DEFAULT_NAME, MODEL_NAME, NUMBERS
 from keras_private.party.messages import (
-    DEFAULT_NAME,
     AskEvaluations,
     AskStatus,
     AskTiming,

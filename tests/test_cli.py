@@ -124,7 +124,7 @@ def test_an_owner_and_a_client_with_names_of_their_own(yaml: Path, tiny: Any) ->
         np.testing.assert_allclose(client.query_model_join(), tiny.expected(tiny.batch(1)), atol=1e-3)
         done = cli("status", "--config", yaml, "--owner", "alice")
         assert done.exit_code == 6, done.output
-        assert "nobody serves the model" in done.output
+        assert "nobody serves model version 1;" in done.output
         assert done.output.count("of owner:alice") == 3
         assert cli("status", "--config", yaml).exit_code == 1  # there is no certificate for owner:owner
         model.stop()

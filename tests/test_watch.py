@@ -20,7 +20,7 @@ from keras_private.status import Verdict
 from keras_private.watch import Sample, Watch, picture, rates, to_json
 from keras_private.worker import TFEWorker
 
-from .test_status import ALL, FIGURES, GONE, GOOD
+from .test_status import ALL, DIGITS, FIGURES, GONE, GOOD
 
 
 def drawn(what: Any) -> str:
@@ -56,7 +56,11 @@ def test_what_is_said_of_each_party(make_config: Any) -> None:
 
 
 def test_the_terminal_obeys_nobody(make_config: Any) -> None:
-    evil = replace(GOOD, owner="\x1b[2J[red]o", figures=replace(FIGURES, unready=("\x1b]0;x\x07[bold]",)))
+    evil = replace(
+        GOOD,
+        models=(replace(DIGITS, owner="\x1b[2J[red]o"),),
+        figures=replace(FIGURES, unready=("\x1b]0;x\x07[bold]",)),
+    )
     text = drawn(picture(make_config(managed=False), ALL | {"server0": evil}, {}))
     assert "\x1b" not in text
     assert "\x07" not in text

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from keras_private.errors import FrameError, KerasPrivateError, LinkError, LinkTimeoutError, RefusedError
+from keras_private.errors import FrameError, KerasPrivateError, LinkError, LinkTimeoutError, NoModelError, RefusedError
 from keras_private.net.connection import Connection
 from keras_private.net.frames import as_bytes
 from keras_private.party import causes
@@ -18,7 +18,7 @@ from keras_private.party.access import Grant
 from keras_private.party.causes import Cause
 from keras_private.party.description import describe
 from keras_private.party.dial import message_of, refusal_of
-from keras_private.party.fields import Message
+from keras_private.party.fields import DEFAULT_NAME, Message
 from keras_private.party.messages import (
     REFUSED,
     Answer,
@@ -74,7 +74,7 @@ class ClientSession:
         self,
         node: Node,
         channel: Channel,
-        find: Callable[[Describe], HeldModel],
+        find: Callable[[Describe, Callable[[str], bool]], HeldModel],
         admit: Callable[[Request], None],
         drop: Callable[[bytes, Cause], None],
         reader: Reader | None = None,
@@ -234,11 +234,23 @@ class ClientSession:
         if asked.name:  # first: who may not know of a model is not told whether there is one
             self._node.access.check_client(self._client, asked.name)
         while True:
-            model = self._find(asked)
+            try:
+                model = self._find(asked, self._may)
+            except NoModelError:
+                if not (asked.name or asked.model):
+                    self._node.access.check_client(self._client, DEFAULT_NAME)
+                raise
             self._node.access.check_client(self._client, model.name)
             self._node.shelf.use(model, self, self._retired)
             if asked.model or not self._node.shelf.retired(model):  # just now
                 return model
+
+    def _may(self, name: str) -> bool:
+        try:
+            self._node.access.check_client(self._client, name)
+        except RefusedError:
+            return False
+        return True
 
     def _retired(self, model: HeldModel) -> None:
         self._deliver(Retired(model.id))

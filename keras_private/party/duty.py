@@ -89,8 +89,8 @@ class Duty(abc.ABC):
         """Of a model that is held, what `ModelStatus` says in a word; and how many of its requests wait."""
 
     @abc.abstractmethod
-    def find(self, asked: Describe) -> HeldModel:
-        """The model that a client means.
+    def find(self, asked: Describe, may: Callable[[str], bool]) -> HeldModel:
+        """The model that a client means; `may`: whether it may know of one of that name.
 
         Raises:
             NoModelError: it is not here.

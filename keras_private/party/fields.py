@@ -19,6 +19,9 @@ NUMBERS: Final = 1 << 62
 
 MODEL_NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z"
 
+DEFAULT_NAME: Final = "model"
+"""What a model is called that its owner gives no name, and which a client is given that names none."""
+
 _MOST = 1 << 16
 
 Natural = Annotated[int, Meta(ge=0, lt=NUMBERS)]

@@ -81,9 +81,6 @@ NO_MODEL: Final = "no model"
 """The party that says so does not hold the model, perhaps no longer (`NoModelError`); asking again may help, after a
 new `Describe`."""
 
-DEFAULT_NAME: Final = "model"
-"""What a model is called that its owner gives no name, and which a client is given that names none."""
-
 # Everyone ------------------------------------------------------------------------------------------------------------
 
 

@@ -23,7 +23,8 @@ from typing import Protocol
 from keras_private.config import Limits
 from keras_private.errors import NoModelError, RefusedError
 from keras_private.party.causes import Cause
-from keras_private.party.messages import DEFAULT_NAME, MAX_MODELS
+from keras_private.party.fields import DEFAULT_NAME
+from keras_private.party.messages import MAX_MODELS
 from keras_private.party.models import Facts, HeldModel
 from keras_private.sharing.share import Share
 
@@ -158,8 +159,11 @@ class Shelf:
                 found[model.name] = model
         return found
 
-    def named(self, name: str) -> HeldModel:
+    def named(self, name: str, may: Callable[[str], bool] = lambda _: True) -> HeldModel:
         """What a name means now. Without a name: `DEFAULT_NAME`, or else the only model that is published.
+
+        Args:
+            may: whether who asks may know of a model of that name; used without one.
 
         Raises:
             NoModelError: nothing.
@@ -171,6 +175,7 @@ class Shelf:
             return published[name]
         if name:
             raise NoModelError(f"holds no model {name!r}; its owner must share it (again)")
+        published = {each: model for each, model in published.items() if may(each)}
         if len(published) > 1 and DEFAULT_NAME not in published:
             raise RefusedError(
                 "holds several models, and none is the default; say which is meant, as in "

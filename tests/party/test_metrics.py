@@ -103,11 +103,12 @@ def test_what_is_shown_is_what_happened(shown: Any, tiny: Any, serving: Any, unt
 
 def too_large(trio: Trio) -> None:
     """Ask each party for more rows than a query may have, which no client library does."""
-    network = trio.network(Role("client", "bob"))
+    network, asked = trio.network(Role("client", "bob")), messages.Describe("", None)
     for index in range(len(PARTY_NAMES)):
         channel = call(network, index, Hello.plain("client", "test"), 20)
         try:
-            described = ask(channel, messages.Describe(), messages.Description, 20)
+            described = ask(channel, asked, messages.Description, 20)
+            asked = messages.Describe("", described.model)
             channel.send(encode(messages.Query(os.urandom(16), described.model, 17, None, bytes(32), bytes(32))))
             assert isinstance(decode(channel.receive(20)), messages.Error)
         finally:

@@ -167,7 +167,7 @@ def test_a_model_goes_when_nothing_of_it_runs(desk: Desk) -> None:
     desk.queue.hold(1, msgspec.structs.replace(hold_of(heard), request=bytes(15) + b"x"))
     desk.queue.start_serving(MODEL)
     desk.take(1)
-    desk.queue.discard_model(MODEL, *STOPPED)
+    desk.queue.discard_model(MODEL, STOPPED)
     assert desk.refused.keys() == {waiting.id, heard.id}
     assert desk.discarded[-1][0] == [waiting.id, heard.id, bytes(15) + b"x"]
     desk.queue.wait_idle(MODEL, 0.0)
@@ -410,7 +410,7 @@ def end_first_run(desk: Desk, request: Request) -> None:
 
 def test_the_rest_of_a_request_does_not_outlive_its_model(desk: Desk) -> None:
     request = begin(desk)
-    desk.queue.discard_model(MODEL, *STOPPED)
+    desk.queue.discard_model(MODEL, STOPPED)
     assert not desk.refused
     end_first_run(desk, request)
     assert desk.refused == {request.id: STOPPED}

@@ -353,7 +353,7 @@ class Queues(RuleBasedStateMachine):
             if not stopped:
                 self.leader.cover(old, new)
             self.leader.uncover(old)
-            self.leader.discard_model(old, *(STOPPED if stopped else SHARED_AGAIN))
+            self.leader.discard_model(old, STOPPED if stopped else SHARED_AGAIN)
 
     @precondition(lambda self: not (self.lane_up and self.leader.serving) or self.lane_broken or self.control_broken)
     @rule(followers_first=st.booleans(), total=st.none() | st.integers(1, 9))

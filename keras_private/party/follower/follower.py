@@ -114,7 +114,7 @@ class Follower(Duty):
     def state(self, model: HeldModel) -> tuple[str, int]:
         return "held", self.queue.waiting_for(model.id)
 
-    def find(self, asked: Describe) -> HeldModel:
+    def find(self, asked: Describe, may: Callable[[str], bool]) -> HeldModel:  # noqa: ARG002
         model = self._node.shelf.get(asked.model) if asked.model else None
         if model is None:
             raise NoModelError(

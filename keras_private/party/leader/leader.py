@@ -110,10 +110,10 @@ class Leader(Duty):
     def state(self, model: HeldModel) -> tuple[str, int]:
         return self.names.state(model), self.queue.waiting_for(model.id)
 
-    def find(self, asked: Describe) -> HeldModel:
+    def find(self, asked: Describe, may: Callable[[str], bool]) -> HeldModel:
         shelf = self._node.shelf
         if asked.model is None:
-            return shelf.named(asked.name)
+            return shelf.named(asked.name, may)
         model = shelf.get(asked.model)
         if model is None or not model.published:
             raise NoModelError("does not hold this upload of the model (any more); the owner must share it again")
