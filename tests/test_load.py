@@ -60,7 +60,11 @@ def channel(cluster: Any, index: int, role: Role = MALLORY) -> Iterator[tuple[An
     """A client's connection to one party, and the model it is told of."""
     channel = call(cluster.network(role), index, Hello.plain("client", cluster.config.cluster), 20)
     try:
-        yield channel, ask(channel, Describe("", None), Description, 20)
+        with contextlib.closing(
+            call(cluster.network(role), 0, Hello.plain("client", cluster.config.cluster), 20)
+        ) as leader:
+            meant = ask(leader, Describe("", None), Description, 20).model
+        yield channel, ask(channel, Describe("", meant), Description, 20)
     finally:
         channel.close()
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from keras_private import tracing
 from keras_private.net.link import LinkStats
-from keras_private.party.access import name_of
 from keras_private.party.models import HeldModel
 from keras_private.party.queue import Piece, Request
 
@@ -25,7 +24,7 @@ def ran(
         ended,
         error=error,
         lane=lane,
-        model=name_of(model),
+        model=model.name,
         version=getattr(model, "version", 0),
         digest=model.digest,
         requests=len(pieces),
