@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from keras_private.cli import app
 from keras_private.config import PARTY_NAMES, ClusterConfig, TLSConfig
 from keras_private.doctor import Finding, Level, examine, exit_code
-from keras_private.net.certificates import create_authority, issue
+from keras_private.net.certificates import create_authority, issue, revoke
 from keras_private.net.roles import Role
 from keras_private.party.storage.keys import new_key
 from tests.conftest import Trio
@@ -128,6 +128,23 @@ def test_certificates(folder: Path) -> None:
     (own / "server0.key").unlink()
     (own / "server0.crt").write_bytes(b"half")
     assert f"there is no file {own / 'server0.key'}" in says(folder, "server0")
+
+
+def test_what_was_taken_back(folder: Path) -> None:
+    tls = {"ca": "{name}/ca.crt", "cert": "{name}/{name}.crt", "key": "{name}/{name}.key", "crl": "crl.pem"}
+    change(folder, tls=tls)
+    assert "crl.pem" in says(folder, "server0", "certificate")  # there is none
+    revoke(folder / "authority", "bob", [folder / "bob" / "bob.crt"])
+    (folder / "crl.pem").write_bytes((folder / "authority" / "crl.pem").read_bytes())
+    assert not bad(folder, "server0", "revocation")
+    assert "bob.crt was taken back by its authority: nobody accepts it" in says(folder, "bob", "revocation")
+
+
+def test_an_authority_may_be_one_of_several(folder: Path) -> None:
+    create_authority(folder / "next")
+    both = (folder / "next" / "ca.crt").read_bytes() + (folder / "server0" / "ca.crt").read_bytes()
+    (folder / "server0" / "ca.crt").write_bytes(both)
+    assert not bad(folder, "server0", "certificate")
 
 
 def test_the_host_of_a_party(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,7 @@ def files_of(config: ClusterConfig, name: str) -> tuple[Role | None, TLSFiles | 
         role = Role("client" if name == "client" else "owner", name)
     if config.tls is not None:
         tls = config.tls.for_name(name)
-        files = TLSFiles(tls.ca, tls.cert, tls.key)
+        files = TLSFiles(tls.ca, tls.cert, tls.key, tls.crl, tls.key_password_command)
         if name not in PARTY_NAMES:
             with contextlib.suppress(ConfigError):
                 role = role_of(files.cert)
@@ -56,20 +56,49 @@ def certificates(config: ClusterConfig, role: Role | None, files: TLSFiles | Non
     yield from _modes(files)
     if missing:
         return
-    authority, own = load_certificate(files.ca), load_certificate(files.cert)
+    own = load_certificate(files.cert)
+    try:
+        authorities, (_, *between) = _all(files.ca), _all(files.cert)
+    except ValueError as error:
+        raise ConfigError(f"{files.ca} or {files.cert} is no certificate: {error}") from None
     found = role_of(files.cert)
     if found.name != name or (name in PARTY_NAMES) != (found.kind == "party"):
         yield wrong(ABOUT, f"{files.cert} is the certificate of {found}, not of {name}", f"put {name}'s there")
-    yield from _dates(files.ca, authority, "of the authority: nobody trusts anybody without it; make a new one")
+    for authority in authorities:
+        yield from _dates(files.ca, authority, "of the authority: nobody trusts anybody without it; make a new one")
     yield from _dates(files.cert, own, RENEW)
-    try:
-        own.verify_directly_issued_by(authority)
-    except (ValueError, TypeError, InvalidSignature):
+    if not any(_issued(own, issuer) for issuer in (*authorities, *between)):
         yield wrong(ABOUT, f"{files.cert} was not issued by {files.ca}", "put the two there that belong together")
         return
     client_context(files)  # that the key fits, and whatever else OpenSSL says no to
     yield good(ABOUT, f"{files.cert}: {found}, issued by {files.ca}, and the key fits")
     yield from _uses(config, files.cert, own, found)
+    yield from _revoked(files, own)
+
+
+def _all(path: Path) -> list[x509.Certificate]:
+    return x509.load_pem_x509_certificates(path.read_bytes())
+
+
+def _issued(cert: x509.Certificate, issuer: x509.Certificate) -> bool:
+    try:
+        cert.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def _revoked(files: TLSFiles, own: x509.Certificate) -> Findings:
+    """The list of what the authority has taken back."""
+    if files.crl is None:
+        return
+    revoked = files.revoked
+    if own.serial_number in revoked.serials:
+        yield wrong("revocation", f"{files.cert} was taken back by its authority: nobody accepts it", RENEW)
+    if said := revoked.warning(files.crl, datetime.datetime.now(datetime.UTC)):
+        yield warning("revocation", said, "keras-private certs makes one beside the authority; bring it here")
+    else:
+        yield good("revocation", f"{files.crl} takes {len(revoked.serials)} certificates back")
 
 
 def _modes(files: TLSFiles) -> Findings:
