@@ -19,7 +19,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from benchmarks.__main__ import machine
 from benchmarks.row import Row
-from benchmarks.serving import endurance, fairness, hostile, kills, throughput
+from benchmarks.serving import endurance, fairness, hostile, kills, strangers, throughput
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -29,6 +29,7 @@ PARTS: dict[str, Callable[[argparse.Namespace, Path], list[Row]]] = {
     "kills": kills.rows,
     "rolling": kills.rolling,
     "hostile": hostile.rows,
+    "strangers": strangers.rows,
     "endurance": endurance.rows,
 }
 """What can be measured, in this order: each is given the options and an empty folder of its own. Each serves its own
@@ -44,6 +45,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=100, help="of parties, under load")
     parser.add_argument("--restarts", type=int, default=5, help="of all three parties, one after the other, under load")
     parser.add_argument("--frames", type=int, default=100_000, help="that make no sense, beside load")
+    parser.add_argument("--strangers", type=int, default=2000, help="connections without a certificate, beside load")
     parser.add_argument("--minutes", type=float, default=30.0, help="of load while memory and descriptors are watched")
     parser.add_argument("--json", type=Path, default=ROOT / "benchmarks" / "results" / "serving.json")
     options = parser.parse_args()
