@@ -72,9 +72,20 @@ EVENTS: Final = (
            "anew. Warning: it cannot be built, for a cause that is said once. Error: a defect", "of a warning: as the "
            "cause says, often an address in one party's cluster.yaml; of an error: report it, with the traceback"),
     # models
-    _event("model loaded", "info", "owner digest ops", "an owner shared a model"),
-    _event("model stopped", "info", "owner", "its owner took it away"),
-    _event("serving", "info", "owner requests", "an owner serves so many requests; null: without end"),
+    _event("model loaded", "info", "owner model version digest ops", "this party holds its shares of a model"),
+    _event("model published", "info", "owner model version deployed", "at the leader: all three hold it, and its name "
+           "means this version from now on"),
+    _event("model undeployed", "info", "owner model version kept", "it is not served without its owner any more, and "
+           "kept or taken away"),
+    _event("model retired", "info", "owner model version", "a version that was replaced has no clients left, and "
+           "is let go"),
+    _event("model stopped", "info", "owner model version", "its owner took it away"),
+    _event("model forgotten", "info", "cause", "a follower let a model go, because the leader does not keep it"),
+    _event("model lost", "warning", "owner model version cause", "another party holds its share of a model that the "
+           "leader does not hold any more", "its owner shares it again; with `storage` models outlive a restart"),
+    _event("model incomplete", "warning", "owner model version cause", "a party does not hold its share of it any more",
+           "its owner shares it again, as `serve` does by itself; with `storage` models outlive a restart"),
+    _event("serving", "info", "owner model version requests", "an owner serves so many requests; null: without end"),
     _event("serving stalled", "warning", "cause", "no query can be run; the owner is told the same", "see to the party "
            "that the cause names"),
     _event("serving resumed", "info", "", "queries are run again"),

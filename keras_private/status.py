@@ -113,14 +113,6 @@ def _names(names: Mapping[str, object] | list[str]) -> str:
     return ", ".join(names)
 
 
-def holdings(answer: Status) -> list[str]:
-    """What one party holds, in words."""
-    return [
-        f"{_called([model])} of {model.owner} {model.digest[:16]}{'' if model.state == 'held' else f', {model.state}'}"
-        for model in answer.models
-    ] or ["no model"]
-
-
 def ends_soon(answer: Status) -> str:
     """What is to be said of a party's certificate, if anything is."""
     said = _expiry(answer.expires)

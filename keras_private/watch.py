@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
-from keras_private.config import PARTY_NAMES, ClusterConfig
+from keras_private.config import LEADER, PARTY_NAMES, ClusterConfig
 from keras_private.errors import ClusterError, KerasPrivateError, LinkError
 from keras_private.net.frames import printable
 from keras_private.party.dial import ask, call
-from keras_private.party.messages import AskStatus, Hello, Status
+from keras_private.party.messages import AskStatus, Hello, ModelStatus, Status
 from keras_private.party.network import Channel, Network
-from keras_private.status import Answers, Verdict, ends_soon, holdings, judge
+from keras_private.status import Answers, Verdict, ends_soon, judge
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -198,6 +198,7 @@ _COLUMNS: Final = (
     "MB/s",
     "refused/s",
 )
+_OF_MODEL: Final = ("model", "version", "owner", "state", "queries/s", "waiting", "clients", "MB")
 
 
 def picture(config: ClusterConfig, answers: Answers, samples: Mapping[str, list[Sample]]) -> RenderableType:
@@ -219,8 +220,8 @@ def picture(config: ClusterConfig, answers: Answers, samples: Mapping[str, list[
     good = (
         "bold green" if verdict is Verdict.SERVING else "bold yellow" if verdict is Verdict.NOT_SERVED else "bold red"
     )
-    models = [Text(f"{name}: {printable(text.encode())}") for name, text in _models(answers)]
-    return Group(table, *models, *notes, Text(sentence, style=good))
+    models = _models(answers, samples.get(PARTY_NAMES[LEADER], []))
+    return Group(table, models, *notes, Text(sentence, style=good))
 
 
 def _state(answer: Status | KerasPrivateError, samples: list[Sample]) -> tuple[str, str, list[str]]:
@@ -253,14 +254,35 @@ def _cells(status: Status, rate: Rates | None) -> _Row:
     return (f"{status.lanes}/{figures.due}", f"{status.waiting}{oldest}", str(figures.clients), *counted)
 
 
-def _models(answers: Answers) -> list[tuple[str, str]]:
-    """What is held, as far as the parties differ: of all that say the same, once."""
-    found: dict[str, list[str]] = {}
-    for name, answer in answers.items():
-        if isinstance(answer, Status):
-            for held in holdings(answer):
-                found.setdefault(held, []).append(name)
-    return [(", ".join(names), held) for held, names in found.items()]
+def _models(answers: Answers, samples: list[Sample]) -> RenderableType:
+    """What the leader holds, or that it holds nothing."""
+    from rich.table import Table
+    from rich.text import Text
+
+    leader = answers.get(PARTY_NAMES[LEADER])
+    if not isinstance(leader, Status):
+        return Text("")
+    if not leader.models:
+        return Text("no model")
+    table = Table(expand=False)
+    for column in _OF_MODEL:
+        left = column in ("model", "owner", "state")
+        table.add_column(column, justify="left" if left else "right", no_wrap=not left, overflow="fold")
+    before = {_key(model): model.served for model in samples[0].status.models} if samples else {}
+    seconds = leader.figures.uptime - samples[0].status.figures.uptime if samples else 0.0
+    for model in leader.models:
+        known = seconds > 0 and _key(model) in before
+        rate = f"{(model.served - before[_key(model)]) / seconds:.1f}" if known else "-"
+        style = {"serving": "green", "deployed": "green", "incomplete": "red"}.get(model.state, "yellow")
+        state = Text(printable(model.state.encode()), style=style)
+        named = (model.name, str(model.version), model.owner)
+        counted = (rate, str(model.waiting), str(model.clients), f"{model.size / 2**20:.1f}")
+        table.add_row(*(Text(printable(each.encode())) for each in named), state, *counted)
+    return table
+
+
+def _key(model: ModelStatus) -> tuple[str, int, str, str]:
+    return model.name, model.version, model.owner, model.digest
 
 
 def follow(watch: Watch, as_json: bool) -> Verdict:

@@ -44,7 +44,8 @@ def test_what_is_said_of_each_party(make_config: Any) -> None:
     answers = ALL | {"server1": GONE, "server2": replace(ALL["server2"], figures=slow, waiting=3, expires=10**9)}
     text = drawn(picture(config, answers, {"server0": [Sample(GOOD, 42.4)]}))
     lines = {line.split("│")[1].strip(): line for line in text.splitlines() if line.startswith("│")}
-    assert list(lines) == list(PARTY_NAMES)
+    assert list(lines) == [*PARTY_NAMES, *dict.fromkeys(model.name for model in GOOD.models)]
+    assert "deployed" in lines["faces"]
     assert " DOWN " in lines["server1"]
     assert " not ready " in lines["server2"]
     assert " 3 (2.5 s) " in lines["server2"]

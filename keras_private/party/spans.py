@@ -25,7 +25,7 @@ def ran(
         error=error,
         lane=lane,
         model=model.name,
-        version=getattr(model, "version", 0),
+        version=model.version,
         digest=model.digest,
         requests=len(pieces),
         rows=sum(piece.rows for piece in pieces),
