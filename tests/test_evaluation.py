@@ -27,6 +27,7 @@ from keras_private.errors import InputError, NoModelError, PartyError, RefusedEr
 from keras_private.net.roles import Role
 from keras_private.owner import OwnedModel, results_of
 from keras_private.party import batch, tally
+from keras_private.party.causes import TAKEN_BACK
 from keras_private.party.dial import ask, call
 from keras_private.party.messages import AskEvaluations, Evaluations, Hello, InputPort, Part, Query
 from keras_private.plan.builder import PlanBuilder
@@ -446,7 +447,7 @@ def test_what_is_given_up_while_its_last_part_runs_is_told_to_nobody(
         hostile.part(id_, rows=40, metric="top5")
 
         def late(*given: Any) -> None:
-            own_cluster._servers[0].duty.drop(id_)
+            own_cluster._servers[0].duty.drop(id_, TAKEN_BACK)
             until(lambda: tallies(own_cluster) == [0, 0, 0], "it is forgotten")
             add_up(*given)
 

@@ -278,7 +278,7 @@ def raw_query(
     packages = split(fixed.encode(tiny.batch(rows), 16))  # of what `rows` says unless `changes` says otherwise
     for index, channel in channels.items():
         fields = {"mine": bytes(packages[index].mine), "next": bytes(packages[index].next), "claimed": rows} | changes
-        channel.send(encode(Query(request, model, fields["claimed"], None, fields["mine"], fields["next"])))
+        channel.send(encode(Query(request, model, fields["claimed"], None, None, fields["mine"], fields["next"])))
     return request
 
 

@@ -84,7 +84,7 @@ def test_what_is_sent_to_one_party_only_takes_the_senders_places(
     trio = make_trio(queue=32)
     with serving(trio, tiny), channel(trio, 1) as (mallory, model):
         for _ in range(200):  # seeds only: 32 bytes each stand for as many rows as a query may have
-            mallory.send(encode(Query(os.urandom(16), model.model, 100, None, bytes(32), bytes(32))))
+            mallory.send(encode(Query(os.urandom(16), model.model, 100, None, None, bytes(32), bytes(32))))
         refusal = decode(mallory.receive(20))
         assert isinstance(refusal, Error)
         assert "client:mallory has its share of the queue already" in refusal.text
@@ -104,7 +104,7 @@ def test_what_only_some_hold_goes_soon_when_places_are_scarce(
         channels = [stack.enter_context(channel(trio, 2, Role("client", f"mallory{i}"))) for i in range(3)]
         for mallory, described in channels:
             for _ in range(32):
-                mallory.send(encode(Query(os.urandom(16), described.model, 1, None, bytes(32), bytes(32))))
+                mallory.send(encode(Query(os.urandom(16), described.model, 1, None, None, bytes(32), bytes(32))))
         queue = trio.servers[2].duty.queue
         until(lambda: queue.waiting > 16, "server2 is crowded")
         until(lambda: queue.waiting <= 16, "it is not for long, though nobody serves", 15)
@@ -127,7 +127,7 @@ def test_clients_that_never_read(
                 request = os.urandom(16)
                 for (mallory, model), package in zip(three, packages, strict=True):
                     with contextlib.suppress(LinkError):
-                        query = Query(request, model.model, 128, None, bytes(package.mine), bytes(package.next))
+                        query = Query(request, model.model, 128, None, None, bytes(package.mine), bytes(package.next))
                         mallory.send(encode(query))
         good_client(trio, wide, 20)
         for server in trio.servers:
@@ -202,7 +202,7 @@ def test_a_query_that_never_fits_is_told_how_many_rows_do(make_trio: Any, servin
             data = model.batch(100)  # in batches
             np.testing.assert_allclose(client.query_model(data), model.expected(data), atol=1e-2)
         with channel(trio, 1) as (mallory, described):
-            mallory.send(encode(Query(bytes(16), described.model, 88, None, bytes(32), bytes(32))))
+            mallory.send(encode(Query(bytes(16), described.model, 88, None, None, bytes(32), bytes(32))))
             assert "from 1 to 87 rows (limits.memory_mb), not 88" in decode(mallory.receive(20)).text
 
 
@@ -225,7 +225,7 @@ def test_messages_on_their_way_share_one_budget(small_cluster: TFECluster, tiny:
         good_client(cluster, tiny, 2)
         before = sizes(cluster)[1]
         connections = [stack.enter_context(channel(cluster, 1)) for _ in range(32)]
-        message = encode(Query(bytes(16), connections[0][1].model, 1, None, bytes(8 << 20), bytes(7 << 20)))
+        message = encode(Query(bytes(16), connections[0][1].model, 1, None, None, bytes(8 << 20), bytes(7 << 20)))
         peaks: list[int] = []
         answers: list[Any] = []
         halfway = threading.Barrier(33, timeout=60)

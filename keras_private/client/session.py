@@ -158,7 +158,7 @@ class Session:
         Args:
             ports: what the values are; None: the model's inputs.
             part: of which evaluation they are; None: they are a query.
-            deadline: until when to wait for room.
+            deadline: until when to wait for room, and the parties need run it.
             given_up: whether nobody wants it any more.
 
         Raises:
@@ -180,7 +180,7 @@ class Session:
             packages = split(_encoded(values, ports))
             for index in _SEND_ORDER:
                 request.asked.add(index)
-                query = _query(request, model, part, packages[index])
+                query = _query(request, model, part, deadline, packages[index])
                 try:
                     self._channels[index].send(encode(query))
                 except LinkError as error:
@@ -386,8 +386,9 @@ class Session:
         self._changed.notify_all()
 
 
-def _query(request: Request, model: Description, part: Part | None, package: Package) -> Query:
-    return Query(request.id, model.model, request.rows, part, _half(package.mine), _half(package.next))
+def _query(request: Request, model: Description, part: Part | None, deadline: float, package: Package) -> Query:
+    left = None if math.isinf(deadline) else max(0, round(1000 * (deadline - time.monotonic())))
+    return Query(request.id, model.model, request.rows, part, left, _half(package.mine), _half(package.next))
 
 
 def _half(half: Half) -> bytes | memoryview:

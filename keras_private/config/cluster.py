@@ -7,6 +7,7 @@ field, the nearest known one. All problems of a file come in one `ConfigError`, 
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ START_S: Final = 60.0
 """Seconds that a party may take to start."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+_LANES: Final = 4  # by default, however many cores there are
 
 
 class ClusterConfig(Section):
@@ -103,6 +105,17 @@ class ClusterConfig(Section):
                 )
             seen[where, address] = name
         return self
+
+    @property
+    def lanes(self) -> int:
+        """Runs side by side at this party: what `limits.lanes` says, or one for each core that a party has.
+
+        Parties that share a machine share its cores.
+        """
+        if self.limits.lanes is not None:
+            return self.limits.lanes
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return max(1, min(cores // len(PARTY_NAMES) if self.is_loopback else cores, _LANES))
 
     @classmethod
     def load(cls, path: str | Path) -> ClusterConfig:

@@ -11,6 +11,8 @@ from keras_private.config.sections import Section, no_bool
 REQUESTS_IN_MEMORY: Final = 12
 """The least `memory_mb`, in largest requests: a quarter is what a client that is alone may take (`party.budget`), and
 a request takes three times its message's size when it is read."""
+MOST_LANES: Final = 8
+"""Each takes connections of a party's (`party.entrance`)."""
 
 
 class Limits(Section):
@@ -33,6 +35,10 @@ class Limits(Section):
     """Megabytes of all owners' models at a party. None: twice what one owner may have."""
     memory_mb: Annotated[int, Field(ge=1, le=1_048_576)] = 2048
     """Megabytes that everything else may take at a party: half for runs, half for what clients send and are sent."""
+    lanes: Annotated[int, Field(ge=1, le=MOST_LANES)] | None = None
+    """Runs side by side; None: as many as cores allow (`ClusterConfig.lanes`)."""
+    batch_delay_ms: Annotated[float, Field(ge=0, le=60_000)] = 0.0
+    """Milliseconds that a free lane waits for more requests, from the first one's arrival on."""
     drain_s: Annotated[float, Field(ge=0, le=3600)] = 20.0
     """Seconds that a party which is asked to end takes to finish what runs."""
     timeout_s: Annotated[float, Field(gt=0, le=86400)] = 30.0

@@ -50,7 +50,6 @@ def run_batch(
     link.phase = "running a query"
     shares, rows = [piece.share for piece in pieces], sum(piece.rows for piece in pieces)
     running = model.what_runs(pieces[0].request.part)
-    node.run_bytes = max(node.run_bytes, rows * running.room.row_bytes)
     try:
         computing = running.program.protocol(party, _join(shares))
         output, honest = party.run(together(computing, compare_copies(shares)))
@@ -66,8 +65,9 @@ def run_batch(
             _add_up(piece.request, piece.request.part, model, tallies)
     seconds = time.perf_counter() - started
     served = sum(piece.request.over and piece.request.counts for piece in pieces)
-    node.served += served
-    model.served += served
+    with node.counting:
+        node.served += served
+        model.served += served
     spans.ran(lane, model, pieces, link.stats, seconds)
     node.metrics.ran(rows=rows, rounds=link.stats.rounds, sent_bytes=link.stats.sent_bytes, seconds=seconds)
     answer(node, lane, settle(seconds))

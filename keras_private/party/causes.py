@@ -34,6 +34,7 @@ STOPPED: Final = Cause(
 NOT_HELD: Final = Cause(
     messages.NO_MODEL, "does not hold this upload of the model (any more); the owner must share it again"
 )
+EXPIRED: Final = Cause(messages.REFUSED, "the client's time for this request is over")
 TAKEN_BACK: Final = Cause(messages.REFUSED, "the client took the request back")
 SHARED_AGAIN: Final = Cause(messages.REPLACED, "the model was replaced by its owner; call connect_to_model again")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import select
 import threading
 import time
@@ -293,6 +294,7 @@ class ClientSession:
             self.refuse,
             part=query.part,
             received=received,
+            deadline=math.inf if query.patience is None else time.monotonic() + query.patience / 1000,
         )
         opened.request = request
         self._admit(request)

@@ -1,4 +1,4 @@
-"""A lane: one thread, one set of links to the two other parties, one batch at a time.
+"""A lane: one thread, one set of links to the two other parties, one batch at a time. Lanes run side by side.
 
 Theory of operation. The leader decides when a lane is built: it draws a random *epoch* and tells both followers
 (`OpenLane`, over their control connections). Each party dials those with a lower number and waits for those with a
@@ -8,7 +8,8 @@ lockstep.
 
 Whatever goes wrong in a lane, at whichever party, ends it: that party hangs up, which the two others notice. Followers
 tell the leader why (`LaneFailed`). The leader finds out who began it (`LeaderLane`), gives that answer to everybody
-who waits for the batch, and opens the lane anew as soon as both followers are there.
+who waits for the batch, and opens the lane anew as soon as both followers are there. Other lanes go on: each has its
+own links, keys and masks, its own tallies, and its own thread; they share the models, which running does not change.
 """
 
 from __future__ import annotations
@@ -27,8 +28,6 @@ from keras_private.party.tally import Tallies
 
 if TYPE_CHECKING:
     from keras_private.mpc.party import Party
-
-LANES = 1
 
 
 class CalledOffError(LinkError):

@@ -219,12 +219,15 @@ class Description(Message, tag="description", frozen=True):
 
 class Query(Message, tag="query", frozen=True):
     """One party's package of a shared batch: each half a 32-byte seed or the words themselves. `part`: None of a query;
-    of an evaluation each row has its targets behind the inputs."""
+    of an evaluation each row has its targets behind the inputs. `patience`: milliseconds from now for which its client
+    waits for the answer; None: for as long as it takes.
+    """
 
     request: Id
     model: Id
     rows: Natural
     part: Part | None
+    patience: Natural | None
     mine: Blob
     next: Blob
 

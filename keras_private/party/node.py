@@ -13,6 +13,7 @@ from keras_private.party.budget import Budget
 from keras_private.party.messages import VERSION, Hello
 from keras_private.party.metrics import Metrics
 from keras_private.party.network import Network
+from keras_private.party.run_memory import RunMemory
 from keras_private.party.shelf import Shelf
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
@@ -32,7 +33,8 @@ class Node:
     Attributes:
         access: who may do what, by this party's own rules.
         metrics: told what happens; off unless cluster.yaml says where they are to be seen.
-        memory: what clients may occupy, in bytes: half of `limits.memory_mb`. The other half is for runs.
+        memory: what clients may occupy, in bytes: half of `limits.memory_mb`.
+        runs: the other half, which is for runs.
         leaving: set once, when the party is asked to end: it takes nothing new in.
         closing: set once, when the server stops; every wait ends soon after.
         warm: set when the kernels are compiled; a model is loaded after that only.
@@ -49,9 +51,13 @@ class Node:
     leaving: threading.Event = field(default_factory=threading.Event)
     closing: threading.Event = field(default_factory=threading.Event)
     warm: threading.Event = field(default_factory=threading.Event)
+    counting: threading.Lock = field(default_factory=threading.Lock)
+    """Around `served`: lanes add to it."""
     served: int = 0
-    run_bytes: int = 0
-    """The most that a run has taken since `take_memory_peak`, by estimate."""
+    runs: RunMemory = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.runs = RunMemory(self.config.limits.memory_bytes // 2)
 
     @property
     def name(self) -> str:
@@ -63,8 +69,7 @@ class Node:
 
     def take_memory_peak(self) -> int:
         """The most bytes that clients and runs took since the last call."""
-        runs, self.run_bytes = self.run_bytes, 0
-        return runs + self.memory.take_peak()
+        return self.runs.take_peak() + self.memory.take_peak()
 
     def hello(self, purpose: str, lane: int = 0, epoch: bytes | None = None) -> Hello:
         return Hello(purpose, VERSION, self.config.cluster, lane, epoch)

@@ -15,6 +15,7 @@ runs, each with some of its rows (`Piece`); all parties run the same rows, in or
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -52,6 +53,10 @@ class Request:
     """When its first run did."""
     part: Part | None = None
     """Of which evaluation it is one; None: it is a query."""
+    deadline: float = math.inf
+    """When its client stops waiting for the answer, by `time.monotonic`. The leader alone looks at it."""
+    lane: int | None = None
+    """In which some of its rows have run, or run now: the others follow there. The leader's."""
     done: int = 0
     """Rows that have run; used by the lane that runs it."""
     honest: bool = True

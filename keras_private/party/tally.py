@@ -64,6 +64,13 @@ def _sum(words: NDArray[np.uint64], counts: int) -> NDArray[np.uint64]:
     return np.concatenate([np.sum(columns[:counts], dtype=np.uint64, keepdims=True), columns[counts:]])
 
 
+def crowded(count: int, client: str) -> Cause | None:
+    """Why no further evaluation of this client, of which so many go on, may begin, or nothing."""
+    if count < OPEN:
+        return None
+    return Cause(REFUSED, f"{client} has {count} evaluations that go on, and may have {OPEN}; end or cancel one")
+
+
 class Tallies:
     """Those of one lane. Thread-safe."""
 
@@ -107,15 +114,10 @@ class Tallies:
             return Cause(REFUSED, f"the evaluation has come to row {tally.rows}, and this part begins at {part.start}")
         return None
 
-    def crowded(self, part: Part, model: bytes, client: str) -> Cause | None:
-        """Why no further evaluation of this client may begin, or nothing. The leader alone asks."""
-        if part.start:
-            return None
+    def count(self, model: bytes, client: str) -> int:
+        """Evaluations of this model that go on for this client."""
         with self._lock:
-            count = sum((tally.client, tally.model) == (client, model) for tally in self._open.values())
-        if count < OPEN:
-            return None
-        return Cause(REFUSED, f"{client} has {count} evaluations that go on, and may have {OPEN}; end or cancel one")
+            return sum((tally.client, tally.model) == (client, model) for tally in self._open.values())
 
     def add(self, part: Part, model: bytes, client: str, scores: Share, counts: int) -> Tally | Cause:
         """Add what a part that has run made, as `Tally.add`. The tally; of the last part, that of all rows. Or why

@@ -109,7 +109,7 @@ def too_large(trio: Trio) -> None:
         try:
             described = ask(channel, asked, messages.Description, 20)
             asked = messages.Describe("", described.model)
-            channel.send(encode(messages.Query(os.urandom(16), described.model, 17, None, bytes(32), bytes(32))))
+            channel.send(encode(messages.Query(os.urandom(16), described.model, 17, None, None, bytes(32), bytes(32))))
             assert isinstance(decode(channel.receive(20)), messages.Error)
         finally:
             channel.close()

@@ -49,10 +49,13 @@ class Desk:
             self.queue.hold(index, hold_of(request))
         return request
 
-    def take(self, max_rows: int = 10) -> list[Request]:
+    def take(self, max_rows: int = 10, lane: int = 0) -> list[Request]:
         """What would run next; nothing if nothing would."""
         looked = iter([False])
-        return [piece.request for piece in self.queue.take(lambda *_: max_rows, lambda: next(looked, True))]
+        return [
+            piece.request
+            for piece in self.queue.take(lane, lambda _: max_rows, lambda _: None, lambda: next(looked, True))
+        ]
 
     def finish(self, requests: list[Request]) -> list[Request]:
         """A run with all their rows went well."""
@@ -291,7 +294,7 @@ def test_a_follower_is_gone(desk: Desk) -> None:
 
 def test_expiry_only_while_serving() -> None:
     desk = Desk(timeout_s=0.0)
-    desk.queue.lane_is(up=True)
+    desk.queue.lane_is(0, up=True)
     alone, ready, ghost = desk.add(holders=(2,)), desk.add(), desk.request()
     desk.queue.hold(1, hold_of(ghost))
     desk.queue.expire()
@@ -323,7 +326,9 @@ def test_serving_ends_with_a_reason(desk: Desk) -> None:
 def test_take_wakes_up(desk: Desk) -> None:
     taken: list[list[Request]] = []
     thread = threading.Thread(
-        target=lambda: taken.append([piece.request for piece in desk.queue.take(lambda *_: 10, lambda: False)])
+        target=lambda: taken.append(
+            [piece.request for piece in desk.queue.take(0, lambda _: 10, lambda _: None, lambda: False)]
+        )
     )
     thread.start()
     desk.queue.start_serving(MODEL)
@@ -428,9 +433,9 @@ def test_the_rest_of_a_request_does_not_outlive_a_follower(desk: Desk) -> None:
 def test_the_rest_of_a_request_does_not_outlive_its_lane(desk: Desk) -> None:
     """A follower that failed at the end of a run has forgotten its requests: announced, they would fail others."""
     request = begin(desk)
-    desk.queue.lane_is(up=True)
+    desk.queue.lane_is(0, up=True)
     end_first_run(desk, request)
     waits = desk.add()
-    desk.queue.lane_is(up=False)
+    desk.queue.lane_is(0, up=False)
     assert desk.refused == {request.id: INTERRUPTED}
     assert desk.take() == [waits]

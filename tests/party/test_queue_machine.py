@@ -275,7 +275,7 @@ class Queues(RuleBasedStateMachine):
             self.run = None
         if self.lane_up:
             self.lane_up = False
-            self.leader.lane_is(up=False)
+            self.leader.lane_is(0, up=False)
 
     # Rules
 
@@ -367,7 +367,7 @@ class Queues(RuleBasedStateMachine):
             self.take_down()
         elif not self.lane_up and self.run is None:
             self.lane_up, self.lane_broken = True, False
-            self.leader.lane_is(up=True)
+            self.leader.lane_is(0, up=True)
         elif not self.leader.serving:
             model = self.models[LEADER].to_bytes(16, "big")
             serving = self.leader.start_serving(model, total)
@@ -419,7 +419,7 @@ class Queues(RuleBasedStateMachine):
 
     def announce(self, room: int) -> None:
         looks = iter([False] * 3)
-        pieces = self.leader.take(lambda *_: room, lambda: next(looks, True))
+        pieces = self.leader.take(0, lambda _: room, lambda _: None, lambda: next(looks, True))
         if not pieces:
             return
         assert self.leader.serving

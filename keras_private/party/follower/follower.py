@@ -12,7 +12,6 @@ from keras_private.party.duty import Duty
 from keras_private.party.fields import Message
 from keras_private.party.follower.lane import FollowerLane
 from keras_private.party.follower.line import LeaderLine
-from keras_private.party.lane import LANES
 from keras_private.party.messages import (
     MOST_HOLDS,
     Describe,
@@ -23,6 +22,7 @@ from keras_private.party.messages import (
     Holding,
     Holdings,
     Holds,
+    LaneFailed,
     Leaving,
     OpenLane,
     Status,
@@ -44,7 +44,9 @@ class Follower(Duty):
         self._telling = threading.Lock()  # around what the leader has not been told of yet
         self._untold: list[tuple[Channel, Hold]] = []
         self.line = LeaderLine(node, self._holding, self._heard, self._lost)
-        self.lanes: list[FollowerLane] = [FollowerLane(number, node, self.queue, self.line) for number in range(LANES)]
+        self.lanes: list[FollowerLane] = [
+            FollowerLane(number, node, self.queue, self.line) for number in range(node.config.lanes)
+        ]
 
     def start(self) -> None:
         super().start()
@@ -141,6 +143,9 @@ class Follower(Duty):
             for id_ in message.models:
                 if self._node.shelf.remove(id_, Cause(message.code, message.text)):
                     self._node.log.info("model forgotten", cause=message.text)
+        elif isinstance(message, OpenLane):
+            cause = f"{self._node.name} runs {len(self.lanes)} lanes and no more (limits.lanes)"
+            self.line.send(LaneFailed(message.lane, message.epoch, self._node.index, cause))
         elif isinstance(message, Discard):
             self.queue.refuse(message.requests, message.code, message.text, message.after)
             for lane in self.lanes:

@@ -86,15 +86,20 @@ class FollowerLane(Lane):
                 raise PartyError("server0 announced a part of an evaluation beside another request")
             room = model.what_runs(requests[0].part).room if requests else model.room
             pieces = _pieces(node.name, requests, run.rows, room.run_rows)
-            run_batch(
-                node,
-                self.number,
-                party,
-                model,
-                self.tallies,
-                pieces,
-                lambda _: self._queue.pick([r.id for r in requests if r.over]),
-            )
+            taken = sum(run.rows) * room.row_bytes
+            node.runs.take(taken, node.timeout)
+            try:
+                run_batch(
+                    node,
+                    self.number,
+                    party,
+                    model,
+                    self.tallies,
+                    pieces,
+                    lambda _: self._queue.pick([r.id for r in requests if r.over]),
+                )
+            finally:
+                node.runs.give_back(taken)
         except Exception as error:
             raise _RunFailedError(run.requests, error) from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from keras_private.config import FOLLOWERS, PARTY_NAMES
@@ -18,12 +19,13 @@ from keras_private.party.leader.queue import LeaderQueue
 from keras_private.party.messages import (
     LaneFailed,
     OpenLane,
-    Part,
     Run,
 )
 from keras_private.party.node import Backoff, Node
 from keras_private.party.queue import Piece, Request
+from keras_private.party.tally import crowded
 from keras_private.party.wire import encode
+from keras_private.plan.memory import Room
 
 if TYPE_CHECKING:
     from keras_private.mpc.party import Party
@@ -34,11 +36,15 @@ _EVIDENCE_S = 1.0  # how long the leader waits for the others' side of the story
 class LeaderLane(Lane):
     """The lane at server0."""
 
-    def __init__(self, number: int, node: Node, queue: LeaderQueue, followers: Followers) -> None:
+    def __init__(
+        self, number: int, node: Node, queue: LeaderQueue, followers: Followers, all_lanes: Sequence[Lane]
+    ) -> None:
         super().__init__(number, node)
+        self._all_lanes = all_lanes  # a client's evaluations count together
         self._queue = queue
         self._followers = followers
         self._reports: dict[int, LaneFailed] = {}
+        self._taken = 0  # of the memory for runs
         self.trouble = ""
         """Why the parties are not connected with each other; empty while they are, or are about to be."""
 
@@ -81,27 +87,47 @@ class LeaderLane(Lane):
             try:
                 _, party = self._build(self._epoch)
                 up, self.trouble = True, ""
-                self._queue.lane_is(up=True)
+                self._queue.lane_is(self.number, up=True)
                 backoff.reset()
-                while run := self._queue.take(self._room, self._broken):
-                    self._lead(party, run)
+                while run := self._queue.take(self.number, self._room, self._reserve, self._broken):
+                    try:
+                        self._lead(party, run)
+                    finally:
+                        self._give_back()
                     run = []
             except Exception as error:  # noqa: BLE001  whatever it is, the lane's thread must live on
                 self._fail(error, run)
             finally:
                 self._forget_link()
                 if up:
-                    self._queue.lane_is(up=False)
+                    self._queue.lane_is(self.number, up=False)
                     node.log.warning("lane down", lane=self.number)
             backoff.wait()
 
-    def _room(self, id_: bytes, part: Part | None) -> int:
-        """Rows that the next run of a model may have."""
-        model = self._node.shelf.get(id_)
-        try:
-            return model.what_runs(part).room.run_rows if model else 1  # without a model the run will be refused
-        except RefusedError:  # so it will be where the model does not allow this evaluation
+    def _room(self, first: Request) -> int:
+        """Rows that a run may have that begins with this request; 0: other lanes' runs leave no memory for one."""
+        if (room := self._room_of(first)) is None:  # the run will be refused
             return 1
+        return min(room.run_rows, max(self._node.runs.free // room.row_bytes, int(not self._node.runs.used)))
+
+    def _reserve(self, run: list[Piece]) -> None:
+        """Take memory for a run that was chosen, before another lane chooses one."""
+        room = self._room_of(run[0].request)
+        self._taken = sum(piece.rows for piece in run) * room.row_bytes if room else 0
+        self._node.runs.take(self._taken)
+
+    def _give_back(self) -> None:
+        self._node.runs.give_back(self._taken)
+        self._taken = 0
+        self._wake_taker()  # there may be room for what another lane found none for
+
+    def _room_of(self, request: Request) -> Room | None:
+        """What its run takes; None: its model is gone, or allows no such evaluation."""
+        model = self._node.shelf.get(request.model)
+        try:
+            return model.what_runs(request.part).room if model else None
+        except RefusedError:
+            return None
 
     def _lead(self, party: Party, run: list[Piece]) -> None:
         ids = [piece.request.id for piece in run]
@@ -132,8 +158,13 @@ class LeaderLane(Lane):
         """Why a part of an evaluation cannot run, or nothing."""
         if request.part is None:
             return None
-        asked = request.part, request.model, request.client
-        return self.tallies.obstacle(*asked) or self.tallies.crowded(*asked)
+        if cause := self.tallies.obstacle(request.part, request.model, request.client):
+            return cause
+        if request.part.start:
+            return None
+        return crowded(
+            sum(lane.tallies.count(request.model, request.client) for lane in self._all_lanes), request.client
+        )
 
     def _fail(self, error: Exception, run: list[Piece]) -> None:
         was_up = self._up

@@ -11,7 +11,6 @@ from keras_private.errors import FrameError, NoModelError
 from keras_private.party.causes import LOST, STOPPED, Cause, leaving
 from keras_private.party.duty import Duty
 from keras_private.party.fields import Message
-from keras_private.party.lane import LANES
 from keras_private.party.leader.followers import Followers
 from keras_private.party.leader.lane import LeaderLane
 from keras_private.party.leader.names import Names
@@ -42,9 +41,13 @@ class Leader(Duty):
         self._leaving: set[int] = set()  # followers that are about to end
         limits = node.config.limits
         self.followers = Followers(node, self._heard, self._lost)
-        self.queue: LeaderQueue = LeaderQueue(limits.queue, limits.timeout_s, self._discarded)
+        self.queue: LeaderQueue = LeaderQueue(
+            limits.queue, limits.timeout_s, self._discarded, limits.batch_delay_ms / 1000
+        )
         self.names = Names(node, self.queue, self.followers)
-        self.lanes: list[LeaderLane] = [LeaderLane(number, node, self.queue, self.followers) for number in range(LANES)]
+        self.lanes: list[LeaderLane] = []
+        for number in range(node.config.lanes):
+            self.lanes.append(LeaderLane(number, node, self.queue, self.followers, self.lanes))
 
     def start(self) -> None:
         self.names.start()
@@ -60,7 +63,11 @@ class Leader(Duty):
 
     def trouble(self) -> str:
         """Why no query can be run now although the model is served, in words for its owner; empty: nothing is wrong."""
-        return self.followers.away() or next(filter(None, (lane.trouble for lane in self.lanes)), "")
+        if away := self.followers.away():
+            return away
+        if any(lane.up for lane in self.lanes):
+            return ""
+        return next(filter(None, (lane.trouble for lane in self.lanes)), "")
 
     # Clients' requests
 

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
 from keras_private.config import FOLLOWERS, PARTY_NAMES
 from keras_private.errors import PartyError, RefusedError
-from keras_private.party.causes import INTERRUPTED, TAKEN_BACK, Cause, apart, gone, never_came
+from keras_private.party.causes import EXPIRED, INTERRUPTED, TAKEN_BACK, Cause, apart, gone, never_came
 from keras_private.party.leader.turns import Turns
-from keras_private.party.messages import FAILED, REFUSED, Hold, Part
+from keras_private.party.messages import FAILED, REFUSED, Hold
 from keras_private.party.queue import Piece, Request, RequestQueue
 
 MAX_REQUESTS = 2048  # of one run: their ids must fit into one announcement
@@ -53,15 +53,15 @@ class LeaderQueue(RequestQueue):
 
     Args:
         discard: called with what the followers must forget.
+        delay_s: how long a run waits for more requests.
     """
 
-    def __init__(self, limit: int, timeout_s: float, discard: Discarder) -> None:
+    def __init__(self, limit: int, timeout_s: float, discard: Discarder, delay_s: float = 0.0) -> None:
         super().__init__(limit)
         self._timeout = timeout_s
         self._discard = discard
-        self._turns: dict[bytes, Turns] = {}  # by model
-        self._ran: dict[bytes, int] = {}  # by model: which of all runs was its last
-        self._runs = 0
+        self._turns = Turns(delay_s)
+        self._homes: dict[bytes, int] = {}  # evaluations, and the lane in which each goes on
         self._holds: dict[bytes, dict[int, tuple[Hold, float]]] = {}
         self._gone: dict[bytes, Cause] = {}  # discarded lately: a follower may hear of them only now
         self._running: dict[bytes, Serving] = {}  # under which serving each run began
@@ -127,6 +127,7 @@ class LeaderQueue(RequestQueue):
         """Remove and mark, under the lock under which they were found not to run: no lane can take them between."""
         for id_ in ids:
             self._holds.pop(id_, None)
+            self._homes.pop(id_, None)
             self._gone[id_] = cause
         while len(self._gone) > _REMEMBERED:
             del self._gone[next(iter(self._gone))]
@@ -259,34 +260,68 @@ class LeaderQueue(RequestQueue):
             self._over.wait_for(lambda: serving.over, gather)
             return serving.served, serving.over, serving.because
 
-    def lane_is(self, up: bool) -> None:
+    def lane_is(self, lane: int, *, up: bool) -> None:
         """A lane came up or went down."""
         with self._lock:
             self._lanes_up += 1 if up else -1
             self._lane_down_since = time.monotonic()
-            begun = [] if up else [request.id for request in self._requests.values() if request.done]
+            if up:
+                return
+            begun = [r.id for r in self._requests.values() if r.lane == lane and r.done]
+            self._homes = {id_: home for id_, home in self._homes.items() if home != lane}
         # Another party may have failed in the run that went well here, and hold nothing of them any more.
         self.discard(begun, *INTERRUPTED)
 
-    def take(self, max_rows: Callable[[bytes, Part | None], int], stop: Callable[[], bool]) -> list[Piece]:
-        """Wait for the next run: rows of requests of one model that all three parties hold, `max_rows(model, None)` of
-        them at most, or of one part of an evaluation, as many as for it. Models take turns.
+    def take(
+        self,
+        lane: int,
+        max_rows: Callable[[Request], int],
+        chosen: Callable[[list[Piece]], None],
+        stop: Callable[[], bool],
+    ) -> list[Piece]:
+        """Wait for the next run in a lane: rows of requests that all three parties hold, or of one part of an
+        evaluation.
 
         The requests stay in the queue, marked as running, until `finish`. Empty: `stop()` became true (notify
         `changed` then).
+
+        Args:
+            max_rows: rows that a run may have which begins with a request; 0: it cannot begin now.
+            chosen: called with the run before another lane can choose one.
         """
         with self._lock:
             while not stop():
-                patience = _LOOK_UP_S
-                ready = {} if self._held_off else self._ready()
-                for model in sorted(ready, key=lambda model: self._ran.get(model, 0)):
-                    turns = self._turns.setdefault(model, Turns())
-                    if wait := turns.patience(ready[model]):
-                        patience = min(patience, wait)
-                    elif run := self._next_run(model, turns, ready[model], max_rows):
+                patience, waiting = 0.0, self._ready(lane)
+                if waiting and not self._held_off:
+                    limits = partial(self._limits, max_rows)
+                    patience = self._turns.patience(waiting, limits)
+                    if not patience and (run := self._turns.choose(waiting, limits)):
+                        chosen(run)
+                        self._begin(lane, run)
                         return run
-                self.changed.wait(patience)
+                self.changed.wait(patience or _LOOK_UP_S)
             return []
+
+    def _limits(self, max_rows: Callable[[Request], int], first: Request) -> tuple[int, int]:
+        """Rows and requests of a run that begins with this request."""
+        serving = self._servings.get(first.model)
+        if serving is None:
+            return 0, 0
+        allowed = MAX_REQUESTS if serving.budget is None else min(MAX_REQUESTS, serving.budget - serving.claimed)
+        return (max_rows(first), allowed) if allowed > 0 else (0, 0)
+
+    def _begin(self, lane: int, run: list[Piece]) -> None:
+        serving = self._servings[run[0].request.model]
+        serving.claimed += len(run)
+        self._running.update((piece.request.id, serving) for piece in run)
+        for request, _ in run:
+            request.lane = lane
+            if request.part and request.part.last:
+                self._homes.pop(request.part.evaluation, None)
+            elif request.part:
+                self._homes[request.part.evaluation] = lane
+        while len(self._homes) > _REMEMBERED:
+            del self._homes[next(iter(self._homes))]
 
     def finish(self, ids: list[bytes], *, served: bool, seconds: float = 0.0, rows: int = 0) -> list[Request]:
         """A run has ended. Remove those of its requests that have come to their end; return those that still wait for
@@ -298,9 +333,10 @@ class LeaderQueue(RequestQueue):
         """
         doomed: list[tuple[bytes, Cause]] = []
         with self._lock:
-            first = next((self._requests[id_] for id_ in ids if id_ in self._requests), None)
-            if seconds and first and (turns := self._turns.get(first.model)):
-                turns.ended(rows, seconds)
+            if seconds:
+                first = next((self._requests[id_] for id_ in ids if id_ in self._requests), None)
+                if first is not None:
+                    self._turns.ended(first.model, rows, seconds)
             over = []
             for id_ in ids:
                 serving, request, fate = (
@@ -334,38 +370,25 @@ class LeaderQueue(RequestQueue):
                 if serving.budget <= 0:
                     self.stop_serving(serving)
 
-    def _next_run(
-        self,
-        model: bytes,
-        turns: Turns,
-        waiting: Mapping[str, Sequence[Request]],
-        max_rows: Callable[[bytes, Part | None], int],
-    ) -> list[Piece]:
-        serving = self._servings[model]
-        allowed = len(self._requests) if serving.budget is None else serving.budget - serving.claimed
-        if allowed <= 0:
-            return []
-        run = turns.choose(waiting, partial(max_rows, model), min(allowed, MAX_REQUESTS))
-        if run:
-            self._runs += 1
-            self._ran[model] = self._runs
-            self._running.update((piece.request.id, serving) for piece in run)
-            serving.claimed += len(run)
-        return run
-
-    def _ready(self) -> dict[bytes, dict[str, list[Request]]]:
-        """Of each model that is served, every client's requests that can run."""
-        waiting: dict[bytes, dict[str, list[Request]]] = {}
+    def _ready(self, lane: int) -> dict[str, list[Request]]:
+        """Every client's requests that can run in this lane: what began in another one goes on there."""
+        waiting: dict[str, list[Request]] = {}
+        now = time.monotonic()
         for request in self._requests.values():
-            if request.model in self._servings and request.id not in self._running and self._complete(request.id):
-                waiting.setdefault(request.model, {}).setdefault(request.client, []).append(request)
+            if request.model not in self._servings or request.id in self._running:
+                continue
+            if not self._complete(request.id) or request.deadline <= now:
+                continue
+            home = request.lane if request.part is None else self._homes.get(request.part.evaluation, request.lane)
+            if home is None or home == lane:
+                waiting.setdefault(request.client, []).append(request)
         return waiting
 
     def _complete(self, id_: bytes) -> bool:
         return len(self._holds.get(id_, ())) == len(FOLLOWERS)
 
     def expire(self) -> None:
-        """Discard what has been unable to run for too long, and what is known of models of which nothing waits.
+        """Discard what has been unable to run for too long, and what its client waits for no longer.
 
         What all three hold may wait as long as its model is not being served. What only some hold takes up places at
         them for nothing: when a party's places get scarce, it has to go soon.
@@ -373,7 +396,6 @@ class LeaderQueue(RequestQueue):
         now = time.monotonic()
         late: dict[Cause, list[bytes]] = {}
         with self._lock:
-            self._forget_models()
             crowded = self._crowded()
             since = self._lane_down_since if self._lanes_up == 0 else 0.0
             for id_ in {*self._requests, *self._holds} - self._running.keys():
@@ -383,7 +405,9 @@ class LeaderQueue(RequestQueue):
                 first = min([request.arrived] if request else [at for _, at in holds.values()])
                 holders = [*([0] if request else []), *holds]
                 missing = [name for index, name in enumerate(PARTY_NAMES) if index not in holders]
-                if missing and crowded.intersection(holders) and now - first >= IMPATIENT_S:
+                if request and request.deadline <= now:
+                    cause = EXPIRED
+                elif missing and crowded.intersection(holders) and now - first >= IMPATIENT_S:
                     cause = never_came(missing, IMPATIENT_S, "and places are scarce")
                 elif not serving or now - max(first, serving.since, since) < self._timeout:
                     continue
@@ -397,13 +421,6 @@ class LeaderQueue(RequestQueue):
             removed = {cause: self._forget(ids, cause) for cause, ids in late.items()}
         for cause, ids in late.items():
             self._tell(ids, removed[cause], cause)
-
-    def _forget_models(self) -> None:
-        waiting = {request.model for request in self._requests.values()} | self._servings.keys()
-        for model in self._turns.keys() - waiting:
-            del self._turns[model]
-        for model in self._ran.keys() - waiting:
-            del self._ran[model]
 
     def _crowded(self) -> set[int]:
         """The parties whose places are more than half taken, as far as the leader knows."""

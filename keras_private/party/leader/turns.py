@@ -1,40 +1,45 @@
-"""Whose rows come next: a run is shared fairly among the clients that wait.
+"""Whose rows come next: clients take turns, and what counts is rows.
 
-Theory of operation. Rows are what a run costs, so rows are shared, not requests: every client that waits gets as many
-as every other, and what one does not need goes to the others (max-min fairness). A request that is larger than its
-client's part is run in pieces. Within a client, requests keep their order.
+Theory of operation. Deficit round robin (Shreedhar and Varghese, "Efficient Fair Queuing Using Deficit Round-Robin",
+IEEE/ACM Transactions on Networking, 1996) with rows in the place of bytes. Clients that wait stand in a line. A run
+visits them in its order: each is allowed some more rows (its *deficit* grows), and as many of its requests join the
+run, in order of arrival, as it is allowed rows for. Whoever was served goes to the end of the line; who stops waiting
+leaves it, and its deficit is forgotten. So a client that sends a hundred rows at a time and one that sends single ones
+get equally many rows while both wait, and a run is never empty while something can run.
 
-How long a run may get. One client alone gets runs as large as there is room for: nobody else has to wait for their end.
-Where clients compete, a single image must not wait for a hundred rows of somebody else's. Yet runs that are too
-small waste the fixed cost of a run, which is small between processes of one machine and large between continents. So
-the leader measures it (`Pace`): seconds = fixed + rows · each, fitted to the latest runs. In company a run gets the
-rows that make its fixed cost an eighth of it, and at least one for every client that waits.
+How long a run may get. One client alone gets runs as large as there is room for: nobody else has to wait for their
+end. Where clients compete, a single row must not wait for a hundred rows of somebody else's. A request that is larger
+than `Pace.rows` then runs in pieces of so many rows, each in a run of its own, and others' runs come between them. The
+leader measures what runs take: seconds = fixed + rows · each, fitted to the latest ones. A piece takes up to four times
+what a single row takes. Who finds one half done has waited for two such times when their own row begins, which is the
+third: so it takes three times as long as it would take alone, and a quarter of the time at most is lost to fixed costs.
 
-When a run begins. Clients that ask one query after the other are all back a moment after their answers. Who began at
-once with the first of them would run many small runs, each at the full fixed cost. So where others took part in the
-latest runs, the next one waits for them, no longer than the latest run took, nor than `COMPANY_S`; if one does not come
-in that time, the next runs wait for nobody.
+A run is of one model: that of the first in line. Others of that model join it.
+
+When a run begins: at once, if a lane is free. While lanes are busy the queue gathers. An operator may have runs wait
+for more requests (`limits.batch_delay_ms`).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 
-from keras_private.party.messages import Part
 from keras_private.party.queue import Piece, Request
 
 COMPANY_S = 2.0  # a client that waited so lately will probably be back
-LEAST_ROWS = 8
-FIRST_ROWS = 32  # as long as nothing has been measured
-_FIXED_PART = 8
-_LATEST = 2  # who took part in so many runs is expected back
-_IMPATIENT = 16  # runs that wait for nobody after somebody did not come
+FIRST_ROWS = 8  # as long as nothing has been measured
+_TIMES = 4  # what a single row takes: the longest that a piece may take
 _FORGET = 0.97  # what a run's weight becomes with every later one
+_MODELS = 64  # of which it is remembered what their runs take
+
+Limits = Callable[[Request], tuple[int, int]]
+"""Rows and requests that a run may have which begins with this request; 0 of either: it cannot run now."""
 
 
 class Pace:
-    """What runs take, by their rows: least squares over the latest ones."""
+    """What runs of a model take, by their rows: least squares over the latest ones."""
 
     def __init__(self) -> None:
         self._weight = self._rows = self._seconds = self._squares = self._products = 0.0
@@ -55,98 +60,139 @@ class Pace:
         fixed = (self._seconds - each * self._rows) / self._weight
         if each <= 0 or fixed <= 0:
             return FIRST_ROWS
-        return max(LEAST_ROWS, int(min((_FIXED_PART - 1) * fixed / each, 1e6)))
+        return _TIMES + int(min((_TIMES - 1) * fixed / each, 1e6))
 
 
 class Turns:
-    """Chooses the requests of each run. Not thread-safe."""
+    """Chooses the requests of each run. Not thread-safe.
 
-    def __init__(self) -> None:
-        self.pace = Pace()
-        self._runs = 0
-        self._ended: tuple[float, float] | None = None  # when the latest run did, and how long others may be waited for
-        self._impatient_until = 0
-        self._served: dict[str, tuple[int, float]] = {}  # the last run with this client's rows, and when it was chosen
+    Args:
+        delay_s: how long a run waits for more requests.
+    """
 
-    def ended(self, rows: int, seconds: float) -> None:
+    def __init__(self, delay_s: float = 0.0) -> None:
+        self._delay = delay_s
+        self._paces: dict[bytes, Pace] = {}
+        self._line: dict[str, int] = {}  # clients in the order of their turns, and their deficits in rows
+        self._interrupted: set[str] = set()  # in the middle of their turns
+        self._served: dict[str, float] = {}  # when a run with this client's rows was chosen last
+
+    def ended(self, model: bytes, rows: int, seconds: float) -> None:
         """A run has ended well."""
-        self.pace.note(rows, seconds)
-        self._ended = time.monotonic(), seconds
+        self.pace(model).note(rows, seconds)
 
-    def patience(self, waiting: Collection[str]) -> float:
-        """Seconds that a run for these clients had better wait for others; 0: begin.
+    def pace(self, model: bytes) -> Pace:
+        """Of this model."""
+        pace = self._paces[model] = self._paces.pop(model) if model in self._paces else Pace()  # the latest are last
+        while len(self._paces) > _MODELS:
+            del self._paces[next(iter(self._paces))]
+        return pace
 
-        Ask again when somebody has come or the time is over.
+    def patience(self, waiting: Mapping[str, Sequence[Request]], limits: Limits) -> float:
+        """Seconds that a run for these clients has to wait for more requests; 0: begin.
+
+        Ask again when something has come or the time is over.
         """
-        if self._ended is None or self._runs < self._impatient_until:
+        if not self._delay:
             return 0.0
-        expected = [
-            client for client, (run, _) in self._served.items() if run > self._runs - _LATEST and client not in waiting
-        ]
-        if not expected:
+        requests = [request for own in waiting.values() for request in own]
+        first = min(requests, key=lambda request: request.arrived)
+        if sum(request.rows - request.done for request in requests) >= limits(first)[0]:
             return 0.0
-        at, seconds = self._ended
-        left = at + min(seconds, COMPANY_S) - time.monotonic()
-        if left > 0:
-            return left
-        self._impatient_until = self._runs + _IMPATIENT
-        return 0.0
+        return max(0.0, first.arrived + self._delay - time.monotonic())
 
-    def choose(
-        self, waiting: Mapping[str, Sequence[Request]], room: Callable[[Part | None], int], most: int
-    ) -> list[Piece]:
-        """The next run: of queries, or of one part of an evaluation.
+    def choose(self, waiting: Mapping[str, Sequence[Request]], limits: Limits) -> list[Piece]:
+        """The next run: of queries, or of one part of an evaluation. Empty: nothing of this can run now.
 
         Args:
             waiting: every client's requests that can run, in order of arrival.
-            room: rows that a run may have, of such a part or of queries.
-            most: requests that it may have.
         """
         now = time.monotonic()
-        self._served = {
-            client: (run, at) for client, (run, at) in self._served.items() if client in waiting or now - at < COMPANY_S
-        }
+        self._served = {client: at for client, at in self._served.items() if client in waiting or now - at < COMPANY_S}
+        self._line = {client: deficit for client, deficit in self._line.items() if client in waiting}
+        self._interrupted &= waiting.keys()
+        self._line |= {client: 0 for client in waiting if client not in self._line}
         company = len(waiting.keys() | self._served.keys()) > 1
-        # Who was served longest ago comes first; among those never served, who came first (the order of `waiting`).
-        clients = sorted(waiting, key=lambda client: self._served.get(client, (-1, 0.0))[0])
-        first = waiting[clients[0]][0]
-        if first.part:  # nobody else's rows, and no other's of this client
-            waiting = {clients[0]: [first]}
-        elif any(request.part for requests in waiting.values() for request in requests):
-            waiting = {client: [r for r in requests if not r.part] for client, requests in waiting.items()}
-        clients = [client for client in clients if waiting.get(client)]
-        rows = room(first.part)
-        if company:
-            rows = min(rows, max(self.pace.rows, len(waiting)))
-        parts = share_out([sum(r.rows - r.done for r in waiting[client]) for client in clients], rows)
-        queues = [_pieces(waiting[c], part, cut=company) for c, part in zip(clients, parts, strict=True)]
-        pieces: list[Piece] = []
-        while len(pieces) < most and any(queues):  # by turns, so that `most` is shared too
-            pieces += [queue.pop(0) for queue in queues if queue][: most - len(pieces)]
-        self._runs += 1
-        for piece in pieces:
-            self._served[piece.request.client] = (self._runs, now)
+        pieces = self._round(waiting, limits) if company else _alone(waiting, limits)
+        self._served |= dict.fromkeys((piece.request.client for piece in pieces), now)
+        return pieces
+
+    def _round(self, waiting: Mapping[str, Sequence[Request]], limits: Limits) -> list[Piece]:
+        """A run where clients compete: whole requests of several, or one that has to run alone, or a piece of it.
+
+        A round ends with the run and goes on in the next one: who was visited goes to the end of the line. Only who was
+        allowed more than found room in this run keeps the place.
+        """
+        queues = {client: deque(requests) for client, requests in waiting.items()}
+        visits, pieces, model = deque(self._line), list[Piece](), b""
+        rows = most = piece = share = 0
+        while visits:
+            client = visits.popleft()
+            queue = queues[client]
+            if not pieces:
+                model, (rows, most) = queue[0].model, limits(queue[0])
+                if rows <= 0 or most <= 0:
+                    continue
+                rivals = sum(own[0].model == model for own in waiting.values())
+                piece = min(rows, self.pace(model).rows)
+                rows = min(rows, max(piece, rivals))
+                share = max(1, rows // rivals)
+            if queue[0].model != model:  # the next run may be its
+                continue
+            if client in self._interrupted:
+                self._interrupted.remove(client)
+            else:
+                self._line[client] = min(piece, self._line[client] + share)  # more is of no use, so none is kept
+            full = False
+            while queue and queue[0].model == model:
+                left = queue[0].rows - queue[0].done
+                alone, wanted = queue[0].part is not None or left > piece, min(left, piece)
+                if wanted > self._line[client]:
+                    break
+                full = bool(pieces) and (alone or wanted > rows or len(pieces) == most)
+                if full:
+                    break
+                pieces.append(Piece(queue.popleft(), wanted))
+                self._line[client] -= wanted
+                rows = 0 if alone else rows - wanted
+            if full:
+                self._interrupted.add(client)
+            else:
+                self._line[client] = self._line.pop(client)  # to the end
+                if queue:
+                    visits.append(client)
+            if pieces and (not rows or len(pieces) == most):
+                break
         return pieces
 
 
-def share_out(wanted: Sequence[int], room: int) -> list[int]:
-    """Max-min fair: everybody gets the same, but nobody more than wanted. A rest goes to the first in line."""
-    given = [0] * len(wanted)
-    while room and (open_ := [i for i, want in enumerate(wanted) if want > given[i]]):
-        each = max(1, room // len(open_))
-        for i in open_[:room]:
-            more = min(each, wanted[i] - given[i], room)
-            given[i] += more
-            room -= more
-    return given
+def _alone(waiting: Mapping[str, Sequence[Request]], limits: Limits) -> list[Piece]:
+    """A run where nobody competes: as large as it can be."""
+    (requests,) = waiting.values()
+    rows, most = limits(requests[0])
+    if rows <= 0 or most <= 0:
+        return []
+    if requests[0].part is not None:
+        return [Piece(requests[0], min(requests[0].rows - requests[0].done, rows))]
+    return _whole(_joining(requests, requests[0]), rows, most)
 
 
-def _pieces(requests: Sequence[Request], rows: int, *, cut: bool) -> list[Piece]:
-    """The next `rows` rows of these requests. Without `cut` only the first is ever cut, if it is too large as it is."""
-    pieces: list[Piece] = []
+def _joining(requests: Sequence[Request], first: Request) -> list[Request]:
+    """Those at the head of a client's that may be in one run with this request: queries of its model."""
+    found: list[Request] = []
     for request in requests:
+        if request.part is not None or request.model != first.model:
+            break
+        found.append(request)
+    return found
+
+
+def _whole(requests: Sequence[Request], rows: int, most: int) -> list[Piece]:
+    """The next rows of one client. Only the first of its requests is ever cut, if it is too large as it is."""
+    pieces: list[Piece] = []
+    for request in requests[:most]:
         left = request.rows - request.done
-        if not rows or (left > rows and pieces and not cut):
+        if not rows or (left > rows and pieces):
             break
         pieces.append(Piece(request, min(left, rows)))
         rows -= pieces[-1].rows
