@@ -94,7 +94,7 @@ def judge(answers: Answers) -> tuple[Verdict, str]:
         return Verdict.NO_MODEL, f"the parties hold different uploads of {_called(incomplete)}; share it again"
     if paused := [each for each in models if each.state == "paused"]:
         return Verdict.NOT_SERVED, f"nobody serves {_called(paused)}; queries wait until the owner does"
-    return Verdict.SERVING, f"all parties are up, and {_called(models)} served"
+    return Verdict.SERVING, f"all parties are up; served: {_called(models)}"
 
 
 def _upload(model: ModelStatus) -> tuple[str, int, str, str]:

@@ -268,21 +268,29 @@ def _models(answers: Answers, samples: list[Sample]) -> RenderableType:
     for column in _OF_MODEL:
         left = column in ("model", "owner", "state")
         table.add_column(column, justify="left" if left else "right", no_wrap=not left, overflow="fold")
-    before = {_key(model): model.served for model in samples[0].status.models} if samples else {}
-    seconds = leader.figures.uptime - samples[0].status.figures.uptime if samples else 0.0
     for model in leader.models:
-        known = seconds > 0 and _key(model) in before
-        rate = f"{(model.served - before[_key(model)]) / seconds:.1f}" if known else "-"
+        rate = _rate(model, samples)
         style = {"serving": "green", "deployed": "green", "incomplete": "red"}.get(model.state, "yellow")
         state = Text(printable(model.state.encode()), style=style)
         named = (model.name, str(model.version), model.owner)
-        counted = (rate, str(model.waiting), str(model.clients), f"{model.size / 2**20:.1f}")
+        counted = (
+            "-" if rate is None else f"{rate:.1f}",
+            str(model.waiting),
+            str(model.clients),
+            f"{model.size / 2**20:.1f}",
+        )
         table.add_row(*(Text(printable(each.encode())) for each in named), state, *counted)
     return table
 
 
-def _key(model: ModelStatus) -> tuple[str, int, str, str]:
-    return model.name, model.version, model.owner, model.digest
+def _rate(model: ModelStatus, samples: list[Sample]) -> float | None:
+    """Its answers a second, since the first of these in which it is."""
+    for sample in samples[:-1]:
+        for before in sample.status.models:
+            if (before.name, before.version, before.digest) == (model.name, model.version, model.digest):
+                seconds = samples[-1].status.figures.uptime - sample.status.figures.uptime
+                return (model.served - before.served) / seconds if seconds > 0 else None
+    return None
 
 
 def follow(watch: Watch, as_json: bool) -> Verdict:

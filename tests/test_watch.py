@@ -38,6 +38,18 @@ def test_rates_are_differences_by_the_partys_own_clock() -> None:
     assert rates([]) is None
 
 
+def test_a_model_has_a_rate_from_its_second_answer_on(make_config: Any) -> None:
+    def at(uptime: float, *models: Any) -> Sample:
+        return Sample(replace(GOOD, models=models, figures=replace(FIGURES, uptime=uptime)), 0.0)
+
+    samples = [at(60.0), at(62.0, DIGITS), at(64.0, replace(DIGITS, served=DIGITS.served + 5))]
+    answers = ALL | {"server0": samples[-1].status}
+    for some, rate in ((samples, "2.5"), (samples[-1:], "-")):
+        text = drawn(picture(make_config(managed=False), answers, {"server0": some}))
+        (line,) = [line for line in text.splitlines() if line.startswith("│ digits")]
+        assert line.split("│")[5].strip() == rate
+
+
 def test_what_is_said_of_each_party(make_config: Any) -> None:
     config = make_config(managed=False)
     slow = replace(FIGURES, unready=("kernels: still being compiled",), oldest=2.5)
