@@ -44,14 +44,16 @@ def _options(
 
 @app.command()
 def party(
-    config: Config, name: Annotated[str, typer.Option(help="Which party this is: server0, server1 or server2.")]
+    config: Config,
+    name: Annotated[str, typer.Option(help="Which party this is: server0, server1 or server2.")],
+    replica: Annotated[int, typer.Option(min=0, help="Of which triple, where cluster.yaml lists several.")] = 0,
 ) -> None:
     """Run one party until it is told to stop (Ctrl-C, SIGTERM)."""
     from keras_private.party.__main__ import run
 
     if name not in PARTY_NAMES:
         raise typer.BadParameter(f"{name!r} is none of {', '.join(PARTY_NAMES)}", param_hint="--name")
-    raise typer.Exit(run(str(config), name))
+    raise typer.Exit(run(str(config), name, replica))
 
 
 @app.command()
@@ -176,7 +178,7 @@ def certs(
     from keras_private.net.tls import load_certificate
 
     cluster = ClusterConfig.load(config)
-    hosts = {name: (each.address[0],) for name, each in cluster.parties.items()}
+    hosts = {name: sorted({triple[name].address[0] for triple in cluster.triples}) for name in PARTY_NAMES}
     roles = [Role("party", name) for name in PARTY_NAMES]
     roles += [Role("owner", name) for name in owner or ["owner"]]
     roles += [Role("client", name) for name in client or ["client"]]

@@ -3,6 +3,8 @@
     with TFECluster.from_yaml("cluster.yaml") as cluster: …     # starts, and stops at the end
     TFECluster(TFEWorker(), TFEWorker(), TFEWorker())           # three threads of this process
 
+A cluster of several *triples* (replicas of each other, of which none knows another) is made of clusters of one each.
+
 A party that is started from here is a child process (`managed.py`): it is started again when it dies, and it ends with
 this process. The others are their operators' business; for those that are not up, `start` prints the command.
 """
@@ -13,6 +15,7 @@ import atexit
 import threading
 import time
 from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -44,10 +47,11 @@ _GLANCE_S = 2.0  # for a first look whether a party is up
 
 
 class TFECluster:
-    """Three parties.
+    """Three parties; or several triples of them, each of which serves the same models by itself.
 
     Args:
         workers: exactly three: all with hosts (processes, here or elsewhere), or all without (threads of this process).
+            Three more for each further replica.
         cluster: its name, the same for everybody who joins or asks it.
         owner: the name in the certificate of the one who shares models on it.
 
@@ -59,14 +63,14 @@ class TFECluster:
         for worker in workers:
             if not isinstance(worker, TFEWorker):
                 raise ConfigError(f"a cluster is made of TFEWorker objects, not {type(worker).__name__}")
-        if len(workers) != len(PARTY_NAMES):
+        if not workers or len(workers) % len(PARTY_NAMES):
             raise ConfigError(f"a cluster has exactly three workers; {len(workers)} were given")
         hosts = [worker.host for worker in workers if worker.host is not None]
         if hosts and len(hosts) != len(workers):
             raise ConfigError("either all three workers have a host, or none has (a cluster within this process)")
         self._local = not hosts
         # An in-process cluster listens nowhere; its configuration holds the limits.
-        addresses = hosts or [f"localhost:{port}" for port in (4000, 4001, 4002)]
+        addresses = hosts or [f"localhost:{4000 + number}" for number in range(len(workers))]
         self._setup(
             workers,
             ClusterConfig.of_hosts(addresses, [worker.auto_managed for worker in workers], cluster),
@@ -88,11 +92,22 @@ class TFECluster:
         """The cluster that a configuration describes; `path` is the file it came from, for what people are told."""
         cluster = cls.__new__(cls)
         cluster._local = False
-        workers = [TFEWorker(host=party.host, auto_managed=party.auto_managed) for party in config.parties.values()]
+        workers = [
+            TFEWorker(host=party.host, auto_managed=party.auto_managed)
+            for triple in config.triples
+            for party in triple.values()
+        ]
         cluster._setup(tuple(workers), config, path, owner)
         return cluster
 
-    def _setup(self, workers: tuple[TFEWorker, ...], config: ClusterConfig, path: Path | None, owner: str) -> None:
+    def _setup(
+        self,
+        workers: tuple[TFEWorker, ...],
+        config: ClusterConfig,
+        path: Path | None,
+        owner: str,
+        number: int = 0,
+    ) -> None:
         self._owner = Role("owner", owner)
         self._workers = workers
         self._config = config
@@ -102,6 +117,17 @@ class TFECluster:
         self._processes: dict[str, ManagedParty] = {}
         self._servers: list[PartyServer] = []
         self._memory: MemoryNetwork | None = None
+        self._number = number
+        self._replicas: tuple[TFECluster, ...] = ()  # of a cluster of several triples
+        if config.further:
+            self._replicas = tuple(self._one(number, owner) for number in range(len(config.triples)))
+
+    def _one(self, number: int, owner: str) -> TFECluster:
+        replica, first = type(self).__new__(type(self)), number * len(PARTY_NAMES)
+        replica._local = self._local
+        workers = self._workers[first : first + len(PARTY_NAMES)]
+        replica._setup(workers, self._config.replica(number), self._path, owner, number)
+        return replica
 
     def __repr__(self) -> str:
         where = "in this process" if self._local else ", ".join(str(worker.host) for worker in self._workers)
@@ -113,6 +139,11 @@ class TFECluster:
     def workers(self) -> tuple[TFEWorker, ...]:
         """The three workers, in order; the first is the leader."""
         return self._workers
+
+    @property
+    def replicas(self) -> tuple[TFECluster, ...]:
+        """The clusters of one triple each that this one is made of; itself, if there is one triple."""
+        return self._replicas or (self,)
 
     @property
     def config(self) -> ClusterConfig:
@@ -129,7 +160,10 @@ class TFECluster:
 
     @property
     def pids(self) -> dict[str, int]:
-        """The process ids of the parties that were started from here; a party that is started again gets a new one."""
+        """The process ids of the parties that were started from here; a party that is started again gets a new one.
+        Those of several triples are named as in "1.server0"."""
+        if self._replicas:
+            return {f"{each._number}.{name}": pid for each in self._replicas for name, pid in each.pids.items()}
         return {name: process.pid for name, process in self._processes.items()}
 
     @property
@@ -148,8 +182,11 @@ class TFECluster:
 
         Raises:
             StateError: an owner's, before `start`; or an in-process cluster that was not started.
-            ConfigError: there are no usable certificates.
+            ConfigError: there are no usable certificates; or there are several triples, and so several networks, those
+                of `replicas`.
         """
+        if self._replicas:
+            raise ConfigError("a cluster of several triples has no network of its own; each of its replicas has one")
         if not self._started and (self._local or role.kind == "owner"):
             raise StateError("the cluster is not running: call cluster.start() first")
         if self._memory is not None:
@@ -157,7 +194,12 @@ class TFECluster:
         return TLSNetwork(self._config, credentials(self._config, role))
 
     def status(self) -> dict[str, Status | KerasPrivateError]:
-        """What each party says about itself, or why it says nothing."""
+        """What each party says about itself, or why it says nothing. Parties of several triples are named as in
+        "1.server0"."""
+        if self._replicas:
+            with ThreadPoolExecutor(len(self._replicas)) as pool:
+                found = list(pool.map(TFECluster.status, self._replicas))
+            return {f"{number}.{name}": said for number, each in enumerate(found) for name, said in each.items()}
         network = self.network(self._owner)
         answers: dict[str, Status | KerasPrivateError] = {}
         for index, name in enumerate(PARTY_NAMES):
@@ -186,6 +228,10 @@ class TFECluster:
         with self._lock:
             if self._started:
                 return self
+            if self._replicas:
+                self._start_replicas(timeout)
+                self._started = True
+                return self
             try:
                 if self._local or any(worker.auto_managed for worker in self._workers):
                     require("party", "a party on this machine")
@@ -206,7 +252,11 @@ class TFECluster:
         If Ctrl-C ends it half-way, the next call stops the rest.
         """
         with self._lock:
-            if self._started or self._processes or self._servers:
+            if self._replicas:
+                with ThreadPoolExecutor(len(self._replicas)) as pool:
+                    list(pool.map(TFECluster.stop, self._replicas))
+                self._started = False
+            elif self._started or self._processes or self._servers:
                 self._stop()
 
     def _stop(self) -> None:
@@ -221,6 +271,20 @@ class TFECluster:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    def _start_replicas(self, timeout: float) -> None:
+        """All at once: each waits for its own parties."""
+        try:
+            with ThreadPoolExecutor(len(self._replicas)) as pool:
+                starts = [pool.submit(each.start, timeout) for each in self._replicas]
+            failures = {n: str(done.exception()) for n, done in enumerate(starts) if done.exception() is not None}
+            if len(failures) > 1:
+                raise StartError("\n".join(f"replica {number}: {said}" for number, said in failures.items()))
+            for done in starts:
+                done.result()
+        except BaseException:
+            self.stop()
+            raise
 
     def _start_threads(self) -> None:
         from keras_private.logs import party_log  # here: a client has no need of a party's packages
@@ -245,7 +309,7 @@ class TFECluster:
         missing = [index for index, worker in enumerate(self._workers) if not worker.auto_managed]
         missing = [index for index in missing if not self._is_up(network, index, min(timeout, _GLANCE_S))]
         for index in missing:
-            command = self._workers[index].command(index, str(self._path or CLUSTER_FILE))
+            command = self._workers[index].command(index, str(self._path or CLUSTER_FILE), self._number)
             print(f"Run on the host of {self._workers[index].host}:  {command}", flush=True)  # noqa: T201  for the user
         for process in self._processes.values():
             process.wait_ready(deadline)

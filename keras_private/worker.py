@@ -74,9 +74,10 @@ class TFEWorker:
     def __repr__(self) -> str:
         return f"TFEWorker(host={self.host!r}, auto_managed={self.auto_managed})"
 
-    def command(self, index: int, config: str = CLUSTER_FILE) -> str:
-        """What to run on the host of party `index`, where the cluster's file lies at `config`."""
-        return f"keras-private party --config {shlex.quote(config)} --name {PARTY_NAMES[index]}"
+    def command(self, index: int, config: str = CLUSTER_FILE, replica: int = 0) -> str:
+        """What to run on the host of party `index` of a replica, where the cluster's file lies at `config`."""
+        which = f" --replica {replica}" if replica else ""
+        return f"keras-private party --config {shlex.quote(config)} --name {PARTY_NAMES[index]}{which}"
 
 
 class LocalWorker(TFEWorker, Client):

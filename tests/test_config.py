@@ -231,3 +231,53 @@ def test_mistakes_about_metrics(tmp_path: Path, more: str, message: str) -> None
     with pytest.raises(ConfigError) as error:
         load(tmp_path, f"{GOOD}{more}\n")
     assert message in str(error.value)
+
+
+TRIPLES = """
+parties:
+- {server0: {host: "localhost:4000"}, server1: {host: "localhost:4001"}, server2: {host: "localhost:4002"}}
+- {server0: {host: "localhost:4010"}, server1: {host: "localhost:4011"}, server2: {host: "localhost:4012"}}
+"""
+
+
+def test_several_triples(tmp_path: Path) -> None:
+    config = load(tmp_path, TRIPLES)
+    ports = [[party.address[1] for party in triple.values()] for triple in config.triples]
+    assert ports == [[4000, 4001, 4002], [4010, 4011, 4012]]
+    assert [party.host for party in config.replica(1).parties.values()] == [f"localhost:401{i}" for i in range(3)]
+    assert config.replica(1).triples == (config.replica(1).parties,)  # and knows of no other
+    assert "4000" not in config.replica(1).to_json()
+    assert ClusterConfig.parse(json.loads(config.to_json())) == config
+    assert ClusterConfig.parse(json.loads(config.replica(1).to_json())) == config.replica(1)
+    one = load(tmp_path, GOOD)
+    assert one.replica(0) is one
+    with pytest.raises(ConfigError, match=r"no replica 2; use 0 to 1"):
+        config.replica(2)
+    with pytest.raises(ConfigError, match=r"no replica 1; there is one triple, replica 0"):
+        one.replica(1)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("4011", "4001", r"parties\.1\.server1\.host: 'localhost:4001' is taken by 0\.server1 already"),
+        ("localhost:4011", "example.org:4011", r"tls: is missing, and parties\.1\.server1 \(example\.org\)|is missing"),
+        ('server2: {host: "localhost:4012"}', 'server3: {host: "localhost:4012"}', "unknown party 'server3'"),
+        ('"localhost:4012"', '"localhost"', r"parties\[\]\.1\.server2\.host: 'localhost' is not 'host:port'"),
+        ('localhost:4012"}', 'localhost:4012", hosts: 1}', r"hosts: is not a known field; did you mean 'host'"),
+        ('- {server0: {host: "localhost:4010"}', "- [1]\n#", "must name three parties"),
+    ],
+)
+def test_what_is_wrong_with_triples(tmp_path: Path, old: str, new: str, words: str) -> None:
+    assert old in TRIPLES
+    with pytest.raises(ConfigError, match=words):
+        load(tmp_path, TRIPLES.replace(old, new))
+
+
+def test_triples_that_are_none(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="the list is empty"):
+        load(tmp_path, "parties: []")
+    with pytest.raises(ConfigError, match="further: is not a known field"):
+        load(tmp_path, GOOD + "further: []\n")
+    with pytest.raises(ConfigError, match="or three a replica; 4 were given"):
+        ClusterConfig.of_hosts([f"localhost:{port}" for port in range(1, 5)])

@@ -7,6 +7,7 @@ watch.py     who reads for requests that nobody waits for
 session.py   the connections to the three parties, and the requests on their way over them
 answer.py    three shares of an output, as the numbers that they mean
 target.py    which model is meant: shapes, owner, plan
+routes.py    the ways to it: one for each triple of parties
 query.py     one question, and how often it may be asked again
 batches.py   arrays of any length: which rows travel together
 ticket.py    queries that somebody will ask for later

@@ -1,7 +1,7 @@
 """`Client`: connects to a model, queries it, and asks again where that may help.
 
-Theory of operation. A client has one session, shared by all its threads, and replaces it when it is lost; one thread
-connects, the others wait for it. A query that somebody waits for is sent, read and, where that may help, sent again by
+Theory of operation. A client has one session with each triple of parties, shared by all its threads, and replaces it
+when it is lost (`Routes`). A query that somebody waits for is sent, read and, where that may help, sent again by
 that thread; those of `query_model_async` are looked after by `Tickets`.
 
 The lock is never held while anything is waited for, so `close` from another thread returns at once.
@@ -9,7 +9,6 @@ The lock is never held while anything is waited for, so `close` from another thr
 
 from __future__ import annotations
 
-import copy
 import os
 import re
 import threading
@@ -27,22 +26,18 @@ from keras_private.client.evaluation import Score, evaluate
 from keras_private.client.parts import Prediction
 from keras_private.client.query import Query
 from keras_private.client.request import Request
+from keras_private.client.routes import Routes
 from keras_private.client.session import Session
 from keras_private.client.shapes import shapes_of
 from keras_private.client.target import Cluster, Target, closed
 from keras_private.client.ticket import Ticket, Tickets
 from keras_private.errors import (
     ConfigError,
-    FrameError,
     InputError,
     KerasPrivateError,
-    LinkError,
-    PartyError,
     StateError,
-    TrustError,
 )
 from keras_private.net.roles import Role
-from keras_private.party.causes import LEAVING_S, gone
 from keras_private.party.fields import MODEL_NAME
 from keras_private.party.messages import EvaluationPort, InputPort, OutputPort
 from keras_private.progress import rows_bar
@@ -78,16 +73,14 @@ class Client:
         self._role = Role("client", name)
         self._timeout = seconds_of(timeout)
         tracing.start_client()
-        self._target: Target | None = None
+        self._targets: tuple[Target, ...] = ()
         self._start_anew()
 
     def _start_anew(self) -> None:
         self._process = os.getpid()
-        self._lock = threading.Lock()  # around target and session; never held while something is waited for
-        self._session: Session | None = None
-        self._connecting = threading.Lock()  # held by the one thread that connects; around the next field
-        self._failed: tuple[float, KerasPrivateError] | None = None  # when connecting failed last, and why
-        self._tickets = Tickets(self._send, self._divide)
+        self._lock = threading.Lock()  # around targets and routes; never held while something is waited for
+        self._routes = Routes(self._role, self._targets) if self._targets else None
+        self._tickets = Tickets(self._send, self._divide, self._pause_after)
 
     def _here(self) -> None:
         """In the child of a fork all begins anew: a lock may be held for ever there, the connections are another's.
@@ -151,15 +144,26 @@ class Client:
             raise InputError(f"digest is 64 hexadecimal digits, as share() prints them, not {digest!r}")
         self.close()
         target = Target(cluster, *shapes, owner, digest and digest.lower(), model)
-        session = target.open(self._role, cluster.config.limits.timeout_s)
+        replicas = getattr(cluster, "replicas", (cluster,))
+        routes = Routes(self._role, [replace(target, cluster=replica) for replica in replicas])
+        try:
+            routes.connect(time.monotonic() + cluster.config.limits.timeout_s)
+        except BaseException:
+            routes.close()
+            raise
         with self._lock:
-            previous, self._session = self._session, session
-            self._target = replace(
-                target, owner=session.model.owner, digest=session.model.digest, model=session.model.name
-            )
+            previous, self._routes, self._targets = self._routes, routes, routes.targets
         if previous is not None:  # another thread was as quick
-            previous.close(closed())
+            previous.close()
         return self
+
+    @property
+    def _target(self) -> Target | None:
+        return self._routes.target if self._routes else None
+
+    @property
+    def _session(self) -> Session | None:
+        return self._routes.session if self._routes else None
 
     @property
     def connected(self) -> bool:
@@ -209,12 +213,9 @@ class Client:
         self._here()
         self._tickets.close(closed())  # before any of them finds no target
         with self._lock:
-            session, self._session = self._session, None
-            target, self._target = self._target, None
-        if target is not None:
-            target.closed.set()
-        if session is not None:
-            session.close(closed())
+            routes, self._routes, self._targets = self._routes, None, ()
+        if routes is not None:
+            routes.close()
         self._tickets.close(closed())
 
     def __enter__(self) -> Self:
@@ -229,42 +230,19 @@ class Client:
         return f"Client(<{'connected' if self.connected else 'not connected'}>)"
 
     def _connected(self, deadline: float) -> tuple[Target, Session]:
-        """The session; a new one if there is none that can be used."""
-        began = time.monotonic()
-        target, session = self._look()
-        if session is not None:
-            return target, session
-        with self._connecting:  # one thread connects, and the others take what it got
-            target, session = self._look()
-            if session is not None:
-                return target, session
-            if self._session is not None:
-                self._session.leave()
-            if self._failed and self._failed[0] >= began:
-                raise copy.copy(self._failed[1])
-            seconds = min(target.cluster.config.limits.timeout_s, max(0.1, deadline - time.monotonic()))
-            try:
-                session = target.open(self._role, seconds)
-            except KerasPrivateError as error:
-                failure = error
-                if isinstance(error, LinkError) and not isinstance(error, TrustError | FrameError):
-                    # It was there before, and may come back.
-                    failure = PartyError(gone(error.party or "a party")[1]).again(LEAVING_S)
-                self._failed = time.monotonic(), failure
-                raise failure from error
-            with self._lock:
-                if self._target is target:
-                    self._session = session
-                    return target, session
-        session.close(closed())
-        raise closed()
+        """A way for a query. Raises as `Routes.take`."""
+        routes = self._routes
+        if routes is None:
+            raise StateError("this client is not connected; call connect_to_model first")
+        return routes.take(deadline)
 
-    def _look(self) -> tuple[Target, Session | None]:
-        with self._lock:
-            if self._target is None:
-                raise StateError("this client is not connected; call connect_to_model first")
-            session = self._session
-            return self._target, session if session and session.usable else None
+    def _pause_after(self, query: Query, session: Session | None, error: Exception) -> float:
+        """Seconds to wait before the next attempt of a query that failed in a session. Raises `error` if there shall be
+        none."""
+        pause = query.pause_after(error)
+        routes = self._routes
+        moves = routes is not None and isinstance(error, KerasPrivateError) and routes.failed(session, error)
+        return 0.0 if moves else pause
 
     # Queries
 
@@ -309,13 +287,14 @@ class Client:
         if len(batches) > 1:
             return self._query_many(query, batches, verbose)
         while True:
+            session: Session | None = None
             request: Request | None = None
             try:
                 session, request = self._send(query)
                 return session.result(request, query.deadline)
             except KerasPrivateError as error:
                 if request is None or not request.crowded:  # else: as soon as there is room
-                    self._pause(query.pause_after(error))
+                    self._pause(self._pause_after(query, session, error))
 
     def _query_many(self, query: Query, batches: list[Batch], verbose: int) -> Prediction:
         ticket = self._tickets.new(query)
@@ -387,18 +366,18 @@ class Client:
         query = self._query((x, y), timeout, retries)
         count = None if batch is None else count_of(batch, "batch")
         while True:
+            session: Session | None = None
             try:
                 target, session = self._connected(query.deadline)
                 limit = target.cluster.config.limits.request_bytes
                 return evaluate(session, query, metric, recipient, count, limit, self._pause, given_up)
             except KerasPrivateError as error:
-                self._pause(query.pause_after(error))
+                self._pause(self._pause_after(query, session, error))
 
     def wake(self) -> None:
         """Have those who wait for an answer look again whether they still want it."""
-        session = self._session
-        if session is not None:
-            session.wake()
+        if (routes := self._routes) is not None:
+            routes.wake()
 
     def query_model_async(self, data: Any, timeout: float | None = None, *, retries: float = RETRIES) -> Ticket:
         """Send a query and return a ticket for its answer, a `concurrent.futures.Future`. Raises as `query_model`.
@@ -472,8 +451,7 @@ class Client:
         return session, session.send(values, deadline=query.deadline, given_up=given_up)
 
     def _pause(self, seconds: float) -> None:
-        with self._lock:
-            target = self._target
+        target = self._target
         if target is None or target.closed.wait(seconds):
             raise closed()
 

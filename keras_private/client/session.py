@@ -74,12 +74,14 @@ class Session:
 
     Attributes:
         model: what the three parties say that they hold.
+        latest: when a request was sent last.
     """
 
     def __init__(
         self, network: Network, channels: list[Channel], model: Description, limits: Limits | None = None
     ) -> None:
         self.model = model
+        self.latest = 0.0
         self._network = network
         self._channels = channels
         self._errands = [Errands(f"to {name}") for name in PARTY_NAMES]  # apart: one party may not read
@@ -203,6 +205,7 @@ class Session:
             else:
                 request.number = self._window.enter(request.size)
                 self._open[request.id] = request
+                self.latest = time.monotonic()
             return True
 
     def wait(self, done: Callable[[], bool], deadline: float) -> bool:

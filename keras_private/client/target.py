@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from keras_private.client.checks import check_model
@@ -23,6 +24,8 @@ class Cluster(Protocol):
     def config(self) -> ClusterConfig: ...
     @property
     def owner(self) -> Role: ...
+    @property
+    def replicas(self) -> Sequence[Cluster]: ...
     def network(self, role: Role) -> Network: ...
 
 
@@ -45,13 +48,26 @@ class Target:
         """A session with this model. Raises as `Client.connect_to_model`."""
         session = Session.open(self.cluster.network(role), self.cluster.config, self.model, seconds)
         try:
-            self._check(session.model)
+            self.check(session.model)
         except KerasPrivateError:
             session.close(closed())
             raise
         return session
 
-    def _check(self, model: Description) -> None:
+    def pinned(self, model: Description) -> Target:
+        """This very model: its owner, plan and name."""
+        return replace(self, owner=model.owner, digest=model.digest, model=model.name)
+
+    def fits(self, model: Description) -> bool:
+        """Whether it is the model that is meant."""
+        try:
+            self.check(model)
+        except KerasPrivateError:
+            return False
+        return True
+
+    def check(self, model: Description) -> None:
+        """Make sure that it is the model that is meant. Raises as `Client.connect_to_model`."""
         check_model(model)
         check_shapes("input", self.input_shapes, model.inputs)
         check_shapes("output", self.output_shapes, model.results)

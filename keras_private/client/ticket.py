@@ -107,11 +107,18 @@ class Tickets:
     Args:
         send: see `Send`.
         divide: the batches of a query. Raises as `query_model`.
+        pause_after: the seconds before an attempt is made again that failed in a session. Raises the error if none is.
     """
 
-    def __init__(self, send: Send, divide: Callable[[Query], list[Batch]]) -> None:
+    def __init__(
+        self,
+        send: Send,
+        divide: Callable[[Query], list[Batch]],
+        pause_after: Callable[[Query, Session | None, Exception], float],
+    ) -> None:
         self._send = send
         self._divide = divide
+        self._pause_after = pause_after
         self._lock = threading.Lock()  # around the fields below
         self._open: dict[Ticket, None] = {}  # on their way, in order
         self._unclaimed: dict[Ticket, None] = {}  # that nobody has asked for yet, in order
@@ -203,7 +210,7 @@ class Tickets:
         try:
             batches = self._divide(ticket.query)
         except Exception as error:  # noqa: BLE001  whatever it is, somebody waits to be told
-            self._failed(ticket, ticket.query, error, partial(self._begin, ticket))
+            self._failed(ticket, ticket.query, None, error, partial(self._begin, ticket))
         else:
             self._launch(ticket, batches)
 
@@ -219,11 +226,13 @@ class Tickets:
             batch.attempt = self._send(batch.query, ticket.done)
             self._watch(ticket, batch)
         except Exception as error:  # noqa: BLE001  whatever it is, somebody waits to be told
-            self._failed(ticket, batch.query, error, partial(self._send_batch, ticket, batch))
+            self._failed(ticket, batch.query, None, error, partial(self._send_batch, ticket, batch))
 
-    def _failed(self, ticket: Ticket, query: Query, error: Exception, again: Callable[[], None]) -> None:
+    def _failed(
+        self, ticket: Ticket, query: Query, session: Session | None, error: Exception, again: Callable[[], None]
+    ) -> None:
         try:
-            self._sender.put(again, query.pause_after(error))
+            self._sender.put(again, self._pause_after(query, session, error))
         except Exception as final:  # noqa: BLE001  `error` itself
             ticket.settle(final)
 
@@ -251,7 +260,7 @@ class Tickets:
             if request.crowded:
                 self._sender.put(again)
             else:
-                self._failed(ticket, batch.query, error, again)
+                self._failed(ticket, batch.query, session, error, again)
             return
         self._send_next(ticket)
         if ticket.on_rows is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -28,15 +28,28 @@ CLUSTER_FILE: Final = "cluster.yaml"
 START_S: Final = 60.0
 """Seconds that a party may take to start."""
 
+REST: Final = "parties[]"
+"""What a list of triples is read as: the first is `parties`, the others this, by number. Nobody writes such a key."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _LANES: Final = 4  # by default, however many cores there are
 
 
+Triple = dict[str, PartyConfig]
+"""The three parties by name, in order."""
+
+
 class ClusterConfig(Section):
-    """One cluster: three parties, fixed point precision, certificates, limits."""
+    """One cluster: three parties, fixed point precision, certificates, limits.
+
+    There may be further *triples* of parties, replicas of the first, that know nothing of each other. `replica` gives
+    the cluster with one of them alone, which is all that a party, a session or an upload sees of it.
+    """
 
     cluster: str = "cluster"
-    parties: dict[str, PartyConfig]
+    parties: Triple
+    """Of the first triple."""
+    further: Annotated[dict[int, Triple], Field(default_factory=dict, validation_alias=REST, exclude=True)]
     precision_fractional: Annotated[int, Field(ge=4, le=24), BeforeValidator(no_bool)] = 16
     truncation: Literal["probabilistic", "exact"] = "probabilistic"
     tls: TLSConfig | None = None
@@ -51,6 +64,21 @@ class ClusterConfig(Section):
         if not _NAME.fullmatch(value):
             raise ValueError(f"{value!r} is not a name: use up to 63 letters, digits, '-', '_' and '.'")
         return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _triples(cls, data: Any) -> Any:
+        """One mapping of parties, or a list of such."""
+        if not isinstance(data, Mapping) or not isinstance(given := data.get("parties"), list):
+            return data
+        if not given:
+            raise ValueError("parties: the list is empty; it names a triple of parties for each replica")
+        return {**data, "parties": given[0], REST: dict(enumerate(given[1:], 1))}
+
+    @field_validator("further", mode="before")
+    @classmethod
+    def _each_three(cls, value: Any) -> Any:
+        return {number: cls._three(each) for number, each in value.items()} if isinstance(value, dict) else value
 
     @field_validator("parties", mode="before")
     @classmethod
@@ -71,13 +99,13 @@ class ClusterConfig(Section):
     @model_validator(mode="after")
     def _hosts(self) -> ClusterConfig:
         seen: dict[tuple[str, int], str] = {}
-        for name, party in self.parties.items():
+        for name, party in self._named():
             where, port = party.address
             place = ("127.0.0.1" if where.lower() == "localhost" else where.lower(), port)
             if place in seen:
                 raise ValueError(f"parties.{name}.host: {party.host!r} is taken by {seen[place]} already")
             seen[place] = name
-        for name, party in self.parties.items():
+        for name, party in self._named():
             if party.auto_managed and not party.is_loopback:
                 raise ValueError(
                     f"parties.{name}.auto_managed: {party.host!r} is not on this machine; "
@@ -94,9 +122,9 @@ class ClusterConfig(Section):
     @model_validator(mode="after")
     def _metrics(self) -> ClusterConfig:
         seen: dict[tuple[str, object], str] = {}
-        for index, (name, party) in enumerate(self.parties.items()):
+        for name, party in self._named():
             where = "localhost" if party.is_loopback else party.address[0].lower()
-            if (address := self.metrics_address(index)) is None:
+            if (address := self._metrics_of(party)) is None:
                 continue
             if (where, address) in seen:
                 raise ValueError(
@@ -116,6 +144,12 @@ class ClusterConfig(Section):
             return self.limits.lanes
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return max(1, min(cores // len(PARTY_NAMES) if self.is_loopback else cores, _LANES))
+
+    def _named(self) -> Iterator[tuple[str, PartyConfig]]:
+        """All parties; those of several triples as in "1.server0"."""
+        for number, triple in enumerate(self.triples):
+            for name, party in triple.items():
+                yield (f"{number}.{name}" if self.further else name), party
 
     @classmethod
     def load(cls, path: str | Path) -> ClusterConfig:
@@ -146,15 +180,15 @@ class ClusterConfig(Section):
     def of_hosts(
         cls, hosts: Sequence[str], auto_managed: Sequence[bool] | None = None, cluster: str = "cluster"
     ) -> ClusterConfig:
-        """A configuration from three host strings, in order, with everything else at its default."""
+        """A configuration from three host strings, in order, with everything else at its default; three more for each
+        further replica."""
         managed = auto_managed if auto_managed is not None else [False] * len(hosts)
-        if len(hosts) != len(PARTY_NAMES):
-            raise ConfigError(f"a cluster has exactly three parties; {len(hosts)} were given")
-        parties = {
-            name: {"host": host, "auto_managed": bool(auto)}
-            for name, host, auto in zip(PARTY_NAMES, hosts, managed, strict=True)
-        }
-        return cls.parse({"cluster": cluster, "parties": parties}, source="workers")
+        if not hosts or len(hosts) % len(PARTY_NAMES):
+            raise ConfigError(f"a cluster has exactly three parties, or three a replica; {len(hosts)} were given")
+        given = [{"host": host, "auto_managed": bool(auto)} for host, auto in zip(hosts, managed, strict=True)]
+        step = len(PARTY_NAMES)
+        triples = [dict(zip(PARTY_NAMES, given[at : at + step], strict=True)) for at in range(0, len(given), step)]
+        return cls.parse({"cluster": cluster, "parties": triples}, source="workers")
 
     def with_tls(self, tls: TLSConfig | None) -> ClusterConfig:
         """The same cluster with other certificate files."""
@@ -162,17 +196,39 @@ class ClusterConfig(Section):
 
     def to_json(self) -> str:
         """One line that `parse(json.loads(…))` reads back: what a started party is told on its standard input."""
-        return json.dumps(self.model_dump(mode="json"), separators=(",", ":"))
+        data = self.model_dump(mode="json")
+        if self.further:
+            data["parties"] = [{name: party.model_dump(mode="json") for name, party in t.items()} for t in self.triples]
+        return json.dumps(data, separators=(",", ":"))
+
+    @property
+    def triples(self) -> tuple[Triple, ...]:
+        """The parties of each replica."""
+        return (self.parties, *self.further.values())
+
+    def replica(self, number: int) -> ClusterConfig:
+        """The same cluster with one triple alone.
+
+        Raises:
+            ConfigError: there is no such triple.
+        """
+        if not 0 <= number < len(self.triples):
+            numbers = "there is one triple, replica 0" if not self.further else f"use 0 to {len(self.triples) - 1}"
+            raise ConfigError(f"this cluster has no replica {number}; {numbers}")
+        return self.model_copy(update={"parties": self.triples[number], "further": {}}) if self.further else self
 
     def party(self, index: int) -> PartyConfig:
         return self.parties[PARTY_NAMES[index]]
 
     def metrics_address(self, index: int) -> tuple[str, int] | None:
         """(IP address, port) where party `index` shows its metrics on its own host; None: nowhere."""
-        host = self.party(index).metrics or (self.metrics.host if self.metrics else None)
+        return self._metrics_of(self.party(index))
+
+    def _metrics_of(self, party: PartyConfig) -> tuple[str, int] | None:
+        host = party.metrics or (self.metrics.host if self.metrics else None)
         return None if host is None else parse_endpoint(host)
 
     @property
     def is_loopback(self) -> bool:
-        """Whether all three parties are on this machine."""
-        return all(party.is_loopback for party in self.parties.values())
+        """Whether all parties are on this machine."""
+        return all(party.is_loopback for _, party in self._named())

@@ -102,9 +102,11 @@ def _known_fields(top: type[BaseModel], path: Sequence[int | str]) -> list[str]:
     """The fields that the section at `path` has."""
     section = top
     for step in path:
-        field = section.model_fields.get(str(step))  # None: the name of one of several alike, as of a party
+        by_alias = {field.validation_alias: field for field in section.model_fields.values()}
+        # None: the name of one of several alike, as of a party
+        field = section.model_fields.get(str(step)) or by_alias.get(str(step))
         section = next(_sections(field.annotation), section) if field else section
-    return list(section.model_fields)
+    return [name for name, field in section.model_fields.items() if not field.exclude]
 
 
 def _sections(annotation: Any) -> Iterator[type[BaseModel]]:

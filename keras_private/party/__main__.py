@@ -39,11 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m keras_private.party", description="Run one party of a cluster.")
     parser.add_argument("--config", required=True, help="the cluster's cluster.yaml")
     parser.add_argument("--name", required=True, choices=PARTY_NAMES, help="which party this is")
+    parser.add_argument("--replica", type=int, default=0, help="of which triple, where cluster.yaml lists several")
     options = parser.parse_args(arguments)
-    return run(options.config, options.name)
+    return run(options.config, options.name, options.replica)
 
 
-def run(config: str, name: str) -> int:
+def run(config: str, name: str, replica: int = 0) -> int:
     """See `main`."""
     _hold_standard_files()
     _dump_no_core()
@@ -58,7 +59,7 @@ def run(config: str, name: str) -> int:
     hangup = threading.Event()
     signal.signal(signal.SIGHUP, lambda *_: hangup.set())
     try:
-        server = _start(config, name)
+        server = _start(config, name, replica)
     except (KerasPrivateError, json.JSONDecodeError) as error:
         if managed:
             _say(f"failed {' '.join(str(error).split())}")
@@ -100,7 +101,7 @@ def _has_terminal() -> bool:
     return True
 
 
-def _start(source: str, name: str) -> PartyServer:
+def _start(source: str, name: str, replica: int) -> PartyServer:
     require("party", "a party")
     from keras_private.logs import party_log
     from keras_private.mpc.kernels import check_cache
@@ -112,6 +113,7 @@ def _start(source: str, name: str) -> PartyServer:
     start_party(name)
     log = party_log(name)
     config = ClusterConfig.parse(json.loads(sys.stdin.readline())) if source == "-" else ClusterConfig.load(source)
+    config = config.replica(replica)
     role = Role("party", name)
     identity = Identity(credentials(config, role))
     server = PartyServer(

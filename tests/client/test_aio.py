@@ -163,7 +163,7 @@ def test_what_is_wrong_is_raised_where_it_is_awaited(served: Any, tiny: Any) -> 
 
 def test_evaluation(small: Any, until: Any) -> None:
     made = draft()
-    model = OwnedModel.upload(small, made.plan, made.values, name="owner")
+    model = OwnedModel.upload(small, made.plan, made.values, owner="owner")
 
     async def work() -> None:
         async with AsyncClient(small) as client:

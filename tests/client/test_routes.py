@@ -1,0 +1,195 @@
+"""Several triples behind one name: queries spread over them, move over when one fails, and never go to two at once."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import os
+import signal
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from keras_private.client import routes
+from keras_private.cluster import TFECluster
+from keras_private.config import PARTY_NAMES, ClusterConfig, Limits
+from keras_private.errors import ConfigError, KerasPrivateError, PartyError, RefusedError
+from keras_private.net.roles import Role
+from keras_private.party.memory import MemoryChannel, MemoryNetwork
+from keras_private.party.messages import Query
+from keras_private.party.wire import decode
+from keras_private.worker import TFEWorker
+
+
+@pytest.fixture(autouse=True)
+def short_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routes, "_FIRST_REST_S", 0.05)
+    monkeypatch.setattr(routes, "_LONGEST_REST_S", 0.05)
+
+
+@pytest.fixture
+def two() -> Iterator[TFECluster]:
+    """Two triples in this process."""
+    with TFECluster(*[TFEWorker() for _ in range(6)]) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def both(two: TFECluster, tiny: Any, serving: Any) -> Iterator[TFECluster]:
+    with serving(two.replicas[0], tiny), serving(two.replicas[1], tiny):
+        yield two
+
+
+def served(cluster: TFECluster) -> list[int]:
+    return [
+        getattr(replica.status()["server0"], "served", -1) if replica.started else -1 for replica in cluster.replicas
+    ]
+
+
+def ask(client: Any, tiny: Any, seed: int, **more: Any) -> None:
+    data = tiny.batch(1 + seed % 3, seed)
+    np.testing.assert_allclose(client.query_model(data, **more), tiny.expected(data), atol=1e-3)
+
+
+def test_a_cluster_of_two_triples(two: TFECluster) -> None:
+    assert len(two.workers) == 6
+    assert [len(replica.workers) for replica in two.replicas] == [3, 3]
+    assert set(two.status()) == {f"{number}.{name}" for number in (0, 1) for name in PARTY_NAMES}
+    assert all(replica.replicas == (replica,) for replica in two.replicas)
+    with pytest.raises(ConfigError, match="each of its replicas has one"):
+        two.network(Role("client", "client"))
+
+
+def test_queries_spread_over_both_and_each_stays_in_one(
+    both: TFECluster, tiny: Any, until: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shares of one query go to the three parties of one triple: to parties of two, an operator could have two."""
+    seen: dict[bytes, list[tuple[int, str]]] = defaultdict(list)
+    connect, send = MemoryNetwork.connect, MemoryChannel.send
+
+    def tagged(self: MemoryNetwork, index: int, timeout: float) -> Any:
+        channel: Any = connect(self, index, timeout)
+        channel.triple = id(self._hub)
+        return channel
+
+    def noted(self: Any, *buffers: Any) -> None:
+        if hasattr(self, "triple"):
+            message = decode(b"".join(map(bytes, buffers)))
+            if isinstance(message, Query):
+                seen[message.request].append((self.triple, self.peer.name))
+        send(self, *buffers)
+
+    monkeypatch.setattr(MemoryNetwork, "connect", tagged)
+    monkeypatch.setattr(MemoryChannel, "send", noted)
+    with TFEWorker().connect_to_model(both) as client:
+        until(lambda: all(route.usable for route in client._routes._routes), "both ways are open")
+        tickets = [client.query_model_async(tiny.batch(2, seed)) for seed in range(40)]
+        for seed, ticket in enumerate(tickets):
+            np.testing.assert_allclose(ticket.result(20), tiny.expected(tiny.batch(2, seed)), atol=1e-3)
+        for seed in range(20):
+            ask(client, tiny, seed)
+    assert len(seen) == 60
+    for places in seen.values():
+        assert len({triple for triple, _ in places}) == 1
+        assert sorted(name for _, name in places) == list(PARTY_NAMES)
+    used = Counter(places[0][0] for places in seen.values())
+    assert min(used.values()) >= 20
+
+
+def test_a_triple_that_fails_is_left_and_taken_up_again(both: TFECluster, tiny: Any, serving: Any, until: Any) -> None:
+    over, failures = threading.Event(), []
+
+    def load(thread: int) -> None:
+        try:
+            seed = 1000 * thread
+            while not over.is_set():
+                ask(client, tiny, seed := seed + 1)
+        except BaseException as error:  # noqa: BLE001  shown below
+            failures.append(error)
+
+    first = both.replicas[0]
+    with TFEWorker(timeout=30).connect_to_model(both) as client:
+        until(lambda: all(route.usable for route in client._routes._routes), "both ways are open")
+        threads = [threading.Thread(target=load, args=(thread,)) for thread in range(4)]
+        for thread in threads:
+            thread.start()
+        until(lambda: min(served(both)) > 20, "both have work")
+        first.stop()
+        before = served(both)[1]
+        until(lambda: served(both)[1] > before + 40, "the other one goes on")
+        first.start()
+        with serving(first, tiny):
+            until(lambda: served(both)[0] > 20, "it has work again")
+            over.set()
+            for thread in threads:
+                thread.join(30)
+    assert not failures, failures
+
+
+def test_only_triples_with_the_same_plan_are_used(two: TFECluster, tiny: Any, other_tiny: Any, serving: Any) -> None:
+    with serving(two.replicas[0], tiny) as model, serving(two.replicas[1], other_tiny):
+        with TFEWorker().connect_to_model(two, digest=model.digest) as client:
+            for seed in range(20):
+                ask(client, tiny, seed)
+        with TFEWorker().connect_to_model(two) as client:  # whichever answered first
+            chosen = tiny if client.digest == model.digest else other_tiny
+            for seed in range(20):
+                ask(client, chosen, seed)
+        with pytest.raises(RefusedError, match="is wanted"):
+            TFEWorker().connect_to_model(two, digest="a" * 64)
+
+
+def test_connecting_needs_one_triple_and_no_more(two: TFECluster, tiny: Any, serving: Any) -> None:
+    two.replicas[0].stop()
+    with serving(two.replicas[1], tiny), TFEWorker().connect_to_model(two) as client:
+        for seed in range(5):
+            ask(client, tiny, seed, retries=0)
+        two.replicas[1].stop()
+        with pytest.raises((PartyError, RefusedError)):
+            ask(client, tiny, 0, retries=0)
+    with pytest.raises(KerasPrivateError):
+        TFEWorker().connect_to_model(two)
+
+
+@pytest.mark.slow
+def test_processes_of_a_triple_are_killed_under_load(free_ports: Any, tiny: Any, serving: Any, until: Any) -> None:
+    """Each party of either triple in turn: no query is lost, and both triples have work in the end."""
+    hosts = [f"localhost:{port}" for port in free_ports() + free_ports()]
+    config = ClusterConfig.of_hosts(hosts, [True] * 6)
+    config = config.model_copy(update={"limits": Limits(timeout_s=10)})
+    with contextlib.ExitStack() as stack:
+        cluster = stack.enter_context(TFECluster.from_config(config))
+        for replica in cluster.replicas:
+            stack.enter_context(serving(replica, tiny))
+        client = stack.enter_context(TFEWorker(timeout=60).connect_to_model(cluster))
+        over, asked = threading.Event(), [0] * 8
+
+        def load(thread: int) -> None:
+            while not over.is_set():
+                ask(client, tiny, asked[thread], retries=4)
+                asked[thread] += 1
+
+        pool = stack.enter_context(concurrent.futures.ThreadPoolExecutor(8))
+        stack.callback(over.set)
+        threads = [pool.submit(load, thread) for thread in range(8)]
+        for number, name in ((0, "server1"), (1, "server0"), (0, "server2")):
+            before = sum(asked)
+            os.kill(cluster.pids[f"{number}.{name}"], signal.SIGKILL)
+            until(lambda before=before: sum(asked) > before + 100, "queries are answered all the while", 60)
+            until(
+                lambda number=number: all(
+                    getattr(s, "lanes", 0) and getattr(s, "digest", "")
+                    for s in cluster.replicas[number].status().values()
+                ),
+                "it is back",
+                60,
+            )
+            there = served(cluster)[number]
+            until(lambda number=number, there=there: served(cluster)[number] > there + 20, "it has work again", 60)
+        over.set()
+        for thread in threads:
+            thread.result(60)
