@@ -92,6 +92,9 @@ EVENTS: Final = (
     _event("serving ended", "info", "served cause", "`done`, or what went wrong"),
     _event("serving paused", "info", "owner", "the owner's connection ended while it served; queries wait"),
     # what is kept over a restart
+    _event("model restored", "info", "owner model version digest", "a model that was kept is held again, at a start"),
+    _event("stored model not shredded", "error", "file cause", "a model that was taken away is on the disk still",
+           "remove the file"),
     _event("stored model unreadable", "error", "file cause", "a model that was kept could not be read, and is not held",
            "its owner shares it again; see to the disk, or whether the key is the one it was written with"),
     _event("usage not kept", "error", "cause", "what clients have asked for could not be written down; a restart would "

@@ -49,6 +49,7 @@ from keras_private.party.network import Channel, Network
 from keras_private.party.node import STOP_S, Node
 from keras_private.party.reader import Reader
 from keras_private.party.shelf import Shelf
+from keras_private.party.storage.models import StoredModels
 from keras_private.party.storage.store import Store
 from keras_private.party.wire import decode, encode
 
@@ -85,7 +86,9 @@ class PartyServer:
         log = log or party_log(PARTY_NAMES[index])
         self._store = Store(config.storage, config.cluster, PARTY_NAMES[index], log) if config.storage else None
         access = Access(config.access.rules if config.access else None, _ledger(self._store, log))
-        self.node = node = Node(index, config, network, log, Shelf(config.limits, self._models_changed), memory, access)
+        self._kept = StoredModels(self._store, log) if self._store else None
+        shelf = Shelf(config.limits, self._models_changed, self._kept)
+        self.node = node = Node(index, config, network, log, shelf, memory, access)
         self._access = AccessWatch(config.access, access, log) if config.access else None
         self.duty: Duty = Leader(node) if index == LEADER else Follower(node)
         self._certificate = certificate
@@ -114,6 +117,8 @@ class PartyServer:
             shown = pages(self._monitor, *exposition(registry))
             self._exporter = Exporter(self._shown_at, shown, self.node.name)
         try:
+            if self._kept:
+                self._restore(self._kept)
             self._entrance.open()
         except BaseException:
             self._close_exporter()
@@ -124,6 +129,15 @@ class PartyServer:
         self._spawn("upkeep", self._repeat, "requests and memory", min(_UPKEEP_S, self.node.timeout / 4), self._keep_up)
         self.duty.start()
         self.node.log.info("listening", host=self.node.config.party(self.node.index).host, bind=self.listens_at)
+
+    def _restore(self, kept: StoredModels) -> None:
+        """Hold what was kept, before anybody can ask for it."""
+        models, missed = kept.restore(self.node.config.limits)
+        self.node.shelf.restore(models, missed)
+        for model in models:
+            self.node.log.info(
+                "model restored", owner=model.owner, model=model.name, version=model.version, digest=model.digest
+            )
 
     @property
     def listens_at(self) -> str:

@@ -97,6 +97,8 @@ class Shelf:
         self._uploads: dict[bytes, Reservation] = {}
         self._users: dict[bytes, dict[object, Listener]] = {}
         self._gone: dict[bytes, Cause] = {}
+        self.missed: frozenset[bytes] = frozenset()
+        """What is kept and could not be read: no reason for others to shred theirs."""
         self.changes = 0
         """How often models have come or gone."""
 
@@ -312,10 +314,20 @@ class Shelf:
         self._keeper.keep(model.facts, contents)
         self.restore([model])
 
-    def restore(self, models: Iterable[HeldModel]) -> None:
-        """Hold models that are kept already."""
+    @property
+    def lasting(self) -> bool:
+        """Whether models outlive the party's end."""
+        return not isinstance(self._keeper, Nowhere)
+
+    def restore(self, models: Iterable[HeldModel], missed: frozenset[bytes] = frozenset()) -> None:
+        """Hold models that are kept already.
+
+        Args:
+            missed: those that are kept too, and could not be read.
+        """
         with self._lock:
             self._models |= {model.id: model for model in models}
+            self.missed |= missed
             self.changes += 1
         self._changed()
 
@@ -327,6 +339,7 @@ class Shelf:
         """
         with self._lock:
             model = self._models.pop(id_, None)
+            self.missed -= {id_}
             self._gone.pop(id_, None)
             self._gone[id_] = cause
             while len(self._gone) > _REMEMBERED:

@@ -11,6 +11,8 @@ Followers hold what they were sent, and report it. They never decide that an upl
 not hold, or has on its way, it tells them to forget, whenever it hears of it. So whatever breaks in between leaves
 nothing behind: an upload that did not reach all three goes with its owner's connection to the leader; a leader that
 comes back empty has its followers emptied; a follower that was away when a model was taken away is told when it comes.
+Where models outlive a restart, a leader that came back without them may have been started with the wrong folder or
+key: then it waits for `STRAY_S` before it has the others' shares shredded, and for ever if it only cannot read its own.
 
 No model goes while a run of it goes on: a follower that forgot it too early would have to break the lane.
 """
@@ -18,6 +20,7 @@ No model goes while a run of it goes on: a follower that forgot it too early wou
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -32,6 +35,8 @@ from keras_private.party.models import HeldModel
 from keras_private.party.node import Node
 from keras_private.party.shelf import Reservation
 
+STRAY_S = 3600.0
+"""How long followers keep what a leader with a storage does not know."""
 REPORTS_S = 2.0
 """For what the followers report about their models to arrive, at most."""
 _VERSIONS = 4096  # names whose last version is known, whoever had them
@@ -47,6 +52,8 @@ class Names:
         self._followers = followers
         self._changing = threading.RLock()  # around what looks at several models and then changes one
         self._versions: dict[tuple[str, str], int] = {}  # the last one, by owner and name
+        self._stray = threading.Lock()  # around what follows
+        self._strays: dict[tuple[int, bytes], float] = {}  # what followers hold and we do not know, and since when
         self._incomplete: set[bytes] = set()  # what followers lack, as it was logged
 
     def start(self) -> None:
@@ -118,6 +125,7 @@ class Names:
         if model is not None and not model.published:
             self._shelf.remove(id_, STOPPED)
         if id_ and not self._shelf.holds(id_):
+            self._shelf.remove(id_, STOPPED)  # whoever reports it later hears so at once
             self._followers.forget([id_], NOT_HELD)
 
     # Owners
@@ -229,7 +237,14 @@ class Names:
     # Going
 
     def tidy(self) -> None:
-        """Let retired versions go that nobody needs any more. Called again and again."""
+        """Let retired versions go that nobody needs any more, and strays. Called again and again."""
+        late = time.monotonic() - STRAY_S
+        with self._stray:
+            over = [key for key, since in self._strays.items() if since < late and key[1] not in self._shelf.missed]
+            for key in over:
+                del self._strays[key]
+        for index, id_ in over:
+            self._followers.forget([id_], NOT_HELD, index=index)
         with self._changing:
             for model in self._shelf.models:
                 if (
@@ -254,8 +269,12 @@ class Names:
         """A follower says what it holds. What is unknown here it forgets; what it lacks cannot be served."""
         peer, log = PARTY_NAMES[index], self._node.log
         unknown = [each for each in report.models if not self._shelf.holds(each.model)]
+        stray = {}
         for each in unknown:
             if self._shelf.gone(each.model) is None:
+                stray[index, each.model] = self._strays.get((index, each.model), time.monotonic())
+                if (index, each.model) in self._strays:
+                    continue
                 log.warning(
                     "model lost",
                     owner=each.owner,
@@ -263,7 +282,12 @@ class Names:
                     version=each.version,
                     cause=f"{peer} holds its share, and server0 none (it was restarted); the owner must share it again",
                 )
-        self._followers.forget([each.model for each in unknown], NOT_HELD, index=index)
+        if not self._shelf.lasting:
+            stray = {}
+        with self._stray:
+            self._strays = {key: since for key, since in self._strays.items() if key[0] != index} | stray
+        known = [each.model for each in unknown if (index, each.model) not in stray]
+        self._followers.forget(known, NOT_HELD, index=index)
         for model in self._shelf.published.values():
             obstacle = self._followers.obstacle(model)
             if obstacle is None:

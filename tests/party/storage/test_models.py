@@ -1,0 +1,161 @@
+"""Models come back from a party's disk as they went there, published as they were; or they are told and left alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from keras_private.config import Limits, StorageConfig
+from keras_private.errors import StorageError
+from keras_private.party.intake import Upload
+from keras_private.party.messages import Load
+from keras_private.party.models import Facts, HeldModel
+from keras_private.party.shelf import Contents, Shelf
+from keras_private.party.storage import models
+from keras_private.party.storage.keys import new_key
+from keras_private.party.storage.models import StoredModels
+from keras_private.party.storage.store import Store
+from keras_private.plan.serialise import serialise
+from tests.conftest import LogLines
+from tests.party.test_intake import pieces
+
+LIMITS = Limits()
+
+
+@pytest.fixture
+def log() -> LogLines:
+    return LogLines()
+
+
+@pytest.fixture
+def start(tmp_path: Path, log: LogLines, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], StoredModels]]:
+    """A party's start; the one before has ended, however it did."""
+    monkeypatch.setenv("STORAGE_KEY", new_key())
+    stores: list[Store] = []
+
+    def make() -> StoredModels:
+        while stores:
+            stores.pop().close()
+        config = StorageConfig(path=tmp_path / "{name}", key_env="STORAGE_KEY")
+        stores.append(Store(config, "test", "server2", log))
+        return StoredModels(stores[-1], log)
+
+    yield make
+    while stores:
+        stores.pop().close()
+
+
+def uploaded(tiny: Any, id_: bytes = bytes(16), name: str = "digits", version: int = 1) -> tuple[HeldModel, Contents]:
+    upload = Upload(Load(id_, name, version, serialise(tiny.executable.plan)), "owner:alice", LIMITS)
+    for piece in pieces(tiny, party=2):
+        upload.add(piece)
+    return upload.finish(version), Contents(upload.data, upload.shares)
+
+
+def keep(keeper: StoredModels, tiny: Any, id_: bytes = bytes(16)) -> HeldModel:
+    model, contents = uploaded(tiny, id_)
+    keeper.keep(model.facts, contents)
+    return model
+
+
+def test_a_model_comes_back(start: Callable[[], StoredModels], tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "PIECE_BYTES", 24)  # no weight is a multiple
+    model, contents = uploaded(tiny)
+    start().keep(model.facts, contents)
+    read: dict[str, Any] = {}
+    bind = models.bind
+
+    def reading(facts: Facts, fitted: Any, shares: Any) -> HeldModel:
+        read.update(shares)
+        return bind(facts, fitted, shares)
+
+    monkeypatch.setattr(models, "bind", reading)
+    (found,), missed = start().restore(LIMITS)
+    assert not missed
+    assert found.facts == model.facts
+    assert (found.plan, found.size, found.room) == (model.plan, model.size, model.room)
+    assert read.keys() == contents.shares.keys() == found.plan.weights.keys()
+    for name, share in contents.shares.items():
+        np.testing.assert_array_equal(read[name].mine, share.mine)
+        np.testing.assert_array_equal(read[name].next, share.next)
+
+
+def test_what_was_published_is_so_again(start: Callable[[], StoredModels], tiny: Any, other_tiny: Any) -> None:
+    shelf = Shelf(LIMITS, lambda: None, start())
+    held = [uploaded(tiny, b"1" * 16), uploaded(other_tiny, b"2" * 16, version=2), uploaded(tiny, b"3" * 16, "spam")]
+    for model, contents in held:
+        shelf.put(model, contents)
+    shelf.publish(held[0][0], deployed=False)
+    shelf.publish(held[1][0], deployed=True)
+    keeper = start()
+    again = Shelf(LIMITS, lambda: None, keeper)
+    again.restore(*keeper.restore(LIMITS))
+    assert [each.facts for each in again.models] == [each.facts for each in shelf.models]
+    assert [each.published for each in again.models] == [1, 2, 0]
+    assert again.named("").id == b"2" * 16
+    assert again.named("digits").deployed
+    again.undeploy(again.named("digits"))
+    found, _ = start().restore(LIMITS)
+    assert not any(model.deployed for model in found)
+
+
+def test_what_is_taken_away_does_not_come_back(start: Callable[[], StoredModels], tiny: Any, tmp_path: Path) -> None:
+    keeper = start()
+    model = keep(keeper, tiny)
+    keeper.note(Facts(model.id, model.name, 1, model.owner, model.digest, 1, deployed=True))
+    keeper.forget(model.id)
+    keeper.forget(b"never was there!")
+    assert {each.name for each in (tmp_path / "server2").iterdir()} == {"lock", "published"}
+    keeper = start()
+    assert keeper.restore(LIMITS) == ([], frozenset())
+    keep(keeper, tiny)
+    (found,), _ = start().restore(LIMITS)
+    assert not found.published  # the note forgot it too
+
+
+def test_a_damaged_model_does_not_keep_the_others_from_coming_back(
+    start: Callable[[], StoredModels], tiny: Any, tmp_path: Path, log: LogLines
+) -> None:
+    keeper = start()
+    for id_ in (b"a" * 16, b"b" * 16, b"c" * 16):
+        keep(keeper, tiny, id_)
+    path = tmp_path / "server2" / (b"b" * 16).hex()
+    os.truncate(path, path.stat().st_size - 1)
+    found, missed = start().restore(LIMITS)
+    assert [model.id for model in found] == [b"a" * 16, b"c" * 16]
+    assert missed == {b"b" * 16}
+    assert log.causes("stored model unreadable") == ["it was changed or cut short"]
+    assert path.with_suffix(".damaged").exists()
+
+
+def test_a_model_beyond_the_limits_is_kept_and_not_held(
+    start: Callable[[], StoredModels], tiny: Any, log: LogLines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = keep(start(), tiny)
+    with monkeypatch.context() as patch:
+        patch.setattr(Limits, "model_bytes", 10)
+        assert start().restore(LIMITS) == ([], {model.id})
+    assert "limits.model_mb" in log.causes("stored model unreadable")[0]
+    assert len(start().restore(LIMITS)[0]) == 1
+
+
+def test_an_owner_is_told_that_the_disk_is_full(
+    start: Callable[[], StoredModels], tiny: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf = Shelf(LIMITS, lambda: None, start())
+    model, contents = uploaded(tiny)
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(StorageError, match="server2 cannot be written to: No space left on device"):
+            shelf.put(model, contents)
+    assert shelf.models == ()
+    assert start().restore(LIMITS) == ([], frozenset())
