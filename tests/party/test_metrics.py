@@ -245,6 +245,15 @@ def test_a_stuck_party_is_found_out(make_config: Any) -> None:
     assert re.fullmatch(r"upkeep: has not come round for 6[12] s", *server._monitor.unhealthy())
     server._keep_up()
     assert server._monitor.unhealthy() == []
+    over = threading.Thread(target=lambda: None)
+    over.start()
+    over.join()
+    server.duty.lanes[0]._thread = server._entrance._accepting = over
+    assert server._monitor.unhealthy() == ["entrance: nobody accepts callers", "lane 0: its thread has ended"]
+    server.node.leaving.set()
+    assert server._monitor.unready() == ["stopping"]
+    server.node.closing.set()
+    assert server._monitor.unhealthy() == []  # threads end then
 
 
 # The server itself
