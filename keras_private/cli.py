@@ -5,6 +5,7 @@ keras-private party --config cluster.yaml --name server0
 keras-private certs --config cluster.yaml --folder certs --owner alice --client bob
 keras-private storage-key > storage.key
 keras-private status --config cluster.yaml
+keras-private undeploy digits --config cluster.yaml
 keras-private doctor --config cluster.yaml --name server0
 """
 
@@ -222,6 +223,24 @@ def storage_key() -> None:
     from keras_private.party.storage.keys import new_key
 
     typer.echo(new_key())
+
+
+@app.command()
+def undeploy(
+    name: Annotated[str, typer.Argument(help="What the model is called.")],
+    config: Config = Path(CLUSTER_FILE),
+    owner: Annotated[str, typer.Option(help="Whose it is: the name in an owner's certificate.")] = "owner",
+    keep: Annotated[
+        bool, typer.Option("--keep", help="The parties keep their shares, for the process that shared it.")
+    ] = False,
+) -> None:
+    """Have the parties serve a deployed model no more, and forget their shares of it."""
+    from keras_private.owner import undeploy
+    from keras_private.status import network_of
+
+    cluster = ClusterConfig.load(config)
+    undeploy(cluster, network_of(cluster, owner), name, keep=keep)
+    typer.echo(f"{name} is not served any more" + (", and kept" if keep else ", and gone"))
 
 
 @app.command()

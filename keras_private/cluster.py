@@ -32,7 +32,7 @@ from keras_private.errors import (
 )
 from keras_private.extras import require
 from keras_private.net.roles import Role
-from keras_private.owner import ask_status
+from keras_private.owner import ask_status, undeploy
 from keras_private.party.dial import call, wait_for
 from keras_private.party.memory import MemoryNetwork
 from keras_private.party.messages import Hello, Status
@@ -208,6 +208,21 @@ class TFECluster:
             except (LinkError, ClusterError) as error:
                 answers[name] = error
         return answers
+
+    def undeploy(self, name: str, *, keep: bool = False) -> None:
+        """Have the parties serve a deployed model of this owner no more, from whichever process it was deployed.
+
+        Args:
+            keep: they keep their shares, so that the process that shared it can serve it again. Otherwise they forget
+                them.
+
+        Raises:
+            StateError: the cluster has not been started.
+            NoModelError: there is no model of this name.
+            RefusedError: it is somebody else's, or not deployed.
+            LinkError: the leader cannot be reached.
+        """
+        undeploy(self._config, self.network(self._owner), name, keep=keep)
 
     # Starting and stopping
 

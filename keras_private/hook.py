@@ -1,4 +1,4 @@
-"""KerasHook: teaches Keras models to be shared, served and stopped.
+"""KerasHook: teaches Keras models to be shared, served, deployed and stopped.
 
 The methods go on `keras.Model`, so Sequential, functional and loaded models all have them. What belongs to a shared
 model is kept here, outside of it, and disappears with it: Keras tracks and saves whatever is assigned to a model.
@@ -35,8 +35,8 @@ from keras_private.errors import (
 from keras_private.extras import require
 from keras_private.lowering import LOGITS
 from keras_private.net.frames import as_bytes
-from keras_private.owner import OwnedModel
-from keras_private.party.fields import NUMBERS
+from keras_private.owner import OwnedModel, check_name
+from keras_private.party.fields import DEFAULT_NAME, NUMBERS
 from keras_private.plan import summary as table
 from keras_private.plan.layers import Timing
 from keras_private.plan.memory import room, said
@@ -52,6 +52,7 @@ TOLERANCE = 1e-2  # of the outputs' range: an error that a plot of the answers w
 class _Shared:
     """A model that three parties hold shares of."""
 
+    cluster: Any
     owned: OwnedModel
     plan: Plan
     fingerprint: bytes
@@ -63,7 +64,8 @@ class _Shared:
     exact: bool
 
 
-_shared: weakref.WeakKeyDictionary[Any, _Shared] = weakref.WeakKeyDictionary()
+_shared: weakref.WeakKeyDictionary[Any, dict[str, _Shared]] = weakref.WeakKeyDictionary()
+"""Under each name that a model is shared as; the last one last."""
 _lock = threading.Lock()
 _STALE = (
     "the model's weights have changed since model.share(cluster); the parties go on serving those that were shared. "
@@ -72,7 +74,7 @@ _STALE = (
 
 
 class KerasHook:
-    """Gives every model of a Keras the methods `share`, `serve`, `stop`, `evaluations`, `private_summary` and
+    """Gives every model of a Keras the methods `share`, `serve`, `deploy`, `stop`, `evaluations`, `private_summary` and
     `private_accuracy`. Idempotent.
 
     Args:
@@ -114,8 +116,14 @@ def share(
     evaluation: Any = None,
     guard: bool | None = None,
     enforce_range: bool = False,
+    *,
+    name: str = DEFAULT_NAME,
+    deploy: bool = False,
 ) -> Any:
-    """Send every party of a started cluster its shares of this model. Sharing again replaces what was shared.
+    """Send every party of a started cluster its shares of this model.
+
+    What had the same name is replaced, in one moment: from then on whoever connects is given this version, the next
+    one, while clients that know the old one go on being answered. `serve`, if it goes on here, serves both.
 
     Args:
         cluster: a TFECluster, started.
@@ -150,13 +158,16 @@ def share(
         enforce_range: the parties compare each input with its `input_range`, in secret, and give no answer to a row
             that is not within; the client gets a `RangeError`. Clients of this package refuse such data themselves; one
             who writes their own could learn the weights by it.
+        name: what clients ask for, `connect_to_model(…, model=name)`: letters, digits, "-", "_" and ".", up to 63. The
+            default is what those get who name none. It belongs to whoever has a model under it.
+        deploy: have the parties serve it from then on, without this process, see `deploy`.
 
     Returns:
         The model. `with model.share(cluster): …` stops it at the end.
 
     Raises:
         ConfigError: `cluster` is no TFECluster, or `reveal` nothing that it may be.
-        InputError: tolerance is not a number above 0, or the calibration data does not fit the model.
+        InputError: tolerance is not a number above 0, the name is none, or the calibration data does not fit the model.
         StateError: the cluster has not been started.
         UnsupportedModelError: lists everything in the model that cannot be lowered.
         PlanError: the range makes no sense, the model cannot be evaluated so, it exceeds a limit (not even one row
@@ -169,6 +180,7 @@ def share(
     if not cluster.started:
         raise StateError("the cluster is not running: call cluster.start() before model.share(cluster)")
     _check_tolerance(tolerance)
+    check_name(name)
     precision, fingerprint = config.precision_fractional, _fingerprint(self)
     choices = Choices(
         input_range=input_range,
@@ -184,11 +196,12 @@ def share(
     _check_accuracy(draft, tolerance)
     fits = room(draft.plan, config.limits)
     memory = said(fits, config.limits)
-    stop(self)
-    owned = OwnedModel.upload(cluster, draft.plan, draft.values)
+    owned = _upload(self, cluster, draft, name, deploy=deploy)
     with _lock:
-        _shared[self] = _Shared(
-            owned, draft.plan, fingerprint, draft.accuracy, reaches(draft), memory, choices, precision, exact
+        names = _shared.setdefault(self, {})
+        names.pop(name, None)
+        names[name] = _Shared(
+            cluster, owned, draft.plan, fingerprint, draft.accuracy, reaches(draft), memory, choices, precision, exact
         )
     if verbose:
         with contextlib.suppress(OSError, ValueError):  # nobody reads it; the model is shared all the same
@@ -196,11 +209,62 @@ def share(
                 print(memory, flush=True)  # noqa: T201
             if guessed := guess(draft):
                 print(guessed, flush=True)  # noqa: T201
-            print(f"shared by {cluster.owner.name} as digest {owned.digest}", flush=True)  # noqa: T201
+            called = f"{'deployed' if deploy else 'shared'} as {name!r} version {owned.version} by {cluster.owner.name}"
+            print(f"{called}, digest {owned.digest}", flush=True)  # noqa: T201
     return self
 
 
-def serve(self: Any, num_requests: int | None = None, verbose: int = 1, reshare: bool = True) -> int:
+def _upload(model: Any, cluster: Any, draft: Draft, name: str, *, deploy: bool) -> OwnedModel:
+    """As the next version of what this model is shared as, if it is."""
+    with _lock:
+        before = _shared.get(model, {}).get(name)
+    if before is not None and before.cluster is cluster and not before.owned.stopped:
+        before.owned.replace(draft.plan, draft.values, deploy=deploy)
+        return before.owned
+    stop(model, name)
+    return OwnedModel.upload(cluster, draft.plan, draft.values, name=name, deploy=deploy)
+
+
+def deploy(self: Any, cluster: Any = None, *, name: str | None = None, verbose: int = 1, **choices: Any) -> Any:
+    """Have the parties serve this model without this process, until `cluster.undeploy(name)`, `keras-private undeploy`
+    or `model.stop()`, and what is shared under its name later, too.
+
+    Unless the operators have their parties keep models (`storage`), one that is restarted has lost it: then it has to
+    be deployed anew.
+
+    Args:
+        cluster: a TFECluster, started. None: where it is shared.
+        name: None: what it was shared as last, or the default name.
+        verbose, choices: as for `share`, which is called if the model is not shared there, if its weights have changed
+            since, or with any choices.
+
+    Returns:
+        The model.
+
+    Raises:
+        StateError: the model is not shared, and no cluster was given.
+        As `share` otherwise.
+    """
+    with _lock:
+        names = _shared.get(self, {})
+        if name is None:
+            name = next(reversed(names), DEFAULT_NAME)
+        shared = names.get(name)
+    if cluster is None:
+        cluster = _shared_of(self, "deploy() without a cluster", name).cluster
+    known = shared is not None and shared.cluster is cluster and shared.fingerprint == _fingerprint(self)
+    if shared is None or not known or choices:
+        return share(self, cluster, verbose=verbose, name=name, deploy=True, **choices)
+    shared.owned.deploy()
+    if verbose:
+        with contextlib.suppress(OSError, ValueError):
+            print(f"deployed {name!r} version {shared.owned.version}", flush=True)  # noqa: T201
+    return self
+
+
+def serve(
+    self: Any, num_requests: int | None = None, verbose: int = 1, reshare: bool = True, *, name: str | None = None
+) -> int:
     """Answer queries until `num_requests` were served; None: until Ctrl-C. Ctrl-C ends it either way.
 
     What was shared is served. If the weights changed since (`fit`, `set_weights`), a warning says so.
@@ -210,6 +274,7 @@ def serve(self: Any, num_requests: int | None = None, verbose: int = 1, reshare:
         verbose: 1: a progress bar, and a line when queries cannot be run, for instance because a party is away. 0: no
             bar, and such a line goes to the logger `keras_private`.
         reshare: if a party was restarted and holds no model any more, share the model again, as it was, and go on.
+        name: which, if it is shared under several; None: what it was shared as last.
 
     Returns:
         How many were served.
@@ -220,7 +285,7 @@ def serve(self: Any, num_requests: int | None = None, verbose: int = 1, reshare:
         ClusterError: as `OwnedModel.serve`.
     """
     total = _count(num_requests)
-    shared = _shared_of(self, "serve()")
+    shared = _shared_of(self, "serve()", name)
     if shared.fingerprint != _fingerprint(self):
         caller = sys._getframe(1)  # warn_explicit: told every time, not once for a line of the program
         warnings.warn_explicit(_STALE, UserWarning, caller.f_code.co_filename, caller.f_lineno)
@@ -232,27 +297,33 @@ def serve(self: Any, num_requests: int | None = None, verbose: int = 1, reshare:
         return shared.owned.served
 
 
-def stop(self: Any) -> None:
-    """Stop serving, and have the parties forget their shares. Does nothing the second time."""
+def stop(self: Any, name: str | None = None) -> None:
+    """Stop serving, and have the parties forget their shares, deployed or not. Does nothing the second time.
+
+    Args:
+        name: under which it is shared; None: all of them.
+    """
     with _lock:
-        shared = _shared.pop(self, None)
-    if shared is None:
-        return
+        names = _shared.get(self, {})
+        stopping = {each: names.pop(each) for each in list(names) if name in (None, each)}
     try:
-        shared.owned.stop()
+        while stopping:
+            stopping[next(iter(stopping))].owned.stop()
+            del stopping[next(iter(stopping))]
     except Exception:
+        stopping.pop(next(iter(stopping)))
         raise
-    except BaseException:  # Ctrl-C: it can be stopped again
+    finally:  # Ctrl-C: they can be stopped again
         with _lock:
-            _shared.setdefault(self, shared)
-        raise
+            if stopping:
+                _shared.setdefault(self, {}).update(stopping)
 
 
-def evaluations(self: Any) -> list[Score]:
+def evaluations(self: Any, name: str | None = None) -> list[Score]:
     """What came of the clients' evaluations that the owner alone is told of, the latest 1024, oldest first: of each the
     metric, the client's name, the rows, the total and the value. Raises as `OwnedModel.evaluations`.
     """
-    return _shared_of(self, "evaluations()").owned.evaluations()
+    return _shared_of(self, "evaluations()", name).owned.evaluations()
 
 
 def private_accuracy(
@@ -287,7 +358,7 @@ def private_accuracy(
             is no such metric; a value of the run outgrows its numbers.
     """
     with _lock:
-        shared = _shared.get(self)
+        shared = next(reversed(_shared.get(self, {}).values()), None)
     if unknown := choices.keys() - {field.name for field in fields(Choices)}:
         raise ConfigError(f"private_accuracy() takes what share() takes to choose the plan, not {min(unknown)!r}")
     chosen = shared.choices if shared and not choices else Choices(**choices)
@@ -335,6 +406,7 @@ def _exit(self: Any, *exception: object) -> None:
 _METHODS: dict[str, Callable[..., Any]] = {
     "share": share,
     "serve": serve,
+    "deploy": deploy,
     "stop": stop,
     "evaluations": evaluations,
     "private_accuracy": private_accuracy,
@@ -344,12 +416,17 @@ _METHODS: dict[str, Callable[..., Any]] = {
 }
 
 
-def _shared_of(model: Any, what: str) -> _Shared:
+def _shared_of(model: Any, what: str, name: str | None = None) -> _Shared:
+    """As what it was shared last, or under this name."""
     with _lock:
-        shared = _shared.get(model)
-    if shared is None:
+        names = dict(_shared.get(model, {}))
+    if not names:
         raise StateError(f"the model is not shared: call model.share(cluster) before {what}")
-    return shared
+    if name is None:
+        name = next(reversed(names))
+    if name not in names:
+        raise StateError(f"the model is not shared as {name!r}, but as {', '.join(map(repr, names))}")
+    return names[name]
 
 
 def _fingerprint(model: Any) -> bytes:

@@ -11,6 +11,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -39,6 +40,8 @@ from keras_private.party.messages import (
     Evaluations,
     Hello,
     Progress,
+    Publish,
+    Published,
     Serve,
     Status,
     Stopped,
@@ -48,10 +51,10 @@ from keras_private.party.messages import (
 from keras_private.party.network import Network
 from keras_private.party.wire import encode
 from keras_private.plan.plan import Plan
-from keras_private.plan.scoring import scoring
+from keras_private.plan.scoring import Scoring, scoring
 from keras_private.plan.serialise import digest, serialise
 from keras_private.sharing.share import Share
-from keras_private.upload import call_party, encode_weights, take_away, upload
+from keras_private.upload import Weights, call_party, encode_weights, take_away, upload
 
 _PROGRESS_S = 60.0  # a serving leader says something at least this often
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0  # between attempts to go on serving
@@ -64,13 +67,27 @@ OnTrouble = Callable[[str], None]
 """Called with why no query can be run at the moment, and with an empty text when that is over."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """What is shared: a plan and its weights, encoded."""
+
+    digest: str
+    plan: bytes = field(repr=False)
+    weights: Weights = field(repr=False)
+    scorings: Mapping[str, Scoring] = field(repr=False)
+
+    @classmethod
+    def of(cls, plan: Plan, values: Mapping[str, ArrayLike]) -> _Content:
+        scorings = {allowed.metric: scoring(plan, allowed.metric) for allowed in plan.evaluations}
+        return cls(digest(plan), serialise(plan), encode_weights(plan, values), scorings)
+
+
 class OwnedModel:
     """A model that three parties hold in shares. Made by `upload`. `stop` is for any thread, `serve` for one at a time.
 
     Attributes:
         name: what clients ask for.
         version: of the models of that name; rises with each that is shared under it.
-        digest: SHA-256 of the plan, hex, the same at all three parties.
         served: requests answered by the last `serve`.
     """
 
@@ -79,18 +96,20 @@ class OwnedModel:
     ) -> None:
         self.name = name
         self.version = 0
-        self.digest = digest(plan)
         self.served = 0
         self._config = config
         self._network = network
-        self._plan = serialise(plan)
-        self._scorings = {allowed.metric: scoring(plan, allowed.metric) for allowed in plan.evaluations}
-        self._weights = encode_weights(plan, values)
+        self._content = _Content.of(plan, values)
         self._id = b""
         self._changing = threading.Lock()  # held while the parties are given the model, or have it taken away
         self._ending = threading.Event()
         self._stopped = False
         self._heard = 0.0  # when serving went on last
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the plan, hex, the same at all three parties."""
+        return self._content.digest
 
     def __repr__(self) -> str:
         state = ", stopped" if self._stopped else ""
@@ -131,19 +150,48 @@ class OwnedModel:
         model._upload(deploy=deploy)
         return model
 
-    def _upload(self, *, deploy: bool = False) -> None:
+    def replace(self, plan: Plan, values: Mapping[str, ArrayLike], *, deploy: bool = False) -> None:
+        """Share another plan and other weights, as the next version; `serve`, if it goes on, serves both.
+
+        If that fails, the parties go on with what they have. Raises as `upload`, and StateError: it was stopped.
+        """
+        if self._stopped:
+            raise StateError("the model was stopped; share it again")
+        self._upload(_Content.of(plan, values), deploy=deploy)
+
+    def _upload(self, new: _Content | None = None, *, deploy: bool = False) -> None:
+        """Share a new version; or, in new shares, the one that there is."""
         with self._changing:
+            content = new or self._content
             self._id, self.version = upload(
                 self._config,
                 self._network,
                 self.name,
-                self.version,
-                self._plan,
-                self.digest,
-                self._weights,
+                0 if new else self.version,
+                content.plan,
+                content.digest,
+                content.weights,
                 self._ending.is_set,
                 deploy=deploy,
             )
+            self._content = content
+
+    def deploy(self) -> None:
+        """Have the parties serve it without this process, until `undeploy` or `stop`.
+
+        Raises:
+            StateError: it was stopped.
+            RefusedError: a newer version was shared, or the parties hold it no longer.
+            LinkError: the leader cannot be reached.
+        """
+        if self._stopped:
+            raise StateError("the model was stopped; share it again before deploying it")
+        channel = call_party(self._config, self._network, LEADER)
+        try:
+            with self._changing:
+                ask(channel, Publish(self._id, True), Published, self._config.limits.timeout_s)
+        finally:
+            channel.close()
 
     def serve(
         self,
@@ -264,7 +312,7 @@ class OwnedModel:
 
     def _score(self, key: ResultKey, shares: list[Share]) -> Score:
         _, client, metric, rows = key
-        scored = self._scorings.get(metric)
+        scored = self._content.scorings.get(metric)
         if scored is None:
             raise PartyError(f"the parties have a result by {printable(metric.encode())!r}, which was never allowed")
         made, *_ = scored.plan.outputs

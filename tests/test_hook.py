@@ -179,7 +179,7 @@ def ctrl_c_after(condition: Callable[[], Any], until: Any) -> Iterator[None]:
 @pytest.mark.parametrize("num_requests", [None, 5])
 def test_ctrl_c_ends_serving(keras: Any, cluster: TFECluster, until: Any, num_requests: Any) -> None:
     model = functional(keras).share(cluster)
-    owned = hook_module._shared[model].owned
+    owned = hook_module._shared[model]["model"].owned
     with TFEWorker() as client:
         client.connect_to_model((1, 4), (1, 3), cluster)
         for _ in range(2):  # the second Ctrl-C does the same, and nothing of the first is left
@@ -292,11 +292,11 @@ def test_numbers_of_requests_that_are_none(number: Any) -> None:
 def test_private_summary(keras: Any, cluster: TFECluster, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     lines: list[str] = []
     with functional(keras).share(cluster) as model:
-        digest = cluster.status()["server0"].digest
+        (held,) = cluster.status()["server0"].models
         guessed, shared = capsys.readouterr().out.splitlines()
         assert guessed.startswith("ranges guessed from random inputs, not proved: dense")
         assert "; share(input_range=" in guessed
-        assert shared == f"shared by owner as digest {digest}"
+        assert shared == f"shared as 'model' version {held.version} by owner, digest {held.digest}"
         model.share(cluster, verbose=0)
         model.private_summary()
         model.private_summary(print_fn=lines.append)
@@ -335,3 +335,93 @@ def test_nothing_is_kept_on_the_model(keras: Any, cluster: TFECluster, tmp_path:
     del model
     gc.collect()
     assert known() is None or known() not in hook_module._shared
+
+
+# -- Names, versions, deployment ---------------------------------------------------------------------------------------
+
+
+def asked(cluster: TFECluster, name: str = "") -> np.ndarray:
+    with TFEWorker() as client:
+        return client.connect_to_model((1, 4), (1, 3), cluster, model=name).query_model(X)
+
+
+def close(answer: np.ndarray, model: Any) -> None:
+    np.testing.assert_allclose(answer, model(X), atol=1e-3)
+
+
+def states(cluster: TFECluster) -> dict[tuple[str, int], str]:
+    return {(each.name, each.version): each.state for each in cluster.status()["server0"].models}
+
+
+@pytest.fixture
+def fresh() -> Iterator[TFECluster]:
+    """With numbers of versions of its own."""
+    with TFECluster(TFEWorker(), TFEWorker(), TFEWorker()) as started:
+        yield started
+
+
+def test_deployed_under_several_names(fresh: TFECluster, capsys: pytest.CaptureFixture[str], until: Any) -> None:
+    keras: Any = importlib.import_module("keras")
+    KerasHook(keras)
+    first, second = functional(keras), functional(keras)
+    with pytest.raises(StateError, match=r"call model\.share"):
+        first.deploy()
+    with pytest.raises(InputError, match="a model's name has up to 63 letters"):
+        first.deploy(fresh, name="a b")
+    first.deploy(fresh, name="a", input_range=(-1, 1))
+    assert "deployed as 'a' version 1 by owner, digest " in capsys.readouterr().out
+    second.share(fresh, name="b", verbose=0)
+    assert states(fresh) == {("a", 1): "deployed", ("b", 1): "paused"}
+    with pytest.raises(StateError, match="not shared as 'a', but as 'b'"):
+        second.serve(name="a")
+    with pytest.raises(RefusedError, match="'a' is deployed: the parties serve it without its owner"):
+        first.serve()
+    second.deploy()  # what is shared already
+    close(asked(fresh, "a"), first)
+    close(asked(fresh, "b"), second)
+    with pytest.raises(RefusedError, match="several models, and none is the default"):
+        asked(fresh)
+    first.share(fresh, verbose=0)  # as the default one too
+    first.deploy(name="model", verbose=0)
+    close(asked(fresh), first)
+    first.stop("a")
+    assert states(fresh) == {("b", 1): "deployed", ("model", 1): "deployed"}
+    first.stop()
+    assert states(fresh) == {("b", 1): "deployed"}
+    with pytest.raises(RefusedError, match="holds no model 'a'"):
+        fresh.undeploy("a")
+    fresh.undeploy("b", keep=True)
+    assert states(fresh) == {("b", 1): "paused"}
+    with pytest.raises(RefusedError, match="'b' version 1 of owner:owner is not deployed"):
+        fresh.undeploy("b")
+    second.deploy(verbose=0)
+    fresh.undeploy("b")
+    until(lambda: not any(each.models for each in fresh.status().values()), "it is gone")
+    second.stop()
+
+
+def test_a_version_is_replaced_while_it_is_served(fresh: TFECluster, until: Any) -> None:
+    keras: Any = importlib.import_module("keras")
+    KerasHook(keras)
+    model, old, served = functional(keras), functional(keras), []
+    old.set_weights(model.get_weights())
+    model.share(fresh, verbose=0)
+    thread = threading.Thread(target=lambda: served.append(model.serve(verbose=0)))
+    thread.start()
+    until(lambda: states(fresh) == {("model", 1): "serving"}, "it is served")
+    with TFEWorker() as client:
+        client.connect_to_model((1, 4), (1, 3), fresh)
+        close(client.query_model(X), old)
+        model.set_weights([weight + 1 for weight in model.get_weights()])
+        with pytest.raises(PlanError):
+            model.share(fresh, verbose=0, tolerance=1e-9)  # what fails changes nothing
+        close(client.query_model(X), old)
+        model.share(fresh, verbose=0)
+        assert states(fresh) == {("model", 1): "retired", ("model", 2): "serving"}
+        close(asked(fresh), model)
+        close(client.query_model(X), old if client.model == ("model", 1) else model)
+    until(lambda: states(fresh) == {("model", 2): "serving"}, "nobody needs the old one")
+    close(asked(fresh), model)
+    model.stop()
+    thread.join(20)
+    assert served == [5]

@@ -141,8 +141,7 @@ class Follower(Duty):
             self.lanes[message.lane].open(message.epoch)
         elif isinstance(message, Forget):
             for id_ in message.models:
-                if self._node.shelf.remove(id_, Cause(message.code, message.text)):
-                    self._node.log.info("model forgotten", cause=message.text)
+                self._forget(id_, Cause(message.code, message.text))
         elif isinstance(message, OpenLane):
             cause = f"{self._node.name} runs {len(self.lanes)} lanes and no more (limits.lanes)"
             self.line.send(LaneFailed(message.lane, message.epoch, self._node.index, cause))
@@ -154,6 +153,13 @@ class Follower(Duty):
             raise FrameError(
                 f"{self._node.name} ← {PARTY_NAMES[LEADER]}, control: a {message.kind} message is not due here",
                 PARTY_NAMES[LEADER],
+            )
+
+    def _forget(self, id_: bytes, cause: Cause) -> None:
+        model = self._node.shelf.get(id_)
+        if self._node.shelf.remove(id_, cause) and model:
+            self._node.log.info(
+                "model forgotten", owner=model.owner, model=model.name, version=model.version, cause=cause.text
             )
 
     def _lost(self) -> None:
