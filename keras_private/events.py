@@ -80,7 +80,8 @@ EVENTS: Final = (
     _event("model retired", "info", "owner model version", "a version that was replaced has no clients left, and "
            "is let go"),
     _event("model stopped", "info", "owner model version", "its owner took it away"),
-    _event("model forgotten", "info", "owner model version cause", "a follower let a model go, because the leader does not keep it"),
+    _event("model forgotten", "info", "owner model version cause", "a follower let a model go, because the leader does "
+           "not keep it"),
     _event("model lost", "warning", "owner model version cause", "another party holds its share of a model that the "
            "leader does not hold any more", "its owner shares it again; with `storage` models outlive a restart"),
     _event("model incomplete", "warning", "owner model version cause", "a party does not hold its share of it any more",
