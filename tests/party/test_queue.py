@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 
-from keras_private.errors import RefusedError
-from keras_private.party.causes import INTERRUPTED, STOPPED, Cause, gone
+from keras_private.errors import PartyError, RefusedError
+from keras_private.party.causes import EXPIRED, INTERRUPTED, STOPPED, Cause, gone
 from keras_private.party.leader.queue import LeaderQueue
 from keras_private.party.messages import FAILED, REFUSED, Hold, Part
 from keras_private.party.queue import Request, RequestQueue
+from keras_private.party.run_memory import RunMemory
 from keras_private.sharing.share import Share
 
 MODEL, OTHER, DIGEST = bytes(16), bytes([1]) * 16, "d" * 64
@@ -439,3 +441,72 @@ def test_the_rest_of_a_request_does_not_outlive_its_lane(desk: Desk) -> None:
     desk.queue.lane_is(0, up=False)
     assert desk.refused == {request.id: INTERRUPTED}
     assert desk.take() == [waits]
+
+
+def test_what_its_client_no_longer_waits_for_does_not_run(desk: Desk) -> None:
+    late, waits = desk.add(), desk.add()
+    half = desk.add(20)
+    late.deadline = time.monotonic()
+    desk.queue.start_serving(MODEL)
+    assert desk.take(12) == [waits]
+    assert desk.take(12) == [half]
+    half.done, half.deadline = 12, time.monotonic()
+    assert desk.queue.finish([half.id], served=True) == []
+    assert desk.take(12) == []
+    desk.queue.expire()
+    assert desk.refused == {late.id: EXPIRED, half.id: EXPIRED}
+    assert [sorted(ids) for ids, _ in desk.discarded] == [sorted([late.id, half.id])]  # the followers forget them too
+
+
+def test_a_request_that_began_in_a_lane_goes_on_there(desk: Desk) -> None:
+    large, other = desk.add(20), desk.add(20)
+    desk.queue.start_serving(MODEL)
+    for lane in (0, 1):
+        desk.queue.lane_is(lane, up=True)
+    assert desk.take(10, lane=1) == [large]
+    large.done = 10
+    desk.queue.finish([large.id], served=True)
+    assert desk.take(10, lane=0) == [other]
+    other.done = 10
+    desk.queue.finish([other.id], served=True)
+    assert desk.take(10, lane=0) == [other]
+    desk.queue.lane_is(1, up=False)  # ends what began in it, and nothing else
+    assert desk.refused == {large.id: INTERRUPTED}
+    assert desk.take(10, lane=1) == []
+
+
+def test_an_evaluation_stays_in_its_lane(desk: Desk) -> None:
+    def part(start: int, *, last: bool = False) -> Request:
+        request = desk.request(5)
+        request.part = Part(b"e" * 16, "accuracy", start, last=last)
+        desk.queue.add(request)
+        for index in (1, 2):
+            desk.queue.hold(index, hold_of(request))
+        return request
+
+    desk.queue.start_serving(MODEL)
+    for lane in (0, 1):
+        desk.queue.lane_is(lane, up=True)
+    first = part(0)
+    assert desk.take(lane=1) == [first]
+    desk.finish([first])
+    second = part(5)
+    assert desk.take(lane=0) == []
+    assert desk.take(lane=1) == [second]
+    desk.finish([second])
+    third = part(10)
+    desk.queue.lane_is(1, up=False)  # its tally is lost: any lane may say so
+    assert desk.take(lane=0) == [third]
+
+
+def test_memory_that_other_lanes_take_is_not_given_twice() -> None:
+    memory = RunMemory(100)
+    memory.take(60)
+    assert memory.free == 40
+    with pytest.raises(PartyError, match=r"limits\.lanes"):
+        memory.take(41)
+    memory.take(40)
+    memory.give_back(60)
+    memory.give_back(40)
+    memory.take(500)  # one that is alone was held against the limits before
+    assert memory.take_peak() == 500
