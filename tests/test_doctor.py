@@ -158,7 +158,7 @@ def test_the_host_of_a_party(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
     text = says(folder, "server0")
     assert "256 open files are allowed; 1024 may be needed" in text
     assert "core dumps are on" in text
-    assert "allow 4096 MB, this process may have 1024 MB" in text
+    assert "memory_mb and models_mb allow 10240 MB, this process may have 1024 MB" in text
     assert "installation: server0 needs numba" in text
     assert "server0.storage cannot be read" in text
 

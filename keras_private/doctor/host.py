@@ -85,8 +85,8 @@ def _memory(config: ClusterConfig) -> Findings:
     limits, there = config.limits, _there()
     if there is None:
         return
-    wanted = (limits.memory_mb + limits.model_mb) * _MB
-    said = f"limits.memory_mb and model_mb allow {wanted // _MB} MB, this process may have {there // _MB} MB"
+    wanted = limits.memory_bytes + limits.models_bytes
+    said = f"limits.memory_mb and models_mb allow {wanted // _MB} MB, this process may have {there // _MB} MB"
     if wanted > there:
         yield warning("memory", said, "lower the limits, in all three parties' files, or give the host more")
     else:

@@ -36,4 +36,4 @@ def seconds(text: str | int) -> float:
 
 def needed_bytes(limits: Limits) -> int:
     """The least that a party with these limits must be given: what it may take, and the process itself."""
-    return (limits.memory_mb + limits.model_mb + 512) * 2**20
+    return limits.memory_bytes + limits.models_bytes + (512 << 20)
