@@ -24,13 +24,14 @@ from keras_private.net.identity import Identity
 from keras_private.net.link import DEFAULT_TIMEOUT
 from keras_private.net.revocation import REVOKED
 from keras_private.net.roles import Role
-from keras_private.net.tls import TLSFiles, client_context, link_error, peer_role, role_of
+from keras_private.net.tls import TLSFiles, client_context, explain, link_error, peer_role, role_of
 
 Address = tuple[str, int]
 
 _WELCOME = b"keras-private/1 welcome"
 _YOURS_REVOKED = f"your {REVOKED}"
 _MAX_GREETING = 1000
+_RECORD_HEADER, _RECORD_BYTES = 5, 1 << 14  # of TLS
 _BACKLOG = 1024  # callers not yet accepted; beyond that they try again a second later, so let a crowd wait here
 
 
@@ -113,10 +114,65 @@ class Pending:
         self._identity = identity
         self._context = identity.current.server
         self._local = identity.current.role
+        self._due = _RECORD_HEADER  # bytes that have to be there before it is worth a look
+        self._asked_for = 0  # for how many poll() has been asked
         self._lock = threading.Lock()  # around the fields below, and around whatever changes the file descriptor
         self._busy = False
         self._over = False
         self._reason = ""
+
+    def fileno(self) -> int:
+        """For poll(), which stays quiet until it is time to `look` (by SO_RCVLOWAT); -1 once closed."""
+        return self._sock.fileno()
+
+    def look(self) -> bool:
+        """Whether the first record has come whole, so that a handshake can begin. Waits for nothing.
+
+        Raises:
+            LinkError: it hung up, or does not speak TLS; or `close` was called. The socket is closed.
+        """
+        sides = f"{self._local.name} ← {format_address(self.address)}"
+        with self._lock:
+            if self._over:
+                raise LinkError(f"{sides}: {self._reason}")
+            try:
+                wrong = self._look()
+            except BlockingIOError:
+                return False
+            except OSError as error:
+                wrong = explain(error)
+            if wrong:
+                self._over = True
+                self._sock.close()
+                raise LinkError(f"{sides}: {wrong}")
+            return self._due == 1
+
+    def _look(self) -> str:
+        """What is wrong with what has come; afterwards `_due` bytes are due, or 1 if all is there."""
+        if self._due == 1:
+            return ""
+        come = self._sock.recv(self._due, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        if not come:
+            return "it closed the connection"
+        if come[:1] != b"\x16":
+            return (
+                "it speaks HTTP, not TLS"
+                if come[:4] in (b"GET ", b"HEAD", b"POST", b"PUT ")
+                else "it does not speak TLS"
+            )
+        if self._due == _RECORD_HEADER and len(come) == self._due:
+            size = int.from_bytes(come[3:], "big")
+            if come[1] != 3 or not 0 < size <= _RECORD_BYTES:
+                return "it does not speak TLS"
+            self._due += size
+            come = self._sock.recv(self._due, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        if len(come) == self._due:
+            self._due = 1
+        elif self._asked_for == self._due:  # poll() has spoken, and so much has not come: nothing more will
+            return "it closed the connection"
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, self._due)
+        self._asked_for = self._due
+        return ""
 
     def handshake(
         self, timeout: float = DEFAULT_TIMEOUT, admit: Callable[[Role], str | None] | None = None

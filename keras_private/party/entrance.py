@@ -1,10 +1,11 @@
 """Who comes in at a party: strangers shake hands in a small room of their own, then each role has its own places.
 
-Theory of operation. One thread accepts; each caller gets a thread of its own. Before the handshake nobody knows who it
-is, so nobody may be kept out for good: at most `MAX_HANDSHAKES` shake hands at once, and when one more calls, the
-place of another is taken: of those that called from addresses from which no party and no owner has come yet, of the
-address with the most of them, the oldest. A handshake takes milliseconds, so the honest are through long before it is
-their turn, however many say nothing.
+Theory of operation. One thread accepts; each caller waits in the `Lobby` until it has said something that makes sense,
+and gets a thread of its own then. Before the handshake nobody knows who it is, so nobody may be kept out for good: at
+most `MAX_HANDSHAKES` are in the lobby or shake hands at once, and when one more calls, the place of another is taken:
+of those that called from addresses from which no party and no owner has come yet, of the address with the most of them,
+the oldest (of IPv6 the first 64 bits are an address: who has one has them all). A handshake takes milliseconds, so the
+honest are through long before it is their turn, however many say nothing.
 
 After the handshake the role is known, and a connection counts against its kind only (`MAX_OF_KIND`) and, for clients
 and owners, against its name (`MAX_OF_ONE`) unless that is the default one. So no crowd of strangers or clients keeps
@@ -13,6 +14,7 @@ a party or an owner out.
 
 from __future__ import annotations
 
+import ipaddress
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -23,6 +25,7 @@ from keras_private.errors import KerasPrivateError, LinkTimeoutError, StateError
 from keras_private.net.handshake import Address
 from keras_private.net.roles import Role
 from keras_private.party.failure import cause_of
+from keras_private.party.lobby import Lobby
 from keras_private.party.network import Caller, Channel, Door
 from keras_private.party.node import STOP_S, Node
 
@@ -34,6 +37,14 @@ UNNAMED: Final = Role("client", "client")
 """Clients that were given no name. They may be many, so their connections count one by one."""
 HANDSHAKE_S: Final = 10.0
 _MAX_FAMILIAR = 64
+
+
+def _whose(caller: Caller) -> str:
+    """The address that a caller's place is counted for."""
+    host = caller.address[0].partition("%")[0]
+    if ":" not in host:
+        return host
+    return str(ipaddress.ip_network((host, 64), strict=False))
 
 
 class Entrance:
@@ -49,7 +60,8 @@ class Entrance:
         self._door: Door | None = None
         self._accepting: threading.Thread | None = None
         self._lock = threading.Lock()  # around the fields below
-        self._shaking: dict[Caller, None] = {}  # in order of arrival
+        self._lobby = Lobby(node.name, self._start, self._turned_away)
+        self._shaking: dict[Caller, str] = {}  # in order of arrival
         self._familiar: dict[str, None] = {}  # addresses from which a party or an owner has come, the latest ones
         self._places: Counter[Role] = Counter()
         self._channels: set[Channel] = set()
@@ -65,6 +77,7 @@ class Entrance:
         self._accepting = threading.Thread(
             target=self._accept, args=(self._door,), name=f"{self._node.name} accept", daemon=True
         )
+        self._lobby.open()
         self._accepting.start()
 
     @property
@@ -95,6 +108,7 @@ class Entrance:
         """After `node.closing` was set: nobody else comes in."""
         if self._door:
             self._door.close()
+        self._lobby.close()
 
     def close(self) -> None:
         """After `shut`: end every connection."""
@@ -125,27 +139,37 @@ class Entrance:
                     closing.wait(0.5)
                 continue
             self._make_room(caller)
-            try:
-                threading.Thread(
-                    target=self._meet, args=(caller,), name=f"{self._node.name} caller", daemon=True
-                ).start()
-            except (RuntimeError, MemoryError) as error:  # the system is out of threads: for a while, we hope
-                self._leave_room(caller)
-                caller.close()
-                log.error("cannot accept", cause=str(error))
-                closing.wait(0.5)
+            if caller.fileno() < 0:  # in memory: it is who it says
+                self._start(caller)
+            else:
+                self._lobby.add(caller, HANDSHAKE_S)
+
+    def _start(self, caller: Caller) -> None:
+        """A caller has begun to shake hands."""
+        try:
+            threading.Thread(target=self._meet, args=(caller,), name=f"{self._node.name} caller", daemon=True).start()
+        except (RuntimeError, MemoryError) as error:  # the system is out of threads: for a while, we hope
+            self._leave_room(caller)
+            caller.close()
+            self._node.log.error("cannot accept", cause=str(error))
+
+    def _turned_away(self, caller: Caller, error: KerasPrivateError) -> None:
+        self._leave_room(caller)
+        if not self._node.closing.is_set():
+            self._node.metrics.handshake_refused()
+            self._node.log.warning("refused", cause=str(error))
 
     def _make_room(self, caller: Caller) -> None:
         """Take a caller into the room for handshakes, in another one's place if need be."""
         displaced: Caller | None = None
         with self._lock:
             if len(self._shaking) >= MAX_HANDSHAKES:
-                crowd = Counter(each.address[0] for each in self._shaking)
-                displaced = max(  # the first, and so the oldest, of the largest
-                    self._shaking, key=lambda each: (each.address[0] not in self._familiar, crowd[each.address[0]])
+                crowd = Counter(self._shaking.values())
+                displaced, _ = max(  # the first, and so the oldest, of the largest
+                    self._shaking.items(), key=lambda each: (each[1] not in self._familiar, crowd[each[1]])
                 )
                 del self._shaking[displaced]
-            self._shaking[caller] = None
+            self._shaking[caller] = _whose(caller)
         if displaced:
             displaced.close(f"{MAX_HANDSHAKES} others were shaking hands and it had been at it for longest")
 
@@ -160,7 +184,7 @@ class Entrance:
             if (refusal := self._take_place(role)) is None:
                 taken.append(role)
                 self._leave_room(caller)
-                self._remember(role, caller.address[0])
+                self._remember(role, _whose(caller))
             return refusal
 
         try:

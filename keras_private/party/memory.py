@@ -92,6 +92,12 @@ class MemoryCaller(threading.Event):
         self.address = ("this process", 0)
         self.refusal = ""
 
+    def fileno(self) -> int:
+        return -1
+
+    def look(self) -> bool:
+        return True
+
     def handshake(self, timeout: float = 0.0, admit: Admit | None = None) -> MemoryChannel:  # noqa: ARG002
         self.refusal = (admit(self._channel.peer) if admit else None) or ""
         self.set()
