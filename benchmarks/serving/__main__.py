@@ -19,7 +19,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from benchmarks.__main__ import machine
 from benchmarks.row import Row
-from benchmarks.serving import endurance, fairness, hostile, kills, strangers, throughput
+from benchmarks.serving import endurance, fairness, hostile, kills, starts, strangers, throughput
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -28,6 +28,7 @@ PARTS: dict[str, Callable[[argparse.Namespace, Path], list[Row]]] = {
     "fairness": fairness.rows,
     "kills": kills.rows,
     "rolling": kills.rolling,
+    "starts": starts.rows,
     "hostile": hostile.rows,
     "strangers": strangers.rows,
     "endurance": endurance.rows,
