@@ -48,18 +48,22 @@ def before_each_run(server: Any, monkeypatch: pytest.MonkeyPatch, act: Callable[
 def both_at_once(cluster: Any, servers: list[Any], tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two queries, neither of which goes on at any party before the other one has begun there."""
     ran: list[set[int]] = []
+    begun = threading.Event()
     for server in servers:
         meeting, seen = threading.Barrier(2), set[int]()
         ran.append(seen)
 
         def meet(lane: int, meeting: threading.Barrier = meeting, seen: set[int] = seen) -> None:
             seen.add(lane)
+            begun.set()
             meeting.wait(20)
 
         before_each_run(server, monkeypatch, meet)
     with ThreadPoolExecutor(2) as pool:
-        for asked in [pool.submit(ask, cluster, tiny, seed) for seed in (1, 2)]:
-            asked.result(30)
+        first = pool.submit(ask, cluster, tiny, 1)
+        assert begun.wait(20)  # or they would share a run
+        ask(cluster, tiny, 2)
+        first.result(30)
     assert ran == [{0, 1}] * 3
 
 
