@@ -58,10 +58,15 @@ class Asking(threading.Thread):
 
     def ask(self, client: Any) -> None:
         data = next(iter(self.versions.values())).batch(2, seed=len(self.seen))
-        session = client._session  # its model's version is the one that is asked, whatever comes meanwhile
+        before = client.model[1]
         answer = client.query_model(data, retries=0)
-        (version,) = {session.model.version, client._session.model.version}
-        np.testing.assert_allclose(answer, self.versions[version].expected(data), atol=1e-3)
+        right = {
+            version
+            for version in {before, client.model[1]}  # it may have gone over meanwhile
+            if np.allclose(answer, self.versions[version].expected(data), atol=1e-3)
+        }
+        assert right, "a wrong answer"
+        (version,) = right
         self.seen.append(version)
 
 

@@ -5,6 +5,10 @@ query never go to two. A query takes the way that has the fewest on it. A way th
 others are open it is opened again by a thread that nobody waits for, when its rest is over and somebody asks. Only
 where no way is open does a query wait for one. With a single triple all this comes to: one thread connects, the others
 take what it got.
+
+When the owner shares the same plan again, the parties say so, and go on answering the version that a session is for. A
+thread that nobody waits for opens a session with the new one, to which queries go from then on. If that is not to be
+had, because it is another plan, say, they stay with the old one for as long as the parties do.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ import copy
 import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 
 from keras_private.client.errands import Errands
 from keras_private.client.session import Session
@@ -23,6 +28,7 @@ from keras_private.net.roles import Role
 from keras_private.party.causes import LEAVING_S, gone
 
 _FIRST_REST_S, _LONGEST_REST_S = 0.5, 30.0
+_LINGER_S = 1.0  # some thread may be about to send a query in the session that was left
 _FORGIVEN_S = 10.0  # after so long without a failure the next rest is a short one again
 
 
@@ -40,6 +46,7 @@ class Route:
         self._failures = 0
         self._errands = Errands(f"replica {number}")
         self._opening = False
+        self._moved: Session | None = None  # from where it was tried to go over to a newer version
 
     @property
     def session(self) -> Session | None:
@@ -59,6 +66,7 @@ class Route:
         """A session that may be used; a new one if there is none. Raises as `Target.open`."""
         began = time.monotonic()
         if (session := self.usable) is not None:
+            self.keep_up()
             return session
         with self._connecting:
             if (session := self.usable) is not None:
@@ -105,6 +113,28 @@ class Route:
             with self._changed:
                 self._opening = False
                 self._changed.notify_all()
+
+    def keep_up(self) -> None:
+        """Go over to a newer version, if there is one, in a thread that nobody waits for; it is tried once."""
+        session = self._session
+        if session is None or not session.superseded:
+            return
+        with self._changed:
+            if self._moved is session:
+                return
+            self._moved = session
+        self._errands.put(partial(self._go_over, session))
+
+    def _go_over(self, old: Session) -> None:
+        try:
+            with self._connecting:
+                if self.usable is not old:
+                    return
+                self._install(self.target.open(self._role, self.target.cluster.config.limits.timeout_s))
+        except KerasPrivateError:
+            return
+        self.target.closed.wait(_LINGER_S)
+        old.retire()
 
     def rest(self, error: KerasPrivateError) -> None:
         """It failed; leave it alone for a while, if there are others."""
@@ -181,6 +211,7 @@ class Routes:
                 raise closed()
             found = self._best()
             for route in self._routes:
+                route.keep_up()
                 if route.usable is None and not (found and route.resting) and not _failed_since(route, began):
                     route.open_soon()
             if found is not None:

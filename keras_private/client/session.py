@@ -74,6 +74,7 @@ class Session:
 
     Attributes:
         model: what the three parties say that they hold.
+        superseded: whether there is a newer version of it; this one is answered still.
         latest: when a request was sent last.
     """
 
@@ -90,6 +91,7 @@ class Session:
         self._window = Window(limits or Limits())
         self._reader: object | None = None  # who has the reading role
         self._outdated = False
+        self.superseded = False
         self._answer_bytes = CONTROL_BYTES  # the largest message that a party has reason to send
         self._lost: KerasPrivateError | None = None
         self._watch = Watch(self.wait, self._broken)
@@ -134,6 +136,12 @@ class Session:
         """Leave the parties; what is on its way fails with `cause`. From any thread; waits for nobody. Idempotent."""
         with self._changed:
             self._lose(cause)
+
+    def retire(self) -> None:
+        """No new request will be sent; when those on the way have their answers, it is closed."""
+        with self._changed:
+            self._outdated = True
+            self._leave_if_done()
 
     def leave(self) -> None:
         """No new request will be sent; those on the way still get their answers, unless a connection is broken."""
@@ -338,7 +346,7 @@ class Session:
             if request is not None:
                 self.take_back(request)
         elif isinstance(message, Retired):
-            pass
+            self.superseded = message.model == self.model.model
         elif isinstance(message, Error):
             with self._changed:
                 self._lose(error_of(channel, message))

@@ -83,6 +83,25 @@ def test_a_version_that_goes_is_asked_for_again(trio: Any, tiny: Any, until: Any
         again.stop()
 
 
+def test_a_client_goes_over_to_a_new_version(trio: Any, tiny: Any, serving: Any, until: Any) -> None:
+    """Of the same plan; nothing that is asked meanwhile fails, and nobody needs the old version then."""
+    data = tiny.batch(2)
+    with serving(trio, tiny) as model, TFEWorker() as client:
+        client.connect_to_model(tiny.input_shape, tiny.output_shape, trio)
+        client.query_model(data)
+        assert client.model == ("model", model.version)
+        first = model.version
+        model.replace(tiny.executable.plan, {name: -value for name, value in tiny.executable.values.items()})
+
+        def gone_over() -> bool:
+            answer = client.query_model(data, retries=0)
+            return client.model == ("model", first + 1) and not np.allclose(answer, tiny.expected(data), atol=1e-3)
+
+        until(gone_over, "it has gone over")
+        until(lambda: trio.digests() == [[model.digest]] * 3, "the old one has gone")
+        client.query_model(data, retries=0)
+
+
 def test_another_model_is_not_taken_for_it(trio: Any, tiny: Any, other_tiny: Any, serving: Any) -> None:
     first, data = tiny.upload(trio), tiny.batch(1)
     with TFEWorker() as client:
