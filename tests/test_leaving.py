@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -82,3 +84,20 @@ def test_leaving_ends_with_its_time_and_at_once_when_it_is_urgent(
             leaves.result(20)
             assert not runs.done() or runs.exception()
             go_on.set()
+
+
+def test_a_signal_that_another_thread_takes_is_noticed() -> None:
+    """As happens to a process that was stopped and is told to go on and to end at once."""
+    code = (
+        "import signal, threading, time\n"
+        "from keras_private.party.__main__ import Ending\n"
+        "ending = Ending()\n"
+        "signal.signal(signal.SIGTERM, lambda *_: ending.set())\n"
+        "def take():\n"
+        "    while open(f'/proc/self/task/{threading.main_thread().native_id}/stat').read().split()[2] != 'S':\n"
+        "        time.sleep(0.01)\n"  # until the main thread waits
+        "    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)\n"
+        "threading.Thread(target=take, daemon=True).start()\n"
+        "ending.wait()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)

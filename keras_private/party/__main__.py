@@ -12,6 +12,7 @@ import json
 import os
 import resource
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Sequence
@@ -48,7 +49,7 @@ def run(config: str, name: str, replica: int = 0) -> int:
     """See `main`."""
     _hold_standard_files()
     _dump_no_core()
-    managed, stop, signalled, hurry = config == "-", threading.Event(), threading.Event(), threading.Event()
+    managed, stop, signalled, hurry = config == "-", Ending(), threading.Event(), threading.Event()
 
     def on_signal(*_: object) -> None:
         (hurry if signalled.is_set() else signalled).set()
@@ -65,6 +66,7 @@ def run(config: str, name: str, replica: int = 0) -> int:
             _say(f"failed {' '.join(str(error).split())}")
         else:
             _say(f"{name}: {error}", sys.stderr)
+        stop.close()
         return 1
     if not managed:
         _say(f"{name} listens at {server.listens_at}; others call it at {server.node.config.parties[name].host}")
@@ -78,7 +80,41 @@ def run(config: str, name: str, replica: int = 0) -> int:
     if signalled.is_set():
         server.drain(hurry)
     server.stop()
+    stop.close()
     return 0
+
+
+class Ending(threading.Event):
+    """Set by a signal's handler or by a thread; the main thread, and no other, waits for it.
+
+    The kernel may give a signal to any thread, to another one than the main thread if that was stopped just before,
+    and Python runs the handler only when the main thread does something. So that one waits for bytes: each signal sends
+    one, whichever thread took it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._wake, self._woken = socket.socketpair()
+        self._wake.setblocking(False)
+        signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
+
+    def set(self) -> None:
+        super().set()
+        with contextlib.suppress(OSError):  # full: it is awake anyway
+            self._wake.send(b"\0")
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self._woken.settimeout(timeout)
+        with contextlib.suppress(TimeoutError):
+            while not self.is_set():
+                self._woken.recv(64)
+        return self.is_set()
+
+    def close(self) -> None:
+        """Once nobody waits any more."""
+        signal.set_wakeup_fd(-1)
+        self._wake.close()
+        self._woken.close()
 
 
 def _reload(server: PartyServer, hangup: threading.Event, stop: threading.Event) -> None:

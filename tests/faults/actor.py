@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -60,7 +61,13 @@ class Actor:
         self.paused = False
         with self._log.open("a") as log:
             self._process = subprocess.Popen(
-                self._command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
+                self._command,
+                cwd=ROOT,
+                env=os.environ | {"PYTHONFAULTHANDLER": "1"},
+                text=True,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
             )
         threading.Thread(target=self._read, args=(self._process, self.life), daemon=True).start()
 
@@ -110,6 +117,9 @@ class Actor:
         try:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:
+            self.signal(signal.SIGABRT)  # faulthandler writes into the log what each thread does
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(5.0)
             self.kill()
             return None
         return time.monotonic() - began

@@ -1,4 +1,7 @@
-"""An owner in a process of its own, which may be killed: shares and serves the version that it was told last."""
+"""An owner in a process of its own, which may be killed: shares and serves the version that it was told last.
+
+An even version replaces the one before, which clients that know it may go on asking; before an odd one that is stopped.
+"""
 
 from __future__ import annotations
 
@@ -45,15 +48,16 @@ class Sharing:
         model: OwnedModel | None = None
         version = self._next(None, None)
         while True:
+            stopped = model is not None and version is not None and version % 2 == 1
             try:
-                if model is not None:
+                if model is not None and stopped:
                     model.stop()
                 model = self._share(version)
             except KerasPrivateError as error:
                 say(event="not shared", version=version, text=str(error))
                 version = self._next(-1, 0.2)
                 continue
-            say(event="shared", version=version)
+            say(event="shared", version=version, stopped=stopped)
             threading.Thread(target=self._serve, args=(model, version), daemon=True).start()
             version = self._next(version, None)
 

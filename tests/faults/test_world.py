@@ -13,7 +13,7 @@ import pytest
 from tests.faults import versions
 from tests.faults.proxy import Proxy
 from tests.faults.soak import generated
-from tests.faults.world import Asked, Outcome, World
+from tests.faults.world import Asked, Outcome, Shared, World
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_sequences_follow_from_their_seed() -> None:
 
 
 def test_what_queries_must_not_do_is_found(world: World) -> None:
-    world._shares = [(1, 0.0, 0.0), (2, time.monotonic() + 0.5, None)]
+    world._shares = [Shared(1, 0.0, 0.0), Shared(2, time.monotonic() + 0.5)]
     right = {"outcome": "answered", "versions": [1], "seconds": 1.0}
     named = {"outcome": "failed", "error": "PartyError", "text": "server1 is gone", "seconds": 1.0}
     assert judged(world, right) == judged(world, named) == judged(world, right | {"versions": [2]}) == []
@@ -55,11 +55,12 @@ def test_what_queries_must_not_do_is_found(world: World) -> None:
     assert judged(world, named | {"error": "KeyError"}) == ["a query failed otherwise than it may"]
 
 
-def test_an_old_version_is_wrong_once_all_hold_the_new_one(world: World) -> None:
-    world._shares = [(1, 0.0, 0.0), (2, 1.0, 2.0), (3, 5.0, None)]
+def test_an_old_version_is_wrong_once_it_was_stopped(world: World) -> None:
+    world._shares = [Shared(1, 0.0, 0.0), Shared(2, 1.0, 2.0, stopped=True), Shared(3, 5.0, 6.0), Shared(4, 8.0)]
     assert world._served(1.5, 1.8) == {1, 2}
     assert world._served(2.5, 4.0) == {2}
-    assert world._served(2.5, 6.0) == {2, 3}
+    assert world._served(6.5, 7.0) == {2, 3}  # clients that know a version which was replaced may go on with it
+    assert world._served(6.5, 9.0) == {2, 3, 4}
 
 
 def test_tracebacks_in_a_partys_log_are_found(world: World) -> None:

@@ -80,6 +80,22 @@ class Asked:
 
 
 @dataclass
+class Shared:
+    """A version that the owner was told to share. A version that is replaced stays for clients that know it; one that
+    was stopped is gone.
+
+    Attributes:
+        held: when all parties had it.
+        stopped: whether the one before was stopped.
+    """
+
+    version: int
+    wanted: float
+    held: float | None = None
+    stopped: bool = False
+
+
+@dataclass
 class Outcome:
     """What came of a sequence."""
 
@@ -105,7 +121,7 @@ class World:
         self._heard = threading.Condition()  # around what the processes said, the next fields
         self._asked: dict[int, Asked] = {}
         self._events: list[tuple[float, str, int, dict[str, Any]]] = []
-        self._shares: list[tuple[int, float, float | None]] = []  # version, wanted when, held by all when
+        self._shares: list[Shared] = []
         self._next = 0
         self._version = 0
         self._first: dict[str, Usage] = {}
@@ -150,9 +166,10 @@ class World:
             else:
                 self._events.append((now, name, life, report))
             if report.get("event") == "shared" and self._shares:
-                version, wanted, held = self._shares[-1]
-                if version == report["version"] and held is None:
-                    self._shares[-1] = (version, wanted, now)
+                last = self._shares[-1]
+                if last.version == report["version"] and last.held is None:
+                    last.held = now
+                    last.stopped = report["stopped"]
             self._heard.notify_all()
 
     def _wait(self, condition: Any, seconds: float) -> bool:
@@ -162,11 +179,11 @@ class World:
     def _served(self, began: float, ended: float) -> set[int]:
         """The versions of which an answer may be, to a query of that time."""
         found: set[int] = set()
-        for version, wanted, held in self._shares:
-            if held is not None and held < began:
-                found.clear()  # all parties held it before the query was asked: nobody has an older one
-            if wanted < ended:
-                found.add(version)
+        for share in self._shares:
+            if share.stopped and share.held is not None and share.held < began:
+                found.clear()  # the one before was stopped first, so nobody has that any more
+            if share.wanted < ended:
+                found.add(share.version)
         return found
 
     # Life
@@ -236,7 +253,7 @@ class World:
     def _share(self, version: int) -> None:
         self._version = version
         with self._heard:
-            self._shares.append((version, time.monotonic(), None))
+            self._shares.append(Shared(version, time.monotonic()))
         self.actors[OWNER].start()
         self.actors[OWNER].tell(version=version)
 
@@ -256,7 +273,8 @@ class World:
         with self._heard:
             self._asked.clear()
             self._events.clear()
-            del self._shares[:-1]
+            while any(share.stopped for share in self._shares[1:]):  # nobody has what was before that
+                del self._shares[0]
         marks = {name: (self.folder / f"{name}.log").stat().st_size for name in PARTY_NAMES}
         outcome = Outcome([])
         with self._load():
