@@ -44,7 +44,8 @@ class Ledger:
     ) -> None:
         self._write = write
         self._failed = failed
-        self._lock = threading.Lock()  # around everything
+        self._writing = threading.Lock()  # around a new setting of the marks
+        self._lock = threading.Lock()  # around the fields below; never held while something is written
         self._rows: Counter[Key] = Counter() if written is None else _read(written)
         self._of_client: Counter[str] = Counter()
         for (client, _), rows in self._rows.items():
@@ -59,38 +60,55 @@ class Ledger:
 
     def add(self, client: str, model: str, rows: int) -> None:
         """Count so many more, or fewer."""
+        key = client, model
         with self._lock:
-            key = client, model
             self._rows[key] += rows
             self._of_client[client] += rows
-            if self._write is not None and self._rows[key] > self._marks[key]:
-                self._set({**self._marks, key: self._rows[key] + max(LEAST_AHEAD, self._rows[key] - self._before[key])})
+            beyond = self._write is not None and self._rows[key] > self._marks[key]
+        if beyond:
+            self._set(lambda: self._further(key))
 
     def keep(self) -> None:
         """Set the marks ahead, if anything was counted since the last time."""
-        with self._lock:
-            if self._rows != self._before:
-                ahead = {key: rows + 2 * max(0, rows - self._before[key]) for key, rows in self._rows.items()}
-                self._before = Counter(self._rows)
-                self._set(ahead)
+        self._set(self._ahead)
 
     def close(self) -> None:
         """The party ends in good order: what is written down is what was counted."""
-        with self._lock:
-            if self._marks != self._rows:
-                self._set(self._rows)
+        self._set(lambda: Counter(self._rows) if self._marks != self._rows else None)
 
-    def _set(self, marks: dict[Key, int]) -> None:
-        self._marks = Counter(marks)
-        if self._write is None:
-            return
-        rows: dict[str, dict[str, int]] = {}
-        for (client, model), count in sorted(marks.items()):
-            rows.setdefault(client, {})[model] = count
-        try:
-            self._write(json.dumps({"version": _VERSION, "rows": rows}, separators=(",", ":")).encode())
-        except (KerasPrivateError, OSError) as error:
-            self._failed(error)
+    # New marks, or None; called under the lock
+
+    def _further(self, key: Key) -> Counter[Key] | None:
+        rows = self._rows[key]
+        if rows <= self._marks[key]:  # meanwhile
+            return None
+        return Counter({**self._marks, key: rows + max(LEAST_AHEAD, rows - self._before[key])})
+
+    def _ahead(self) -> Counter[Key] | None:
+        if self._rows == self._before:
+            return None
+        before, self._before = self._before, Counter(self._rows)
+        return Counter({key: rows + 2 * max(0, rows - before[key]) for key, rows in self._rows.items()})
+
+    def _set(self, marks: Callable[[], Counter[Key] | None]) -> None:
+        """Write marks down. Whoever counts meanwhile goes by the lower ones of before and afterwards, and waits for
+        nobody unless beyond those."""
+        with self._writing:
+            with self._lock:
+                new = marks()
+                if new is None:
+                    return
+                self._marks = Counter({key: min(count, self._marks[key]) for key, count in new.items()})
+            if self._write is not None:
+                rows: dict[str, dict[str, int]] = {}
+                for (client, model), count in sorted(new.items()):
+                    rows.setdefault(client, {})[model] = count
+                try:
+                    self._write(json.dumps({"version": _VERSION, "rows": rows}, separators=(",", ":")).encode())
+                except (KerasPrivateError, OSError) as error:
+                    self._failed(error)
+            with self._lock:
+                self._marks = new
 
 
 def _read(written: bytes) -> Counter[Key]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -234,6 +235,30 @@ def test_most_queries_wait_for_no_disk() -> None:
     for _ in range(10_000):
         ledger.add(BOB, "digits", 1)
     assert len(disk.notes) == count
+
+
+def test_nobody_waits_while_the_marks_are_written() -> None:
+    inside, go_on, notes = threading.Event(), threading.Event(), list[bytes]()
+
+    def write(note: bytes) -> None:
+        notes.append(note)
+        if len(notes) == 2:
+            inside.set()
+            assert go_on.wait(20)
+
+    ledger = Ledger(write)
+    ledger.add(BOB, "digits", 1)
+    keeping = threading.Thread(target=ledger.keep)
+    keeping.start()
+    assert inside.wait(20)
+    for _ in range(2):  # the new mark, which may not be on the disk yet, is 3
+        ledger.add(BOB, "digits", 1)
+    assert ledger.rows(BOB) == 3
+    go_on.set()
+    keeping.join(20)
+    ledger.add(BOB, "digits", 1)
+    assert len(notes) == 3  # beyond it
+    assert Ledger(None, notes[-1]).rows(BOB) >= 4
 
 
 def test_a_full_disk_ends_no_query() -> None:
