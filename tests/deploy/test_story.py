@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +26,7 @@ from keras_private.worker import TFEWorker
 
 from . import ROOT, USER
 from .jail import PYTHON, Jail, reason_against
-from .operators import ByContainer, ByPod, ByUnit, Operator, folder
+from .operators import ETC, ByContainer, ByPod, ByUnit, Operator, folder
 from .test_container import BUILD, environment, only
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -89,19 +90,17 @@ def operators(lab: Path, image: Path, free_ports: Any) -> Iterator[list[Operator
     }
     files = {"ca": "certs/{name}/ca.crt", "cert": "certs/{name}/{name}.crt", "key": "certs/{name}/{name}.key"}
     (lab / "cluster.yaml").write_text(json.dumps({"cluster": "hospital", "parties": parties, "tls": files}))
-    certs(config=lab / "cluster.yaml", folder=lab / "certs", owner=None, client=None, days=1, renew=False)
+    certs(config=lab / "cluster.yaml", folder=lab / "certs", owner=None, client=None, days=90, renew=False)
     kinds = zip(PARTY_NAMES, (ByContainer, ByUnit, ByPod), strict=True)
     found = [kind(name, lab / name, image, lab / "certs", parties) for name, kind in kinds]
     try:
         yield found
     finally:
         for operator in found:
-            operator.end()
+            operator.close()
 
 
-def test_three_operators_serve_a_model(
-    operators: list[Operator], lab: Path, tiny: Any, serving: Any, until: Any
-) -> None:
+def test_three_operators_serve_a_model(operators: list[Operator], lab: Path, tiny: Any, until: Any) -> None:
     container, unit, pod = operators
     assert isinstance(unit, ByUnit)
     pod.jail.run(pod.kernels, pod.variables)
@@ -118,22 +117,38 @@ def test_three_operators_serve_a_model(
         until(operator.ready, f"{operator.name} is ready", 60)
     assert unit.manager.recv(100) == b"READY=1"
 
-    with TFECluster.from_yaml(lab / "cluster.yaml") as cluster, serving(cluster, tiny), TFEWorker() as client:
+    for operator in operators:
+        confined(operator)
+        code, said = operator.ask("doctor", "--config", f"{ETC}/cluster.yaml", "--name", operator.name)
+        assert (code, said.count("[ warn ]")) == (1, 1), said  # that all three are on one machine
+    with TFECluster.from_yaml(lab / "cluster.yaml") as cluster:
+        tiny.upload(cluster).deploy()  # and its owner goes home
+    with TFECluster.from_yaml(lab / "cluster.yaml") as cluster, TFEWorker() as client:
         client.connect_to_model(tiny.input_shape, tiny.output_shape, cluster)
         np.testing.assert_allclose(client.query_model(tiny.batch(2)), tiny.expected(tiny.batch(2)), atol=1e-3)
+        for operator in operators:  # one after the other, as a rolling restart goes
+            (kept,) = (
+                path for path in (operator.state / "shares").iterdir() if re.fullmatch("[0-9a-f]{32}", path.name)
+            )
+            assert (kept.stat().st_uid, kept.stat().st_mode & 0o777) == (USER, 0o600)
+            code, said = operator.stop()
+            assert code == 0, said
+            operator.start()
+            until(operator.ready, f"{operator.name} is ready again", 60)
+            np.testing.assert_allclose(client.query_model(tiny.batch(3)), tiny.expected(tiny.batch(3)), atol=1e-3)
+    assert [unit.manager.recv(100) for _ in range(2)] == [b"STOPPING=1", b"READY=1"]
 
-    for operator in operators:
-        status, limits = operator.proc("status", ":"), operator.proc("limits", "  ")
-        assert set(status["Uid"].split()) == set(status["Gid"].split()) == {str(USER)}
-        assert {int(status[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {0}
-        assert status["NoNewPrivs"] == "1"
-        assert status["Seccomp"] == ("2" if operator.confined else "0")
-        assert set(limits["Max core file size"].split()[:2]) <= {"0", "1"}  # bytes
-    ends = {operator.name: operator.end() for operator in (container, pod)}
-    assert unit.process is not None
-    unit.process.terminate()
-    assert unit.manager.recv(100) == b"STOPPING=1"
-    ends[unit.name] = unit.end()
+    ends = {operator.name: operator.stop() for operator in operators}
     assert {code for code, _ in ends.values()} == {0}, ends
     for operator in operators:
-        assert {path.name for path in operator.state.iterdir()} <= {"shares"}
+        assert {path.name for path in operator.state.iterdir()} == {"shares"}  # and nothing beside
+
+
+def confined(operator: Operator) -> None:
+    """The kernel says of the party's process what the page says of it."""
+    status, limits = operator.proc("status", ":"), operator.proc("limits", "  ")
+    assert set(status["Uid"].split()) == set(status["Gid"].split()) == {str(USER)}
+    assert {int(status[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {0}
+    assert status["NoNewPrivs"] == "1"
+    assert status["Seccomp"] == ("2" if operator.confined else "0")
+    assert set(limits["Max core file size"].split()[:2]) <= {"0", "1"}  # bytes
