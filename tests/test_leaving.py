@@ -60,6 +60,8 @@ def test_what_runs_is_finished_and_what_comes_is_told_to_come_again(
         assert failure.after == 0.5
         with pytest.raises(PartyError, match="is about to end"):
             second.query_model(data, retries=0)
+        with pytest.raises(PartyError, match="is about to end"):
+            tiny.upload(trio)
         assert not runs.done()
         assert not leaves.done()
         go_on.set()

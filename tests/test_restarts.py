@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import subprocess
 import sys
@@ -132,6 +133,7 @@ def test_rolling_restart(operators: Operators, tiny: Any) -> None:
     load = Load(operators.cluster, tiny)
     load.wait_answers()
     for name in PARTY_NAMES:
+        assert max(resource.prlimit(operators.parties[name].pid, resource.RLIMIT_CORE)) <= 1  # bytes of a core dump
         assert operators.end(name) == 0
         operators.run(name)
         load.wait_answers()

@@ -17,7 +17,7 @@ from keras_private.errors import (
     RefusedError,
 )
 from keras_private.net.roles import Role
-from keras_private.party.causes import STOPPED
+from keras_private.party.causes import LEAVING_S, STOPPED, leaving
 from keras_private.party.dial import message_of
 from keras_private.party.fields import Message
 from keras_private.party.intake import Upload
@@ -85,6 +85,8 @@ class OwnerSession:
     def _handle(self, message: Message) -> None:
         node = self._node
         try:
+            if node.leaving.is_set() and isinstance(message, Load | Serve | Publish | Undeploy):
+                raise PartyError(leaving(node.name).text).again(LEAVING_S)
             if isinstance(message, Load):
                 answer: Message = self._load(message)
             elif isinstance(message, Serve):

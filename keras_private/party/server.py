@@ -156,8 +156,8 @@ class PartyServer:
         node.leaving.set()
         duty.leave()
         deadline = time.monotonic() + seconds
-        while any(session.busy for session in list(self._sessions)) and time.monotonic() < deadline:
-            if hurry.wait(_LOOK_S):
+        while node.shelf.uploads or any(session.busy for session in list(self._sessions)):
+            if time.monotonic() >= deadline or hurry.wait(_LOOK_S):
                 break
         for session in list(self._sessions):
             session.take_leave(leaving(node.name))
