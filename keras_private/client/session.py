@@ -146,8 +146,9 @@ class Session:
     def leave(self) -> None:
         """No new request will be sent; those on the way still get their answers, unless a connection is broken."""
         with self._changed:
-            if any(channel.closed for channel in self._channels):
-                self._lose(PartyError("the connection was interrupted").again())
+            closed = [channel.peer.name for channel in self._channels if channel.closed]
+            if closed:
+                self._lose(PartyError(gone(" and ".join(closed))[1]).again())
             self._leave_if_done()
 
     # Requests
