@@ -208,8 +208,9 @@ def picture(config: ClusterConfig, answers: Answers, samples: Mapping[str, list[
     from rich.text import Text
 
     table = Table(title=f"cluster {config.cluster}", title_justify="left", expand=False)
-    for column in _COLUMNS:
-        table.add_column(column, justify="left" if column in ("party", "state") else "right", no_wrap=True)
+    for column in _COLUMNS:  # a narrow terminal cuts figures short, and never who it is and how it is
+        left = {"party": 7, "state": 9}.get(column)
+        table.add_column(column, justify="left" if left else "right", no_wrap=True, min_width=left)
     notes = []
     for name, answer in answers.items():
         state, style, said = _state(answer, samples.get(name, []))

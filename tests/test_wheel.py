@@ -105,7 +105,7 @@ def test_a_client_is_small_and_gets_its_answer(
         ask(client_only, config, tiny)
         status = client_only.run("keras-private", "status", "--config", config)
         assert status.returncode == 0, status.stdout + status.stderr
-        assert status.stdout.count("served 1") == len(PARTY_NAMES)
+        assert status.stdout.count("1 model  served 1") == len(PARTY_NAMES)
     certs = client_only.run("keras-private", "certs", "--config", config)
     assert certs.returncode == 0, certs.stderr
     assert (client_only.folder / "certs" / "client" / "client.key").exists()
