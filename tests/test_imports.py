@@ -33,6 +33,7 @@ LATER = {
         "calibration": COMMAND,
         "inspection": COMMAND,
         "plotting": COMMAND,
+        "owner": COMMAND,
         "party.storage.keys": COMMAND,
         "net": COMMAND,
         "status": COMMAND,
