@@ -55,8 +55,8 @@ soak: $(VENV)/.dev $(VENV)/.kernels
 
 # Another base image or name: make image ARGS="--build-arg PYTHON=…" IMAGE=registry.example.org/keras-private:0.1.0
 image:
-	@builder=$$(for b in docker podman buildah; do command -v $$b >/dev/null && echo $$b && break; done); \
-		[ -n "$$builder" ] || { echo "Install docker, podman or buildah to build an image." >&2; exit 1; }; \
+	@builder=$$(for b in docker podman buildah; do $$b info >/dev/null 2>&1 && echo $$b && break; done); \
+		[ -n "$$builder" ] || { echo "None of docker, podman and buildah works here; one of them builds the image." >&2; exit 1; }; \
 		$$builder build -f deploy/container/Containerfile -t $(IMAGE) $(ARGS) .
 
 fuzz: $(VENV)/.dev
