@@ -292,6 +292,10 @@ class Names:
             obstacle = self._followers.obstacle(model)
             if obstacle is None:
                 self._incomplete.discard(model.id)
+                if model.deployed and self._queue.serving_of(model.id) is None:
+                    with self._changing:
+                        if model.deployed and not model.ended:
+                            self._serve_standing(model)
                 continue
             if model.id not in self._incomplete:
                 self._incomplete.add(model.id)
@@ -299,7 +303,10 @@ class Names:
                     "model incomplete", owner=model.owner, model=model.name, version=model.version, cause=str(obstacle)
                 )
             serving = self._queue.serving_of(model.id)
-            if serving is not None and not serving.standing:
+            absent = isinstance(obstacle, NoModelError)
+            if not absent:  # somebody brought that follower an upload of theirs under this one's id: nothing may run
+                self._followers.forget([model.id], NOT_HELD, index=index)
+            if serving is not None and not (absent and serving.standing):
                 self._queue.stop_serving(serving, str(obstacle), code_of(obstacle))
         self._incomplete &= {model.id for model in self._shelf.models}
 
