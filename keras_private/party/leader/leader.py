@@ -138,8 +138,8 @@ class Leader(Duty):
 
     def _heard(self, index: int, message: Message) -> None:
         if isinstance(message, Holds):
+            self.queue.hold(index, *message.held)
             for hold in message.held:
-                self.queue.hold(index, hold)
                 self._check_held(hold.request, hold.model)
         elif isinstance(message, Drop):
             self.drop(message.request, Cause(message.code, message.text, message.after))

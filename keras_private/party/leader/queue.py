@@ -77,14 +77,18 @@ class LeaderQueue(RequestQueue):
     def add(self, request: Request) -> None:
         if cause := self._held_off:
             raise PartyError(cause.text).again(cause.after)
-        super().add(request)
-        self._judge(request.id)
+        with self._lock:  # until it is judged: a lane must not take what never may run
+            super().add(request)
+            verdicts = self._judge([request.id])
+        self._carry_out(verdicts)
 
-    def hold(self, index: int, hold: Hold) -> None:
-        """Follower `index` holds its package of a request."""
-        with self._lock:
-            self._holds.setdefault(hold.request, {})[index] = (hold, time.monotonic())
-        self._judge(hold.request)
+    def hold(self, index: int, *holds: Hold) -> None:
+        """Follower `index` holds its packages of these requests."""
+        with self._lock:  # of all of them, so that they can run together
+            for hold in holds:
+                self._holds.setdefault(hold.request, {})[index] = (hold, time.monotonic())
+            verdicts = self._judge([hold.request for hold in holds])
+        self._carry_out(verdicts)
 
     def hold_off(self, cause: Cause | None) -> None:
         """Begin no run and take nothing in any more, because of `cause`, and discard what does not run; None: go on."""
@@ -139,19 +143,32 @@ class LeaderQueue(RequestQueue):
         if ids:
             self._discard(ids, cause)
 
-    def _judge(self, id_: bytes) -> None:
-        """Wake the lanes if a request can run now; discard it if it never will."""
-        with self._lock:
+    def _judge(self, ids: list[bytes]) -> list[tuple[bytes, Cause, list[Request]]]:
+        """Wake the lanes if one of these can run now. Under the lock.
+
+        Returns:
+            those that never will, and the requests among them that were here, for `_carry_out`.
+        """
+        verdicts = []
+        for id_ in ids:
             request, holds = self._requests.get(id_), self._holds.get(id_, {})
-            cause = self._gone.get(id_) or (None if id_ in self._running else self._held_off)
+            running = id_ in self._running
+            cause = self._gone.get(id_) or (None if running else self._held_off)
             if request is not None and cause is None:
                 found = (_contradiction(request, index, hold) for index, (hold, _) in holds.items())
                 text = next(filter(None, found), "")
                 cause = Cause(FAILED, text) if text else None
                 if cause is None and self._complete(id_):
                     self.changed.notify_all()
-        if cause is not None:
-            self.discard([id_], *cause)
+            if cause is not None and running:
+                self._doomed[id_] = cause
+            elif cause is not None:
+                verdicts.append((id_, cause, self._forget([id_], cause)))
+        return verdicts
+
+    def _carry_out(self, verdicts: list[tuple[bytes, Cause, list[Request]]]) -> None:
+        for id_, cause, removed in verdicts:
+            self._tell([id_], removed, cause)
 
     # Models
 
