@@ -214,7 +214,11 @@ class World:
         self.proxy.stop()
 
     def __enter__(self) -> World:
-        return self.start()
+        try:
+            return self.start()
+        except BaseException:
+            self.stop()
+            raise
 
     def __exit__(self, *_: object) -> None:
         self.stop()
