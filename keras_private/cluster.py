@@ -14,6 +14,7 @@ from __future__ import annotations
 import atexit
 import threading
 import time
+import warnings
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -222,7 +223,8 @@ class TFECluster:
             RefusedError: it is somebody else's, or not deployed.
             LinkError: the leader cannot be reached.
         """
-        undeploy(self._config, self.network(self._owner), name, keep=keep)
+        for replica in self.replicas:
+            undeploy(replica.config, replica.network(self._owner), name, keep=keep)
 
     # Starting and stopping
 
@@ -288,15 +290,20 @@ class TFECluster:
         self.stop()
 
     def _start_replicas(self, timeout: float) -> None:
-        """All at once: each waits for its own parties."""
+        """All at once: each waits for its own parties. One whose operators have not started theirs is a warning, as
+        long as there is another one."""
         try:
             with ThreadPoolExecutor(len(self._replicas)) as pool:
                 starts = [pool.submit(each.start, timeout) for each in self._replicas]
-            failures = {n: str(done.exception()) for n, done in enumerate(starts) if done.exception() is not None}
-            if len(failures) > 1:
-                raise StartError("\n".join(f"replica {number}: {said}" for number, said in failures.items()))
-            for done in starts:
-                done.result()
+            failures = {number: error for number, run in enumerate(starts) if (error := run.exception()) is not None}
+            listed = "\n".join(f"replica {number}: {error}" for number, error in failures.items())
+            waits = all(isinstance(error, StartError) and error.transient for error in failures.values())
+            if failures and (len(failures) == len(starts) or not waits):
+                raise StartError(listed) from next(iter(failures.values()))
+            for number in failures:
+                self._replicas[number]._started = True  # it may come later, and has nothing of this process's
+            if failures:
+                warnings.warn(f"not every triple of parties is there, and the others do ({listed})", stacklevel=4)
         except BaseException:
             self.stop()
             raise
@@ -346,7 +353,8 @@ class TFECluster:
         except (LinkError, ClusterError) as error:
             if insist or isinstance(error, TrustError | ClusterError):
                 where = f"{PARTY_NAMES[index]} at {self._workers[index].host}"
-                raise StartError(f"{where} {'is not there' if insist else 'is not usable'}: {error}") from None
+                failure = StartError(f"{where} {'is not there' if insist else 'is not usable'}: {error}")
+                raise failure if isinstance(error, TrustError | ClusterError) else failure.again() from None
             return False
         return True
 

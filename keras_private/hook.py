@@ -44,6 +44,8 @@ from keras_private.plan.origins import guess, reaches
 from keras_private.plan.plan import Accuracy, Draft, Plan
 from keras_private.plotting import plot_plan
 from keras_private.progress import serving_bar
+from keras_private.replicas import OwnedReplicas
+from keras_private.replicas import share as share_with_all
 
 TOLERANCE = 1e-2  # of the outputs' range: an error that a plot of the answers would show
 
@@ -53,7 +55,7 @@ class _Shared:
     """A model that three parties hold shares of."""
 
     cluster: Any
-    owned: OwnedModel
+    owned: OwnedModel | OwnedReplicas
     plan: Plan
     fingerprint: bytes
     accuracy: Accuracy | None
@@ -214,7 +216,7 @@ def share(
     return self
 
 
-def _upload(model: Any, cluster: Any, draft: Draft, name: str, *, deploy: bool) -> OwnedModel:
+def _upload(model: Any, cluster: Any, draft: Draft, name: str, *, deploy: bool) -> OwnedModel | OwnedReplicas:
     """As the next version of what this model is shared as, if it is."""
     with _lock:
         before = _shared.get(model, {}).get(name)
@@ -222,7 +224,7 @@ def _upload(model: Any, cluster: Any, draft: Draft, name: str, *, deploy: bool) 
         before.owned.replace(draft.plan, draft.values, deploy=deploy)
         return before.owned
     stop(model, name)
-    return OwnedModel.upload(cluster, draft.plan, draft.values, name=name, deploy=deploy)
+    return share_with_all(cluster, draft.plan, draft.values, name=name, deploy=deploy)
 
 
 def deploy(self: Any, cluster: Any = None, *, name: str | None = None, verbose: int = 1, **choices: Any) -> Any:

@@ -48,7 +48,7 @@ from keras_private.party.messages import (
     Timing,
     Undeploy,
 )
-from keras_private.party.network import Network
+from keras_private.party.network import Channel, Network
 from keras_private.party.wire import encode
 from keras_private.plan.plan import Plan
 from keras_private.plan.scoring import Scoring, scoring
@@ -105,6 +105,8 @@ class OwnedModel:
         self._ending = threading.Event()
         self._stopped = False
         self._heard = 0.0  # when serving went on last
+        self._pausing = threading.Event()
+        self._serving: Channel | None = None  # while the leader is asked to serve
 
     @property
     def digest(self) -> str:
@@ -144,11 +146,28 @@ class OwnedModel:
             RefusedError: a party refused: the name is not this owner's, the model is too large, there is no room.
             LinkError: a party cannot be reached.
         """
+        model = cls.prepared(cluster, plan, values, owner=owner, name=name)
+        model.share(deploy=deploy)
+        return model
+
+    @classmethod
+    def prepared(
+        cls,
+        cluster: Cluster,
+        plan: Plan,
+        values: Mapping[str, ArrayLike],
+        *,
+        owner: str | None = None,
+        name: str = DEFAULT_NAME,
+    ) -> OwnedModel:
+        """As `upload`, but nothing is sent; `share` does that."""
         check_name(name)
         network = cluster.network(Role("owner", owner) if owner else cluster.owner)
-        model = cls(cluster.config, network, plan, values, name)
-        model._upload(deploy=deploy)
-        return model
+        return cls(cluster.config, network, plan, values, name)
+
+    def share(self, *, deploy: bool = False) -> None:
+        """Give the parties what was prepared. Raises as `upload`."""
+        self._upload(deploy=deploy)
 
     def replace(self, plan: Plan, values: Mapping[str, ArrayLike], *, deploy: bool = False) -> None:
         """Share another plan and other weights, as the next version; `serve`, if it goes on, serves both.
@@ -231,6 +250,7 @@ class OwnedModel:
         total = None if num_requests is None else int(num_requests)
         tell = _changes(on_trouble)
         self.served, self._heard = 0, time.monotonic()
+        self._pausing.clear()
         lost, pause, cause = False, _FIRST_PAUSE_S, ClusterError()
         while total is None or self.served < total:
             heard = self._heard
@@ -255,7 +275,7 @@ class OwnedModel:
             except StateError:
                 if not self._ending.is_set():
                     raise
-            if self._ending.is_set():
+            if self._ending.is_set() or self._pausing.is_set():
                 break
             pause = _FIRST_PAUSE_S if self._heard > heard else min(2 * pause, _LONGEST_PAUSE_S)
             if not reshare or time.monotonic() - self._heard > _GIVE_UP_S:
@@ -267,8 +287,10 @@ class OwnedModel:
     def _serve(self, total: int | None, on_progress: OnProgress | None, tell: OnTrouble) -> None:
         """One connection to the leader, until what is left of `total` was served."""
         before = self.served
-        channel = call_party(self._config, self._network, LEADER)
+        channel = self._serving = call_party(self._config, self._network, LEADER)
         try:
+            if self._pausing.is_set():  # just now
+                return
             channel.send(encode(Serve(self._id, None if total is None else total - before)))
             done = False
             while not done:
@@ -278,7 +300,18 @@ class OwnedModel:
                 tell(printable(progress.trouble.encode()))
                 if on_progress is not None:
                     on_progress(self.served)
+        except LinkError:
+            if not self._pausing.is_set():
+                raise
         finally:
+            self._serving = None
+            channel.close()
+
+    def pause(self) -> None:
+        """End `serve`, from another thread; the parties keep the model."""
+        self._pausing.set()
+        channel = self._serving
+        if channel is not None:
             channel.close()
 
     def evaluations(self) -> list[Score]:
@@ -332,7 +365,8 @@ class OwnedModel:
         self._ending.set()  # a `serve` that is about to share the model again gives up
         try:
             with self._changing:
-                take_away(self._config, self._network, self._id)
+                if self._id:
+                    take_away(self._config, self._network, self._id)
             self._stopped = True
         finally:
             if not self._stopped:

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "keras_private"
 # From the bottom up. A module may import what stands below its own layer, and its own layer.
 ORDER = (
     *("errors", "extras", "config", "sharing", "net", "plan", "mpc", "events", "logs", "tracing", "party"),
-    *("progress", "client", "worker", "upload", "owner", "status", "watch", "doctor", "managed", "cluster"),
+    *("progress", "client", "worker", "upload", "owner", "replicas", "status", "watch", "doctor", "managed", "cluster"),
     *("lowering", "calibration", "compiler", "inspection", "accuracy", "plotting", "hook", "cli"),
 )
 ONLY = {"lowering": {"errors", "plan", "sharing"}}  # narrower than its place says
@@ -32,6 +32,7 @@ LATER = {
         "party.__main__": COMMAND,
         "calibration": COMMAND,
         "inspection": COMMAND,
+        "owner": COMMAND,
         "plotting": COMMAND,
         "owner": COMMAND,
         "party.storage.keys": COMMAND,

@@ -14,15 +14,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from keras_private import replicas
 from keras_private.client import routes
 from keras_private.cluster import TFECluster
 from keras_private.config import PARTY_NAMES, ClusterConfig, Limits
-from keras_private.errors import ConfigError, KerasPrivateError, PartyError, RefusedError
+from keras_private.errors import ConfigError, InputError, KerasPrivateError, PartyError, RefusedError
 from keras_private.net.roles import Role
 from keras_private.party.memory import MemoryChannel, MemoryNetwork
 from keras_private.party.messages import Query
 from keras_private.party.wire import decode
 from keras_private.worker import TFEWorker
+from tests.conftest import Trio
 
 
 @pytest.fixture(autouse=True)
@@ -182,7 +184,7 @@ def test_processes_of_a_triple_are_killed_under_load(free_ports: Any, tiny: Any,
             until(lambda before=before: sum(asked) > before + 100, "queries are answered all the while", 60)
             until(
                 lambda number=number: all(
-                    getattr(s, "lanes", 0) and getattr(s, "digest", "")
+                    getattr(s, "lanes", 0) and getattr(s, "models", ())
                     for s in cluster.replicas[number].status().values()
                 ),
                 "it is back",
@@ -193,3 +195,65 @@ def test_processes_of_a_triple_are_killed_under_load(free_ports: Any, tiny: Any,
         over.set()
         for thread in threads:
             thread.result(60)
+
+
+def test_an_owner_shares_with_all_triples_and_serves_at_all(two: TFECluster, tiny: Any, until: Any) -> None:
+    plan, values = tiny.executable.plan, tiny.executable.values
+    two.replicas[1].stop()
+    two.replicas[1].start()
+    model = replicas.share(two, plan, values)
+    assert isinstance(model, replicas.OwnedReplicas)
+    with pytest.raises(InputError, match="cannot count requests together"):
+        model.serve(3)
+    told: list[int] = []
+    thread = threading.Thread(target=model.serve, args=(None, told.append))
+    thread.start()
+    with TFEWorker().connect_to_model(two) as client:
+        until(lambda: all(route.usable for route in client._routes._routes), "both ways are open")
+        for seed in range(20):
+            ask(client, tiny, seed)
+    until(lambda: told and told[-1] == 20, "it counts what all served")
+    assert min(served(two)) == 10
+    assert {len(status.models) for status in two.status().values()} == {1}
+    uploads = [each._id for each in model._models]
+    assert len({*uploads}) == 2  # in shares of its own
+    for each in model._models:
+        each.pause()
+    thread.join(20)
+    assert not thread.is_alive()
+    model.deploy()
+    with TFEWorker().connect_to_model(two) as client:
+        for seed in range(6):
+            ask(client, tiny, seed)
+    model.stop()
+    assert model.stopped
+    assert not any(status.models for status in two.status().values())
+
+
+def test_a_triple_that_is_away_is_said_and_gets_the_model_when_it_is_back(
+    make_trio: Any, make_config: Any, tiny: Any, until: Any
+) -> None:
+    there, away = make_trio(), make_config(managed=False)
+    hosts = [party.host for config in (there.config, away) for party in config.parties.values()]
+    config = ClusterConfig.of_hosts(hosts, cluster="test")
+    cluster = TFECluster.from_config(config)
+    with pytest.warns(UserWarning, match=r"the others do \(replica 1: server0 at .* is not there"):
+        cluster.start(timeout=0.2)
+    with pytest.warns(UserWarning, match=r"the others go on \(replica 1: .*nothing listens there"):
+        model = replicas.share(cluster, tiny.executable.plan, tiny.executable.values)
+    troubles: list[str] = []
+    thread = threading.Thread(target=model.serve, kwargs={"on_trouble": troubles.append})
+    thread.start()
+    with TFEWorker().connect_to_model(cluster) as client:
+        for seed in range(5):
+            ask(client, tiny, seed)
+        until(lambda: any("replica 1: " in text for text in troubles), "which is away is told")
+        late = Trio(away)
+        try:
+            until(lambda: late.servers[0].node.served == 0 and late.servers[0].node.shelf.models, "it gets the model")
+            until(lambda: ask(client, tiny, 1) or late.servers[0].node.served > 3, "and has work")
+            model.stop()
+            thread.join(20)
+            assert not thread.is_alive()
+        finally:
+            late.stop()
