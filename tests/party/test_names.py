@@ -60,7 +60,7 @@ def test_an_owner_who_dies_before_publishing_leaves_nothing(trio: Any, tiny: Any
 def test_what_reached_only_two_parties_is_not_published(
     trio: Any, tiny: Any, until: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("keras_private.party.leader.names.REPORTS_S", 0.05)
+    monkeypatch.setattr("keras_private.party.leader.names._MEETING_S", 0.05)
     id_ = bytes(15) + b"b"
     with_leader, with_follower = owner(trio, 0), owner(trio, 1)
     bring(with_follower, tiny, 1, id_, bring(with_leader, tiny, 0, id_))

@@ -39,6 +39,7 @@ STRAY_S = 3600.0
 """How long followers keep what a leader with a storage does not know."""
 REPORTS_S = 2.0
 """For what the followers report about their models to arrive, at most."""
+_MEETING_S = 10.0  # right after a start the parties are still looking for each other
 _VERSIONS = 4096  # names whose last version is known, whoever had them
 
 
@@ -144,7 +145,7 @@ class Names:
         model = shelf.owned(id_, owner)
         if model is None:
             raise NoModelError("it does not hold this upload; share the model again")
-        if obstacle := self._followers.wait_agreed(model, min(REPORTS_S, self._node.timeout)):
+        if obstacle := self._followers.wait_agreed(model, min(_MEETING_S, self._node.timeout / 2)):
             raise obstacle
         if away := self._followers.away():
             raise RefusedError(f"a model is published when all three parties hold it, and {away}; try again").again()
