@@ -32,7 +32,6 @@ LATER = {
         "party.__main__": COMMAND,
         "calibration": COMMAND,
         "inspection": COMMAND,
-        "owner": COMMAND,
         "plotting": COMMAND,
         "owner": COMMAND,
         "party.storage.keys": COMMAND,
