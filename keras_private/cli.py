@@ -236,10 +236,11 @@ def undeploy(
 ) -> None:
     """Have the parties serve a deployed model no more, and forget their shares of it."""
     from keras_private.owner import undeploy
-    from keras_private.status import network_of
+    from keras_private.status import networks_of
 
     cluster = ClusterConfig.load(config)
-    undeploy(cluster, network_of(cluster, owner), name, keep=keep)
+    for network in networks_of(cluster, owner):
+        undeploy(cluster, network, name, keep=keep)
     typer.echo(f"{name} is not served any more" + (", and kept" if keep else ", and gone"))
 
 
@@ -255,23 +256,23 @@ def status(
 
     Exit codes: 0 all are up and the model is served; 1 our own fault (cluster.yaml, certificate), nobody was asked or
     nobody accepts us; 2 a wrong option; 3 a party cannot be asked; 4 the parties do not reach each other; 5 no model,
-    or different ones; 6 nobody serves the model.
+    or different ones; 6 nobody serves the model; 7 every model is answered, but not by every triple of parties.
     """
-    from keras_private.status import Verdict, ask, judge, line, network_of
+    from keras_private.status import Verdict, ask, judge, line, networks_of
 
     cluster = ClusterConfig.load(config)
     if watch:
         from keras_private.watch import Watch, follow
 
-        raise typer.Exit(follow(Watch(cluster, network_of(cluster, owner), every), as_json))
+        raise typer.Exit(follow(Watch(cluster, networks_of(cluster, owner), every), as_json))
     answers = ask(cluster, owner)
     if as_json:
         from keras_private.watch import to_json
 
         typer.echo(json.dumps(to_json(cluster, answers)))
         raise typer.Exit(judge(answers)[0])
-    for name, answer in answers.items():
-        typer.echo(line(name, cluster.parties[name].host, answer))
+    for name, party in cluster.named():
+        typer.echo(line(name, party.host, answers[name]))
     verdict, sentence = judge(answers)
     if verdict is not Verdict.SERVING:
         typer.echo(f"keras-private: {sentence}", err=True)
@@ -284,6 +285,7 @@ def doctor(
     name: Annotated[
         str, typer.Option(help="Who: server0, server1, server2, or an owner's or client's name.")
     ] = "owner",
+    replica: Annotated[int, typer.Option(min=0, help="Of a party: of which triple, where there are several.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="For machines: one JSON object.")] = False,
 ) -> None:
     """Look at everything that has to be right for one participant, on their own host, and say what to do.
@@ -293,7 +295,7 @@ def doctor(
     """
     from keras_private.doctor import Level, examine, exit_code
 
-    found = examine(config, name)
+    found = examine(config, name, replica)
     if as_json:
         typer.echo(json.dumps({"exit_code": exit_code(found), "findings": [asdict(each) for each in found]}))
         raise typer.Exit(exit_code(found))

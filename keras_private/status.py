@@ -17,7 +17,7 @@ from keras_private.party.messages import ModelStatus, Status
 from keras_private.party.network import Network, TLSNetwork, credentials
 
 Answers = Mapping[str, Status | KerasPrivateError]
-"""What each party says about itself, or why it says nothing."""
+"""What each party says about itself, or why it says nothing. Those of several triples are named as in "1.server0"."""
 
 
 class Verdict(IntEnum):
@@ -29,6 +29,8 @@ class Verdict(IntEnum):
     APART = 4
     NO_MODEL = 5
     NOT_SERVED = 6
+    DEGRADED = 7
+    """Of several triples: each model is answered, but not by all."""
 
 
 def ask(config: ClusterConfig, owner: str) -> dict[str, Status | KerasPrivateError]:
@@ -37,24 +39,24 @@ def ask(config: ClusterConfig, owner: str) -> dict[str, Status | KerasPrivateErr
     Raises:
         ConfigError: this owner's own certificate files are missing, of no use or expired; nobody was asked.
     """
-    network = network_of(config, owner)
+    places = [(network, index) for network in networks_of(config, owner) for index in range(len(PARTY_NAMES))]
 
-    def answer(index: int) -> Status | KerasPrivateError:
+    def answer(place: tuple[Network, int]) -> Status | KerasPrivateError:
         try:
-            return ask_status(config, network, index)
+            return ask_status(config, *place)
         except (LinkError, ClusterError) as error:
             return error
 
-    with ThreadPoolExecutor(len(PARTY_NAMES)) as pool:  # one that hangs keeps the others' answers waiting no longer
-        return dict(zip(PARTY_NAMES, pool.map(answer, range(len(PARTY_NAMES))), strict=True))
+    with ThreadPoolExecutor(len(places)) as pool:  # one that hangs keeps the others' answers waiting no longer
+        return dict(zip(dict(config.named()), pool.map(answer, places), strict=True))
 
 
-def network_of(config: ClusterConfig, owner: str) -> Network:
-    """The cluster as the owner of that name sees it. Raises as `ask`."""
+def networks_of(config: ClusterConfig, owner: str) -> list[Network]:
+    """Each triple as the owner of that name sees it. Raises as `ask`."""
     role = Role("owner", owner)
     files = credentials(config, role)
     _check_own(files, role)
-    return TLSNetwork(config, files)
+    return [TLSNetwork(config.replica(number), files) for number in range(len(config.triples))]
 
 
 def _check_own(files: TLSFiles, role: Role) -> None:
@@ -66,8 +68,64 @@ def _check_own(files: TLSFiles, role: Role) -> None:
     check_dates(files.cert)
 
 
+def triples(answers: Answers) -> dict[str, Answers]:
+    """What each triple's parties say, by their own names; the key is its number, empty if there is one triple."""
+    found: dict[str, dict[str, Status | KerasPrivateError]] = {}
+    for called, answer in answers.items():
+        number, _, name = called.rpartition(".")
+        found.setdefault(number, {})[name] = answer
+    return dict(found)
+
+
 def judge(answers: Answers) -> tuple[Verdict, str]:
-    """The verdict, and in a sentence what it rests on."""
+    """The verdict, and in a sentence what it rests on.
+
+    A model is answered if one triple answers it: of several triples, that not all do is `DEGRADED`. Where a model is
+    not answered at all, the verdict is the first one that a triple has.
+    """
+    parts = triples(answers)
+    if len(parts) == 1:
+        return _judge(*parts.values())
+    verdicts = {number: _judge(part) for number, part in parts.items()}
+    if all(verdict is Verdict.OWN_FAULT for verdict, _ in verdicts.values()):
+        return next(iter(verdicts.values()))
+    served = {number: _served(part) for number, part in parts.items()}
+    known = {name for part in parts.values() for name in _known(part)}
+    said = [f"replica {number}: {why}" for number, (verdict, why) in verdicts.items() if verdict is not Verdict.SERVING]
+    open_ones = [number for number, (verdict, _) in verdicts.items() if verdict is Verdict.SERVING]
+    for name in sorted(known):
+        plans = {number: served[number][name] for number in parts if name in served[number]}
+        if lacking := [number for number in open_ones if number not in plans]:
+            said.append(f"replica {', '.join(lacking)}: no model {name}; the owner must share it (again)")
+        if len(set(plans.values())) > 1:
+            said.append(f"the replicas hold different plans of {name}; the owner must share it again")
+    if not said:
+        return Verdict.SERVING, f"all parties of {len(parts)} replicas are up; {_judge(parts[open_ones[0]])[1]}"
+    if known and all(any(name in each for each in served.values()) for name in known):
+        return Verdict.DEGRADED, f"every model is answered, but not by every replica: {'; '.join(said)}"
+    bad = [verdict for verdict, _ in verdicts.values() if verdict is not Verdict.SERVING]
+    return min(Verdict.DOWN if verdict is Verdict.OWN_FAULT else verdict for verdict in bad), "; ".join(said)
+
+
+def _known(answers: Answers) -> set[str]:
+    """The models that queries may mean at this triple: the leader decides, while it can be asked."""
+    states = {name: answer for name, answer in answers.items() if isinstance(answer, Status)}
+    told = [states[PARTY_NAMES[LEADER]]] if PARTY_NAMES[LEADER] in states else states.values()
+    return {each.name for state in told for each in state.models if each.state not in ("loading", "retired")}
+
+
+def _served(answers: Answers) -> dict[str, str]:
+    """The models that this triple answers queries of, and their plans."""
+    states = {name: answer for name, answer in answers.items() if isinstance(answer, Status)}
+    if len(states) < len(answers) or not all(state.lanes for state in states.values()):
+        return {}
+    held = set.intersection(*({_upload(each) for each in state.models} for state in states.values()))
+    models = [each for each in states[PARTY_NAMES[LEADER]].models if _upload(each) in held]
+    return {each.name: each.digest for each in models if each.state in ("serving", "deployed")}
+
+
+def _judge(answers: Answers) -> tuple[Verdict, str]:
+    """Of one triple."""
     errors = {name: answer for name, answer in answers.items() if isinstance(answer, KerasPrivateError)}
     if len(errors) == len(answers) and all(_says_no(error) for error in errors.values()):
         return (

@@ -13,7 +13,7 @@ import json
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
@@ -24,7 +24,7 @@ from keras_private.net.frames import printable
 from keras_private.party.dial import ask, call
 from keras_private.party.messages import AskStatus, Hello, ModelStatus, Status
 from keras_private.party.network import Channel, Network
-from keras_private.status import Answers, Verdict, ends_soon, judge
+from keras_private.status import Answers, Verdict, ends_soon, judge, triples
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -134,8 +134,9 @@ def to_json(config: ClusterConfig, answers: Answers, found: Mapping[str, Rates |
     """The answers, and the verdict, for machines. Keys are those of `messages.Status`; more may come."""
     verdict, sentence = judge(answers)
     parties: dict[str, Any] = {}
+    hosts = {name: party.host for name, party in config.named()}
     for name, answer in answers.items():
-        entry: dict[str, Any] = {"host": config.parties[name].host, "up": isinstance(answer, Status)}
+        entry: dict[str, Any] = {"host": hosts[name], "up": isinstance(answer, Status)}
         if isinstance(answer, Status):
             fields = msgspec.to_builtins(answer)
             entry |= {key: value for key, value in fields.items() if key not in ("type", "figures")}
@@ -146,18 +147,28 @@ def to_json(config: ClusterConfig, answers: Answers, found: Mapping[str, Rates |
         else:
             entry["error"] = str(answer)
         parties[name] = entry
-    return {"verdict": verdict.name.lower(), "exit_code": int(verdict), "says": sentence, "parties": parties}
+    said: dict[str, Any] = {"verdict": verdict.name.lower(), "exit_code": int(verdict), "says": sentence}
+    if config.further:
+        each = {number: judge(part) for number, part in triples(answers).items()}
+        said["replicas"] = {number: {"verdict": its.name.lower(), "says": why} for number, (its, why) in each.items()}
+    return said | {"parties": parties}
 
 
 class Watch:
-    """All three, from `start` to `close`."""
+    """All parties, until `close`.
 
-    def __init__(self, config: ClusterConfig, network: Network, seconds: float) -> None:
+    Args:
+        networks: each triple, as the owner sees it.
+    """
+
+    def __init__(self, config: ClusterConfig, networks: Sequence[Network], seconds: float) -> None:
         self._config = config
         self.ending = threading.Event()
         self.seconds = seconds
         self._watched = {
-            name: Watched(config, network, index, seconds, self.ending) for index, name in enumerate(PARTY_NAMES)
+            config.called(number, name): Watched(config, network, index, seconds, self.ending)
+            for number, network in enumerate(networks)
+            for index, name in enumerate(PARTY_NAMES)
         }
 
     def close(self) -> None:
@@ -198,7 +209,7 @@ _COLUMNS: Final = (
     "MB/s",
     "refused/s",
 )
-_OF_MODEL: Final = ("model", "version", "owner", "state", "queries/s", "waiting", "clients", "MB")
+_OF_MODEL: Final = ("replica", "model", "version", "owner", "state", "queries/s", "waiting", "clients", "MB")
 
 
 def picture(config: ClusterConfig, answers: Answers, samples: Mapping[str, list[Sample]]) -> RenderableType:
@@ -209,7 +220,7 @@ def picture(config: ClusterConfig, answers: Answers, samples: Mapping[str, list[
 
     table = Table(title=f"cluster {config.cluster}", title_justify="left", expand=False)
     for column in _COLUMNS:  # a narrow terminal cuts figures short, and never who it is and how it is
-        left = {"party": 7, "state": 9}.get(column)
+        left = {"party": max(map(len, answers)), "state": 9}.get(column)
         table.add_column(column, justify="left" if left else "right", no_wrap=True, min_width=left)
     notes = []
     for name, answer in answers.items():
@@ -221,7 +232,7 @@ def picture(config: ClusterConfig, answers: Answers, samples: Mapping[str, list[
     good = (
         "bold green" if verdict is Verdict.SERVING else "bold yellow" if verdict is Verdict.NOT_SERVED else "bold red"
     )
-    models = _models(answers, samples.get(PARTY_NAMES[LEADER], []))
+    models = _models(answers, samples)
     return Group(table, models, *notes, Text(sentence, style=good))
 
 
@@ -255,32 +266,34 @@ def _cells(status: Status, rate: Rates | None) -> _Row:
     return (f"{status.lanes}/{figures.due}", f"{status.waiting}{oldest}", str(figures.clients), *counted)
 
 
-def _models(answers: Answers, samples: list[Sample]) -> RenderableType:
-    """What the leader holds, or that it holds nothing."""
+def _models(answers: Answers, samples: Mapping[str, list[Sample]]) -> RenderableType:
+    """What the leaders hold, or that they hold nothing."""
     from rich.table import Table
     from rich.text import Text
 
-    leader = answers.get(PARTY_NAMES[LEADER])
-    if not isinstance(leader, Status):
-        return Text("")
-    if not leader.models:
-        return Text("no model")
+    leaders = {called: answer for called, answer in answers.items() if called.endswith(PARTY_NAMES[LEADER])}
+    there = {called: answer for called, answer in leaders.items() if isinstance(answer, Status)}
+    if not any(leader.models for leader in there.values()):
+        return Text("no model" if there else "")
+    several = len(leaders) > 1
     table = Table(expand=False)
-    for column in _OF_MODEL:
+    for column in _OF_MODEL if several else _OF_MODEL[1:]:
         left = column in ("model", "owner", "state")
         table.add_column(column, justify="left" if left else "right", no_wrap=not left, overflow="fold")
-    for model in leader.models:
-        rate = _rate(model, samples)
-        style = {"serving": "green", "deployed": "green", "incomplete": "red"}.get(model.state, "yellow")
-        state = Text(printable(model.state.encode()), style=style)
-        named = (model.name, str(model.version), model.owner)
-        counted = (
-            "-" if rate is None else f"{rate:.1f}",
-            str(model.waiting),
-            str(model.clients),
-            f"{model.size / 2**20:.1f}",
-        )
-        table.add_row(*(Text(printable(each.encode())) for each in named), state, *counted)
+    for called, leader in there.items():
+        for model in leader.models:
+            rate = _rate(model, samples.get(called, []))
+            style = {"serving": "green", "deployed": "green", "incomplete": "red"}.get(model.state, "yellow")
+            state = Text(printable(model.state.encode()), style=style)
+            named = (model.name, str(model.version), model.owner)
+            counted = (
+                "-" if rate is None else f"{rate:.1f}",
+                str(model.waiting),
+                str(model.clients),
+                f"{model.size / 2**20:.1f}",
+            )
+            number = [called.rpartition(".")[0]] if several else []
+            table.add_row(*number, *(Text(printable(each.encode())) for each in named), state, *counted)
     return table
 
 

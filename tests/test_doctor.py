@@ -86,6 +86,22 @@ def test_parties_that_are_not_there(folder: Path) -> None:
     assert "no-such-host.invalid:4000: the host name is not known" in says(folder, "owner", "server1")
 
 
+def test_several_triples(folder: Path, make_config: Any) -> None:
+    """An owner looks at all, a party at its own alone."""
+    other = json.loads(make_config(managed=False).to_json())["parties"]
+    change(folder, parties=[parties(folder), other])
+    assert {each.about for each in bad(folder)} == {f"{number}.{name}" for number in (0, 1) for name in PARTY_NAMES}
+    for number, hosts in ((0, parties(folder)[0]), (1, other)):
+        found = examine(folder / "cluster.yaml", "server2", number)
+        assert [each.about for each in found if each.about.startswith("server")] == ["server0", "server1"]
+        assert hosts["server0"]["host"] in str([each for each in found if each.about == "server0"])
+        assert hosts["server2"]["host"].replace("localhost", "127.0.0.1") in str(
+            [each for each in found if each.about == "port"]
+        ).replace("localhost", "127.0.0.1")
+    (wrong,) = (each for each in examine(folder / "cluster.yaml", "server2", 2) if each.level is Level.WRONG)
+    assert "no replica 2; use 0 to 1" in wrong.says
+
+
 def parties(folder: Path, **hosts: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((folder / "cluster.yaml").read_text())["parties"]
     for name, host in hosts.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -77,6 +78,54 @@ def test_the_verdict(changes: dict[str, Any], verdict: Verdict, words: str) -> N
     assert words in sentence
 
 
+def several(*triples: dict[str, Any]) -> dict[str, Any]:
+    """What the parties of several triples say: each as in `ALL`, but for what is given."""
+    return {
+        f"{number}.{name}": said for number, changes in enumerate(triples) for name, said in (ALL | changes).items()
+    }
+
+
+BARE = {"server0": replace(GOOD, models=())} | {name: replace(ALL[name], models=()) for name in PARTY_NAMES[1:]}
+PAUSED = {"server0": with_digits(state="paused")}
+
+
+@pytest.mark.parametrize(
+    ("triples", "verdict", "words"),
+    [
+        (({}, {}), Verdict.SERVING, "all parties of 2 replicas are up; all parties are up; served: digits version 2"),
+        (({}, {"server2": GONE}), Verdict.DEGRADED, "but not by every replica: replica 1: server2: cannot be asked"),
+        ((dict.fromkeys(PARTY_NAMES, GONE), {}), Verdict.DEGRADED, "replica 0: server0, server1, server2: cannot"),
+        (({}, dict.fromkeys(PARTY_NAMES, FOREIGN)), Verdict.DEGRADED, "replica 1: every party refuses us"),
+        (({}, BARE), Verdict.DEGRADED, "replica 1: server0: no model"),
+        (({}, {"server1": replace(ALL["server1"], lanes=0)}), Verdict.DEGRADED, "replica 1: server1: no lane"),
+        (({}, PAUSED), Verdict.DEGRADED, "replica 1: nobody serves digits version 2"),
+        (({}, {"server0": replace(GOOD, models=(DIGITS,))}), Verdict.DEGRADED, "replica 1: no model faces"),
+        (({}, {name: replace(each, models=tuple(replace(model, digest="ef" * 32) for model in each.models))
+               for name, each in ALL.items()}), Verdict.DEGRADED, "the replicas hold different plans of digits"),
+        ((PAUSED, {"server2": GONE}), Verdict.DOWN, "replica 1: server2: cannot be asked"),
+        ((PAUSED, BARE), Verdict.NO_MODEL, "replica 0: nobody serves digits version 2; queries wait"),
+        ((PAUSED, PAUSED), Verdict.NOT_SERVED, "replica 1: nobody serves digits"),
+        ((PAUSED, {"server0": GONE}, {}), Verdict.DEGRADED, "replica 0: nobody serves digits"),
+        ((BARE, {"server0": GONE}), Verdict.DOWN, "replica 0: server0: no model"),
+        ((dict.fromkeys(PARTY_NAMES, OTHER), PAUSED), Verdict.DOWN, "replica 0: every party refuses us"),
+        ((dict.fromkeys(PARTY_NAMES, OTHER), dict.fromkeys(PARTY_NAMES, OTHER)), Verdict.OWN_FAULT, "our cluster.yaml"),
+    ],
+)  # fmt: skip
+def test_the_verdict_on_several_triples(triples: Any, verdict: Verdict, words: str) -> None:
+    """A model is answered as long as one triple does."""
+    found, sentence = judge(several(*triples))
+    assert found is verdict
+    assert words in sentence
+
+
+def test_a_model_that_followers_alone_know_of_counts() -> None:
+    """Replica 0's leader is away, and it alone has had `faces`: that is not answered, though `digits` is."""
+    alone = {name: replace(each, models=tuple(model for model in each.models if model.name != "faces"))
+             for name, each in ALL.items()}  # fmt: skip
+    found, _ = judge(several({"server0": GONE}, alone))
+    assert found is Verdict.DOWN
+
+
 def test_an_expired_party_is_shown_as_such() -> None:
     assert "certificate EXPIRED on 2001-09-09" in line("server1", "localhost:1", replace(GOOD, expires=10**9))
 
@@ -128,6 +177,37 @@ def test_from_a_start_to_serving_and_a_death(
         assert "keras-private: server1: cannot be asked" in text
     finally:
         os.kill(pid, signal.SIGCONT)
+
+
+@pytest.fixture
+def both(folder: Path, make_config: Any) -> Path:
+    """The folder, whose cluster.yaml lists two triples; of the second nobody is started from here."""
+    path = folder / "cluster.yaml"
+    data = json.loads(path.read_text())
+    other = json.loads(make_config(managed=False).to_json())["parties"]
+    path.write_text(json.dumps(data | {"parties": [data["parties"], other]}))
+    return folder
+
+
+def test_a_triple_that_is_away_degrades_and_no_more(
+    both: Path, tiny: Any, serving: Any, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    config = ClusterConfig.load(both / "cluster.yaml")
+    assert status(both)[0] == Verdict.DOWN
+    alone = tmp_path_factory.mktemp("alone") / "cluster.yaml"
+    alone.write_text(config.replica(0).to_json())
+    with TFECluster.from_config(ClusterConfig.load(alone)) as cluster, serving(cluster, tiny):
+        code, text = status(both)
+        assert code == Verdict.DEGRADED
+        lines = text.splitlines()
+        assert [line.split()[0] for line in lines if " DOWN " in line] == [f"1.{name}" for name in PARTY_NAMES]
+        assert lines[0].startswith(f"0.server0  {config.parties['server0'].host}  up")
+        code, text = status(both, "--json")
+        found = json.loads(text.splitlines()[0])
+        assert (code, found["verdict"], found["exit_code"]) == (Verdict.DEGRADED, "degraded", 7)
+        assert found["replicas"]["0"]["verdict"] == "serving"
+        assert found["replicas"]["1"]["verdict"] == "down"
+        assert found["parties"]["1.server2"]["host"] == config.triples[1]["server2"].host
 
 
 @pytest.mark.slow

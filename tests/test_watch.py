@@ -14,13 +14,13 @@ import pytest
 from msgspec.structs import replace
 from rich.console import Console
 
-from keras_private.config import PARTY_NAMES
+from keras_private.config import PARTY_NAMES, ClusterConfig
 from keras_private.net.roles import Role
 from keras_private.status import Verdict
 from keras_private.watch import Sample, Watch, picture, rates, to_json
 from keras_private.worker import TFEWorker
 
-from .test_status import ALL, DIGITS, FIGURES, GONE, GOOD
+from .test_status import ALL, DIGITS, FIGURES, GONE, GOOD, several
 
 
 def drawn(what: Any) -> str:
@@ -68,6 +68,20 @@ def test_what_is_said_of_each_party(make_config: Any) -> None:
     assert text.rstrip().endswith("server1: cannot be asked")
 
 
+def test_several_triples_are_in_one_table(make_config: Any) -> None:
+    parties = [json.loads(make_config(managed=False).to_json())["parties"] for _ in range(2)]
+    config = ClusterConfig.parse({"cluster": "test", "parties": parties})
+    text = drawn(picture(config, several({}, {"server2": GONE}), {}))
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines() if line.startswith("│")]
+    assert [row[0] for row in rows[:6]] == [f"{number}.{name}" for number in (0, 1) for name in PARTY_NAMES]
+    assert [row[1] for row in rows[:6]] == ["ready"] * 5 + ["DOWN"]
+    assert [row[:3] for row in rows[6:]] == [
+        [number, model.name, str(model.version)] for number in "01" for model in GOOD.models
+    ]
+    assert f"1.server2: {GONE}" in text
+    assert "every model is answered, but not by every replica" in text
+
+
 def test_the_terminal_obeys_nobody(make_config: Any) -> None:
     evil = replace(
         GOOD,
@@ -92,7 +106,7 @@ def test_json_says_all_of_it(make_config: Any) -> None:
 def test_real_parties_one_of_which_ends(make_trio: Any, tiny: Any, serving: Any, until: Any) -> None:
     trio = make_trio()
     until(lambda: all(lane.up for server in trio.servers for lane in server.duty.lanes), "lanes are up")
-    watch = Watch(trio.config, trio.network(Role("owner", "owner")), 0.05)
+    watch = Watch(trio.config, [trio.network(Role("owner", "owner"))], 0.05)
     try:
         with serving(trio, tiny), TFEWorker(name="bob") as client:
             client.connect_to_model(tiny.input_shape, tiny.output_shape, trio)

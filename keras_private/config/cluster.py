@@ -99,13 +99,13 @@ class ClusterConfig(Section):
     @model_validator(mode="after")
     def _hosts(self) -> ClusterConfig:
         seen: dict[tuple[str, int], str] = {}
-        for name, party in self._named():
+        for name, party in self.named():
             where, port = party.address
             place = ("127.0.0.1" if where.lower() == "localhost" else where.lower(), port)
             if place in seen:
                 raise ValueError(f"parties.{name}.host: {party.host!r} is taken by {seen[place]} already")
             seen[place] = name
-        for name, party in self._named():
+        for name, party in self.named():
             if party.auto_managed and not party.is_loopback:
                 raise ValueError(
                     f"parties.{name}.auto_managed: {party.host!r} is not on this machine; "
@@ -122,7 +122,7 @@ class ClusterConfig(Section):
     @model_validator(mode="after")
     def _metrics(self) -> ClusterConfig:
         seen: dict[tuple[str, object], str] = {}
-        for name, party in self._named():
+        for name, party in self.named():
             where = "localhost" if party.is_loopback else party.address[0].lower()
             if (address := self._metrics_of(party)) is None:
                 continue
@@ -145,11 +145,15 @@ class ClusterConfig(Section):
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return max(1, min(cores // len(PARTY_NAMES) if self.is_loopback else cores, _LANES))
 
-    def _named(self) -> Iterator[tuple[str, PartyConfig]]:
+    def named(self) -> Iterator[tuple[str, PartyConfig]]:
         """All parties; those of several triples as in "1.server0"."""
         for number, triple in enumerate(self.triples):
             for name, party in triple.items():
-                yield (f"{number}.{name}" if self.further else name), party
+                yield self.called(number, name), party
+
+    def called(self, replica: int, name: str) -> str:
+        """What a party is called beside those of other triples, if there are any."""
+        return f"{replica}.{name}" if self.further else name
 
     @classmethod
     def load(cls, path: str | Path) -> ClusterConfig:
@@ -231,4 +235,4 @@ class ClusterConfig(Section):
     @property
     def is_loopback(self) -> bool:
         """Whether all parties are on this machine."""
-        return all(party.is_loopback for _, party in self._named())
+        return all(party.is_loopback for _, party in self.named())

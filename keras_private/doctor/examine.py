@@ -13,8 +13,12 @@ from keras_private.doctor.parties import parties
 from keras_private.errors import ConfigError, KerasPrivateError
 
 
-def examine(path: Path, name: str) -> list[Finding]:
-    """Look at everything that concerns the participant of that name: server0, server1, server2, an owner, a client."""
+def examine(path: Path, name: str, replica: int = 0) -> list[Finding]:
+    """Look at everything that concerns the participant of that name: server0, server1, server2, an owner, a client.
+
+    Args:
+        replica: of which triple a party is. An owner or client has to do with all.
+    """
     found: list[Finding] = []
     try:
         config = ClusterConfig.load(path)
@@ -22,6 +26,11 @@ def examine(path: Path, name: str) -> list[Finding]:
         do = "correct the file; docs/configuration.md has every field"
         return [wrong("configuration", line, do) for line in str(error).splitlines()]
     found += _noting("configuration", lambda: _configuration(path, config))
+    if name in PARTY_NAMES:
+        try:
+            config = config.replica(replica)
+        except ConfigError as error:
+            return [*found, wrong("configuration", str(error), "say --replica as this party is started")]
     role, files = files_of(config, name)
     trusted = list(_noting("certificate", lambda: certificates(config, role, files, name)))
     found += trusted

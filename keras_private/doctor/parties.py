@@ -35,17 +35,21 @@ def parties(config: ClusterConfig, role: Role, files: TLSFiles | None) -> Findin
     if not called:
         yield good("parties", f"{role.name} calls nobody; look at the others from their hosts, or as an owner")
         return
-    with ThreadPoolExecutor(len(called)) as pool:
-        looks = [pool.submit(_look, config, role, files, PARTY_NAMES.index(name)) for name in called]
-        found = [look.result() for look in looks]
-    for findings, _ in found:
+    places = [(number, name) for number in range(len(config.triples)) for name in called]
+    with ThreadPoolExecutor(len(places)) as pool:
+        looks = [pool.submit(_look, config, role, files, number, PARTY_NAMES.index(name)) for number, name in places]
+        found = {config.called(*place): look.result() for place, look in zip(places, looks, strict=True)}
+    for findings, _ in found.values():
         yield from findings
-    yield from _alike(config, {name: figures for name, (_, figures) in zip(called, found, strict=True) if figures})
+    yield from _alike(config, {name: figures for name, (_, figures) in found.items() if figures})
 
 
-def _look(config: ClusterConfig, role: Role, files: TLSFiles, index: int) -> tuple[list[Finding], Figures | None]:
-    """What can be said of one party; the first thing that is wrong ends it."""
-    name, (host, port) = PARTY_NAMES[index], config.party(index).address
+def _look(
+    whole: ClusterConfig, role: Role, files: TLSFiles, number: int, index: int
+) -> tuple[list[Finding], Figures | None]:
+    """What can be said of one party of a triple; the first thing that is wrong ends it."""
+    config, name = whole.replica(number), whole.called(number, PARTY_NAMES[index])
+    host, port = config.party(index).address
     where = f"{name} at {format_address((host, port))}"
     try:
         found = _within(REACH_S, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
