@@ -92,3 +92,11 @@ def test_alerts_say_what_to_do() -> None:
             assert rule["annotations"]["do"]
             assert rule["labels"]["severity"] in ("page", "ticket")
     assert SCRAPE["rule_files"] == ["alerts.yml"]
+
+
+def test_alerts_compare_sums_where_a_label_is_left_out() -> None:
+    """Prometheus compares series of equal labels: a part, by its label, with the same part, never with the whole."""
+    for expression in WATCHED:
+        for name, chosen in re.findall(r"(keras_private_\w+)\{(.+?)\}", expression):
+            if re.search(rf"{name}(?!\w|\{{)", expression):
+                assert expression.count("sum by (job, instance) (rate(") == expression.count("rate("), (name, chosen)

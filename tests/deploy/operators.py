@@ -197,6 +197,6 @@ class ByPod(Operator):
         self.jail.places = {mounts[name]: path for name, path in read.items()}
         self.jail.writable = {mounts[name]: path for name, path in written_to.items()}
         self.variables = environment(FINAL)
-        arguments = [word.replace("$(PARTY)", self.name) for word in party["args"]]
+        arguments = [word.replace("$(PARTY)", self.name).replace("$(REPLICA)", "0") for word in party["args"]]
         self.words = [*json.loads(only(FINAL, "ENTRYPOINT")), *arguments]
         self.kernels = kernels["command"]

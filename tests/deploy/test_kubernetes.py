@@ -129,8 +129,11 @@ def test_the_party_finds_what_it_is_told_of(operators: dict[str, list[Resource]]
         if "configMapKeyRef" in each["valueFrom"]
     }
     assert values == {"PARTY": name}
-    options = options_of([word.replace("$(PARTY)", name) for word in container["args"]])
-    assert options["name"] == name
+    (replica,) = (each["valueFrom"] for each in container["env"] if each["name"] == "REPLICA")
+    assert replica == {"fieldRef": {"fieldPath": "metadata.labels['apps.kubernetes.io/pod-index']"}}
+    given = {"$(PARTY)": name, "$(REPLICA)": "1"}
+    options = options_of([given.get(word, word) for word in container["args"]])
+    assert (options["name"], options["replica"]) == (name, 1)
     config = ClusterConfig.load(tmp_path / str(options["config"]).removeprefix("/"))
     assert config.tls is not None
     assert role_of(tmp_path / str(config.tls.for_name(name).cert).removeprefix("/")) == Role("party", name)
