@@ -2,7 +2,8 @@
 
 Theory of operation. Serving is one connection to the leader. When it breaks, or a party has lost the model, `serve`
 goes on as soon as it can: it connects again, or uploads the model again (see `upload.py`), with the weights as they
-were when it was shared first.
+were when it was shared first. Only the newest version of a name comes back like that: one that has been replaced, by
+whomever, is not uploaded again, not even to parties that have forgotten everything. Its `serve` ends, with an error.
 """
 
 from __future__ import annotations
@@ -69,8 +70,9 @@ OnTrouble = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class _Content:
-    """What is shared: a plan and its weights, encoded."""
+    """What is shared: a plan and its weights, encoded. `made`: when, see `Load`."""
 
+    made: int
     digest: str
     plan: bytes = field(repr=False)
     weights: Weights = field(repr=False)
@@ -79,7 +81,7 @@ class _Content:
     @classmethod
     def of(cls, plan: Plan, values: Mapping[str, ArrayLike]) -> _Content:
         scorings = {allowed.metric: scoring(plan, allowed.metric) for allowed in plan.evaluations}
-        return cls(digest(plan), serialise(plan), encode_weights(plan, values), scorings)
+        return cls(time.time_ns(), digest(plan), serialise(plan), encode_weights(plan, values), scorings)
 
 
 class OwnedModel:
@@ -101,6 +103,7 @@ class OwnedModel:
         self._network = network
         self._content = _Content.of(plan, values)
         self._id = b""
+        self._newest = 0  # version of the name, as far as the leader has said while this one was served
         self._changing = threading.Lock()  # held while the parties are given the model, or have it taken away
         self._ending = threading.Event()
         self._stopped = False
@@ -165,9 +168,13 @@ class OwnedModel:
         network = cluster.network(Role("owner", owner) if owner else cluster.owner)
         return cls(cluster.config, network, plan, values, name)
 
-    def share(self, *, deploy: bool = False) -> None:
-        """Give the parties what was prepared. Raises as `upload`."""
-        self._upload(deploy=deploy)
+    def share(self, *, deploy: bool = False, version: int = 0) -> None:
+        """Give the parties what was prepared. Raises as `upload`.
+
+        Args:
+            version: of it at another triple, which was given it before: what was shared since then stays.
+        """
+        self._upload(deploy=deploy, version=version)
 
     def replace(self, plan: Plan, values: Mapping[str, ArrayLike], *, deploy: bool = False) -> None:
         """Share another plan and other weights, as the next version; `serve`, if it goes on, serves both.
@@ -178,22 +185,33 @@ class OwnedModel:
             raise StateError("the model was stopped; share it again")
         self._upload(_Content.of(plan, values), deploy=deploy)
 
-    def _upload(self, new: _Content | None = None, *, deploy: bool = False) -> None:
-        """Share a new version; or, in new shares, the one that there is."""
+    def _upload(self, new: _Content | None = None, *, deploy: bool = False, version: int = 0) -> None:
+        """Share a new version; or, in new shares, the one that there is, or is elsewhere."""
         with self._changing:
             content = new or self._content
             self._id, self.version = upload(
                 self._config,
                 self._network,
                 self.name,
-                0 if new else self.version,
+                0 if new else self.version or version,
+                content.made,
                 content.plan,
                 content.digest,
                 content.weights,
                 self._ending.is_set,
                 deploy=deploy,
             )
-            self._content = content
+            self._content, self._newest = content, 0
+
+    def _upload_again(self) -> None:
+        """To parties that have lost it, unless it was replaced before."""
+        with self._changing:
+            if self._newest > self.version:
+                raise RefusedError(
+                    f"the parties have lost the model '{self.name}', of which version {self._newest} was shared after "
+                    f"this version {self.version}; share the newest one again"
+                )
+        self._upload()
 
     def deploy(self) -> None:
         """Have the parties serve it without this process, until `undeploy` or `stop`.
@@ -238,8 +256,8 @@ class OwnedModel:
         Raises:
             InputError: `num_requests` is not a whole number from 1 on.
             StateError: the model was stopped.
-            RefusedError: somebody serves it already, or the parties hold another model by now. What may pass is tried
-                again, as above.
+            RefusedError: somebody serves it already; or the parties hold, or are served, a newer version by now, which
+                this one does not come back over. What may pass is tried again, as above.
             NoModelError: a party was restarted and holds no model, and `reshare` is False.
             PartyError: the leader is gone, or a party did not come back.
         """
@@ -256,7 +274,7 @@ class OwnedModel:
             heard = self._heard
             try:
                 if lost:
-                    self._upload()
+                    self._upload_again()
                     lost = False
                 self._serve(total, on_progress, tell)
                 break
@@ -295,7 +313,7 @@ class OwnedModel:
             done = False
             while not done:
                 progress = expect(channel, Progress, _PROGRESS_S + self._config.limits.timeout_s)
-                self._heard, done = time.monotonic(), progress.done
+                self._heard, done, self._newest = time.monotonic(), progress.done, max(self._newest, progress.version)
                 self.served = before + progress.served
                 tell(printable(progress.trouble.encode()))
                 if on_progress is not None:

@@ -97,7 +97,7 @@ class OwnedReplicas:
 
     def deploy(self) -> None:
         """As `OwnedModel.deploy`, at each triple; one that has not been given the model is given it."""
-        self._reach(lambda model: model.deploy() if model.version else model.share(deploy=True))
+        self._reach(lambda model: model.deploy() if model.version else model.share(deploy=True, version=self.version))
 
     def stop(self) -> None:
         """As `OwnedModel.stop`, at each triple."""
@@ -152,7 +152,7 @@ class OwnedReplicas:
             while not (ending.is_set() or model.stopped):
                 try:
                     if not model.version:
-                        model.share()
+                        model.share(version=self.version)
                     model.serve(
                         None,
                         lambda count: progress(number, count),
@@ -161,10 +161,13 @@ class OwnedReplicas:
                     )
                     return
                 except (LinkError, PartyError) as error:
+                    trouble(number, str(error))
                     if isinstance(error, TrustError) or not reshare:
                         raise
-                    trouble(number, str(error))
                     ending.wait(_PAUSE_S)
+                except KerasPrivateError as error:  # this triple's end; the others go on
+                    trouble(number, str(error))
+                    raise
 
         pool = ThreadPoolExecutor(len(self._models), "keras_private replicas")
         try:

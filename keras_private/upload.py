@@ -77,6 +77,7 @@ def upload(
     network: Network,
     name: str,
     version: int,
+    made: int,
     plan: bytes,
     expected: str,
     weights: Weights,
@@ -88,6 +89,7 @@ def upload(
 
     Args:
         version: which one of that name it is; 0: the next one, which the leader counts.
+        made: when it was shared first, see `Load`.
         plan: serialised.
         expected: its hash, which every party has to report.
         called_off: asked from time to time.
@@ -102,13 +104,13 @@ def upload(
         StateError: it was called off.
     """
     timeout = config.limits.timeout_s
-    load = Load(os.urandom(ID_BYTES), name, version, plan)
+    load = Load(os.urandom(ID_BYTES), name, version, made, plan)
     channels: list[Channel] = []
     try:
         channels.extend(call_party(config, network, index) for index in range(len(PARTY_NAMES)))
         version = ask(channels[LEADER], load, Accepted, timeout).version
         for index in FOLLOWERS:
-            ask(channels[index], Load(load.model, name, version, plan), Accepted, timeout)
+            ask(channels[index], Load(load.model, name, version, made, plan), Accepted, timeout)
         for weight, words in weights:
             if called_off():
                 raise StateError("the model was stopped meanwhile")

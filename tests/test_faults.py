@@ -107,7 +107,7 @@ def test_a_clients_certificate_is_for_clients(trio: Any, until: Any, purpose: st
 def test_a_client_cannot_load_serve_or_stop(trio: Any, tiny: Any, serving: Any, until: Any) -> None:
     hello = Hello.plain("client", "test")
     for message in (
-        Load(bytes(16), "digits", 0, serialise(tiny.executable.plan)),
+        Load(bytes(16), "digits", 0, 0, serialise(tiny.executable.plan)),
         Serve(bytes(16), None),
         Stop(bytes(16)),
     ):
@@ -256,7 +256,7 @@ def test_a_plan_that_is_not_one(trio: Any, tiny: Any, serving: Any) -> None:
     for plan in (b"", os.urandom(500), good[:-1], good + b"\x00", good.replace(b"matmul", b"matmuk")):
         channel = call(trio.network(OWNER), 1, Hello.plain("owner", "test"), 5)
         with pytest.raises(RefusedError, match=r"server1: .*(plan|op)"):
-            ask(channel, Load(bytes(16), "hostile", 0, plan), Accepted, 5)
+            ask(channel, Load(bytes(16), "hostile", 0, 0, plan), Accepted, 5)
         channel.close()
     goes_on(trio, tiny, serving)
 

@@ -67,4 +67,6 @@ class Upload:
     def finish(self, version: int) -> HeldModel:
         """The whole model, bound to a program that can run; raises as `models.bind`."""
         facts = Facts(self._load.model, self._load.name, version, self._owner, self.fitted.digest)
-        return bind(facts, self.fitted, self.shares)
+        model = bind(facts, self.fitted, self.shares)
+        model.made = self._load.made
+        return model

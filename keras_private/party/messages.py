@@ -261,12 +261,14 @@ class Load(Message, tag="load", frozen=True):
     """`model` names this sharing of the plan: three shares only mean something together if they carry the same.
 
     The leader is asked first. `version`: for it, 0 asks for the next one, and another number for that one, in new
-    shares; for the followers, the one that it gave.
+    shares; for the followers, the one that it gave. `made`: when its owner shared it first, in ns since 1970 by their
+    clock: a leader that has forgotten its versions must not take an old one for the newest.
     """
 
     model: Id
     name: ModelName
     version: Natural
+    made: Natural
     plan: Blob
 
 
@@ -309,12 +311,15 @@ class Serve(Message, tag="serve", frozen=True):
 
 
 class Progress(Message, tag="progress", frozen=True):
-    """How serving goes on. `trouble`: why no query can be run now, such as a party that is away; empty: nothing is."""
+    """How serving goes on. `trouble`: why no query can be run now, such as a party that is away; empty: nothing is.
+    `version`: the newest one of what is served.
+    """
 
     served: Natural
     waiting: Natural
     done: bool
     trouble: Text
+    version: Natural
 
 
 class Stop(Message, tag="stop", frozen=True):

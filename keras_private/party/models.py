@@ -88,6 +88,7 @@ class HeldModel:
         results: of evaluations that its owner is told of.
         served: requests that were computed with it.
         ended: what clients are told who ask for it although it is about to go; None: it stays.
+        made: as its owner said, see `Load`; 0: it was here before this party's start.
     """
 
     id: bytes
@@ -105,6 +106,7 @@ class HeldModel:
     deployed: bool = False
     served: int = 0
     ended: Cause | None = None
+    made: int = 0
 
     @property
     def facts(self) -> Facts:

@@ -32,7 +32,7 @@ def pieces(tiny: Any, party: int = 0, size: int = 50) -> list[Weight]:
 
 
 def begin(tiny: Any, **limits: Any) -> Upload:
-    return Upload(Load(bytes(16), "digits", 0, serialise(tiny.executable.plan)), "owner:alice", Limits(**limits))
+    return Upload(Load(bytes(16), "digits", 0, 0, serialise(tiny.executable.plan)), "owner:alice", Limits(**limits))
 
 
 def test_a_whole_upload(tiny: Any) -> None:
@@ -94,4 +94,4 @@ def test_the_wrong_size(tiny: Any) -> None:
 def test_nothing_is_accepted_that_no_plan_describes() -> None:
     for data in (b"", b"\x80", bytes(1000)):
         with pytest.raises(PlanError):
-            Upload(Load(bytes(16), "digits", 0, data), "owner:alice", Limits())
+            Upload(Load(bytes(16), "digits", 0, 0, data), "owner:alice", Limits())

@@ -271,7 +271,7 @@ def test_only_what_carries_blobs_may_be_large() -> None:
     assert set(wire._LARGE) == blobs
     discard = messages.Discard((ID,) * 50_000, messages.FAILED, "é" * 40, None)
     assert wire.decode(wire.encode(discard)) == discard
-    load = messages.Load(ID, "digits", 0, bytes(4 << 20))
+    load = messages.Load(ID, "digits", 0, 0, bytes(4 << 20))
     assert wire.decode(wire.encode(load)) == load
     with pytest.raises(FrameError, match="a discard message of"):
         wire.decode(wire.encode(messages.Discard((ID,) * 60_000, messages.FAILED, "", None)))

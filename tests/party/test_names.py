@@ -28,7 +28,7 @@ def owner(trio: Any, index: int = 0, role: Role = ALICE) -> Any:
 
 def bring(channel: Any, tiny: Any, party: int, id_: bytes, version: int = 0) -> int:
     """One party's part of an upload, whole."""
-    version = ask(channel, Load(id_, "model", version, serialise(tiny.executable.plan)), Accepted, 10).version
+    version = ask(channel, Load(id_, "model", version, 0, serialise(tiny.executable.plan)), Accepted, 10).version
     sent = pieces(tiny, party)
     for piece in sent[:-1]:
         channel.send(encode(piece))

@@ -41,7 +41,7 @@ def test_a_stale_session_ends_nobody_elses_serving(trio: Any, tiny: Any, until: 
 
 def test_one_upload_of_a_name_at_a_time(trio: Any, tiny: Any, until: Any) -> None:
     first = owner(trio, "alice")
-    first.send(encode(Load(bytes(16), "model", 0, serialise(tiny.executable.plan))))
+    first.send(encode(Load(bytes(16), "model", 0, 0, serialise(tiny.executable.plan))))
     assert expect(first, Accepted, 10).version == 1
     with pytest.raises(RefusedError, match="another upload of 'model' is on its way; try again") as caught:
         tiny.upload(trio)

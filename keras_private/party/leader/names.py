@@ -52,7 +52,7 @@ class Names:
         self._queue = queue
         self._followers = followers
         self._changing = threading.RLock()  # around what looks at several models and then changes one
-        self._versions: dict[tuple[str, str], int] = {}  # the last one, by owner and name
+        self._versions: dict[tuple[str, str], tuple[int, int]] = {}  # the last one and when it was made, by owner, name
         self._stray = threading.Lock()  # around what follows
         self._strays: dict[tuple[int, bytes], float] = {}  # what followers hold and we do not know, and since when
         self._incomplete: set[bytes] = set()  # what followers lack, as it was logged
@@ -90,19 +90,23 @@ class Names:
         on_their_way = [each.name for each in self._shelf.models if not each.published]
         if load.name in (*on_their_way, *(each.name for each in self._shelf.uploads)):
             raise RefusedError(f"another upload of '{load.name}' is on its way; try again").again()
-        latest = self._latest(load.name, owner)
-        if load.version and load.version < latest:
+        latest, made = self._latest(load.name, owner)
+        if load.version and (load.made < made if made else load.version < latest):
             raise RefusedError(
-                f"'{load.name}' has version {latest} by now, and this is version {load.version}; share it anew if it "
-                "is meant all the same"
+                f"'{load.name}' has version {latest} by now, and this is version {load.version}, which was shared "
+                "before; share it anew if it is meant all the same"
             )
-        return load.version or latest + 1
+        # In new shares a version keeps its number, unless a leader that had forgotten it has given that to another one.
+        again = load.version > latest or (0 < load.version == latest and made in (0, load.made))
+        return load.version if again else latest + 1
 
-    def _latest(self, name: str, owner: str) -> int:
+    def _latest(self, name: str, owner: str) -> tuple[int, int]:
+        """The last version of a name, and when it was made; that is 0 for one from before this party's start."""
         ours = [
             each.version for each in self._shelf.models if each.published and (each.name, each.owner) == (name, owner)
         ]
-        return max(ours, default=self._versions.get((owner, name), 0))
+        version, made = self._versions.get((owner, name), (0, 0))
+        return max([*ours, version]), made
 
     def _check_owner(self, name: str, owner: str) -> None:
         model = self._shelf.published.get(name)
@@ -159,7 +163,7 @@ class Names:
             deploy = deploy or (before is not None and before.deployed)
             shelf.publish(model, deployed=deploy)
             self._versions.pop((owner, model.name), None)
-            self._versions[owner, model.name] = model.version
+            self._versions[owner, model.name] = model.version, model.made
             while len(self._versions) > _VERSIONS:
                 del self._versions[next(iter(self._versions))]
             if deploy:
@@ -189,6 +193,11 @@ class Names:
         """The published ones of a name, the latest first."""
         found = [each for each in self._shelf.models if each.name == name and each.published and not each.ended]
         return sorted(found, key=lambda each: -each.published)
+
+    def newest(self, serving: Serving) -> int:
+        """The newest version that is served under a serving; 0: it has ended."""
+        served = (each for each in self._shelf.models if self._queue.serving_of(each.id) is serving)
+        return max((each.version for each in served), default=0)
 
     def undeploy(self, name: str, owner: str, *, keep: bool) -> None:
         """Do not serve a model any more, and forget it, unless `keep`.

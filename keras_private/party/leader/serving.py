@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from msgspec import structs
+
 from keras_private.errors import LinkError, NoModelError, RefusedError
 from keras_private.party.fields import NUMBERS, Message
 from keras_private.party.leader.followers import Followers
@@ -107,9 +109,12 @@ class ServingSession(OwnerSession):
                 raise RefusedError(
                     f"'{model.name}' is deployed: the parties serve it without its owner; undeploy it to serve it here"
                 )
-            queue.wait_progress(before, NUMBERS, patience)
+            if before.model == model.id:
+                queue.wait_progress(before, NUMBERS, patience)
         if obstacle := followers.wait_agreed(model, patience):
             raise obstacle
+        if before and before.model != model.id:  # who serves an older version would only bring that one back
+            queue.stop_serving(before, f"{model} was shared since, and is served now")
         self._serving = serving = self._names.start_serving(model, serve.num_requests)
         self._node.log.info(
             "serving", owner=self._owner, model=model.name, version=model.version, requests=serve.num_requests
@@ -119,7 +124,7 @@ class ServingSession(OwnerSession):
     def _report(self, serving: Serving) -> None:
         """Tell the owner how far serving has come and what keeps it from going on, until it ends."""
         log, queue, trouble, done, because = self._node.log, self._queue, self._trouble(), False, ""
-        told = Progress(0, queue.waiting_under(serving), False, trouble)
+        told = Progress(0, queue.waiting_under(serving), False, trouble, self._names.newest(serving))
         told_at = time.monotonic()
         try:
             if trouble:
@@ -132,10 +137,8 @@ class ServingSession(OwnerSession):
                 trouble = self._trouble()
                 if trouble != told.trouble:
                     log.warning("serving stalled", cause=trouble) if trouble else log.info("serving resumed")
-                now = Progress(served, queue.waiting_under(serving), done, trouble)
-                if (now.served, now.done, now.trouble) != (told.served, told.done, told.trouble) or (
-                    time.monotonic() - told_at > IDLE_S
-                ):
+                now = Progress(served, queue.waiting_under(serving), done, trouble, self._names.newest(serving))
+                if structs.replace(now, waiting=told.waiting) != told or time.monotonic() - told_at > IDLE_S:
                     self._channel.send(encode(now))
                     told, told_at = now, time.monotonic()
             if because:

@@ -51,7 +51,7 @@ def start(tmp_path: Path, log: LogLines, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 
 def uploaded(tiny: Any, id_: bytes = bytes(16), name: str = "digits", version: int = 1) -> tuple[HeldModel, Contents]:
-    upload = Upload(Load(id_, name, version, serialise(tiny.executable.plan)), "owner:alice", LIMITS)
+    upload = Upload(Load(id_, name, version, 0, serialise(tiny.executable.plan)), "owner:alice", LIMITS)
     for piece in pieces(tiny, party=2):
         upload.add(piece)
     return upload.finish(version), Contents(upload.data, upload.shares)
