@@ -240,6 +240,16 @@ parties:
 """
 
 
+def test_each_triple_may_have_folders_of_its_own(tmp_path: Path) -> None:
+    storage = "\nstorage: {path: 'kept/{replica}/{name}', key_file: '{name}-{replica}.key'}"
+    for text, number in ((TRIPLES, 0), (TRIPLES, 1), (GOOD, 0)):
+        found = load(tmp_path, text + storage).replica(number).storage
+        assert found is not None
+        own = found.for_name("server2")
+        assert own.path == tmp_path / "kept" / str(number) / "server2"
+        assert own.key_file == tmp_path / f"server2-{number}.key"
+
+
 def test_several_triples(tmp_path: Path) -> None:
     config = load(tmp_path, TRIPLES)
     ports = [[party.address[1] for party in triple.values()] for triple in config.triples]
@@ -250,7 +260,7 @@ def test_several_triples(tmp_path: Path) -> None:
     assert ClusterConfig.parse(json.loads(config.to_json())) == config
     assert ClusterConfig.parse(json.loads(config.replica(1).to_json())) == config.replica(1)
     one = load(tmp_path, GOOD)
-    assert one.replica(0) is one
+    assert one.replica(0) == one
     with pytest.raises(ConfigError, match=r"no replica 2; use 0 to 1"):
         config.replica(2)
     with pytest.raises(ConfigError, match=r"no replica 1; there is one triple, replica 0"):

@@ -219,7 +219,8 @@ class ClusterConfig(Section):
         if not 0 <= number < len(self.triples):
             numbers = "there is one triple, replica 0" if not self.further else f"use 0 to {len(self.triples) - 1}"
             raise ConfigError(f"this cluster has no replica {number}; {numbers}")
-        return self.model_copy(update={"parties": self.triples[number], "further": {}}) if self.further else self
+        storage = self.storage and self.storage.for_replica(number)
+        return self.model_copy(update={"parties": self.triples[number], "further": {}, "storage": storage})
 
     def party(self, index: int) -> PartyConfig:
         return self.parties[PARTY_NAMES[index]]

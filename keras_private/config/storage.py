@@ -13,7 +13,8 @@ Word = Annotated[str, Field(min_length=1)]
 
 
 class StorageConfig(Section):
-    """A folder, and one of three ways to its key. `{name}` in a path stands for the party's name."""
+    """A folder, and one of three ways to its key. `{name}` in a path stands for the party's name, `{replica}`
+    for the number of its triple."""
 
     path: Path
     key_file: Path | None = None
@@ -33,9 +34,15 @@ class StorageConfig(Section):
 
     def for_name(self, name: str) -> StorageConfig:
         """One party's."""
+        return self._filled("{name}", name)
 
+    def for_replica(self, number: int) -> StorageConfig:
+        """One triple's."""
+        return self._filled("{replica}", str(number))
+
+    def _filled(self, word: str, value: str) -> StorageConfig:
         def fill(path: Path) -> Path:
-            return Path(str(path).replace("{name}", name))
+            return Path(str(path).replace(word, value))
 
         return self.model_copy(update={"path": fill(self.path), "key_file": self.key_file and fill(self.key_file)})
 

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 import yaml
+from cryptography.x509 import DNSName, SubjectAlternativeName
 from kubernetes_validate import validate
 
 from keras_private.cli import certs
 from keras_private.config import PARTY_NAMES, ClusterConfig
 from keras_private.net.roles import Role
-from keras_private.net.tls import role_of
+from keras_private.net.tls import load_certificate, role_of
 from keras_private.party.storage.keys import load_key, new_key
 
 from . import DEPLOY, METRICS_PORT, PARTY_PORT, ROOT, STOP_S, USER, needed_bytes, options_of
@@ -41,13 +42,33 @@ def of_kind(resources: list[Resource], kind: str, name: str = "party") -> Resour
 @pytest.fixture(scope="module")
 def operators(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Resource]]:
     """What `kubectl apply -k` sends for each of the three operators, with certificates and keys as they make them."""
+    folder = copied(tmp_path_factory.mktemp("one"), "base")
+    return rendered(folder)
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Resource]]:
+    """The same with two triples: each operator names the component, as the page says."""
+    folder = copied(tmp_path_factory.mktemp("two"), "two-replicas")
+    for name in PARTY_NAMES:
+        with (folder / name / "kustomization.yaml").open("a") as file:
+            file.write("components: [../two-replicas]\n")
+    return rendered(folder)
+
+
+def copied(place: Path, cluster: str) -> Path:
+    """The manifests, and certificates for the cluster of this folder's cluster.yaml."""
     if shutil.which("kubectl") is None:
         pytest.skip("kubectl is not installed")
-    folder = tmp_path_factory.mktemp("kubernetes") / "kubernetes"
+    folder = place / "kubernetes"
     shutil.copytree(FOLDER, folder, ignore=shutil.ignore_patterns("certs", "storage.key"))
     certs(
-        config=folder / "base" / "cluster.yaml", folder=folder / "certs", owner=None, client=None, days=1, renew=False
+        config=folder / cluster / "cluster.yaml", folder=folder / "certs", owner=None, client=None, days=1, renew=False
     )
+    return folder
+
+
+def rendered(folder: Path) -> dict[str, list[Resource]]:
     found = {}
     for name in PARTY_NAMES:
         shutil.copytree(folder / "certs" / name, folder / name / "certs")
@@ -129,10 +150,7 @@ def test_the_party_finds_what_it_is_told_of(operators: dict[str, list[Resource]]
         if "configMapKeyRef" in each["valueFrom"]
     }
     assert values == {"PARTY": name}
-    (replica,) = (each["valueFrom"] for each in container["env"] if each["name"] == "REPLICA")
-    assert replica == {"fieldRef": {"fieldPath": "metadata.labels['apps.kubernetes.io/pod-index']"}}
-    given = {"$(PARTY)": name, "$(REPLICA)": "1"}
-    options = options_of([given.get(word, word) for word in container["args"]])
+    options = told(container, name, 1)
     assert (options["name"], options["replica"]) == (name, 1)
     config = ClusterConfig.load(tmp_path / str(options["config"]).removeprefix("/"))
     assert config.tls is not None
@@ -152,6 +170,48 @@ def test_the_party_finds_what_it_is_told_of(operators: dict[str, list[Resource]]
     memory = container["resources"]["limits"]["memory"]
     assert memory == container["resources"]["requests"]["memory"]
     assert int(memory.removesuffix("Gi")) * 2**30 >= needed_bytes(config.limits)
+
+
+def told(container: Resource, name: str, index: int) -> dict[str, object]:
+    """What the command line of an operator's pod comes to."""
+    (replica,) = (each["valueFrom"] for each in container["env"] if each["name"] == "REPLICA")
+    assert replica == {"fieldRef": {"fieldPath": "metadata.labels['apps.kubernetes.io/pod-index']"}}
+    words = [word.replace("$(PARTY)", name).replace("$(REPLICA)", str(index)) for word in container["args"]]
+    return options_of(words)
+
+
+def test_two_replicas_are_two_pods_an_operator(
+    pairs: dict[str, list[Resource]], operators: dict[str, list[Resource]], tmp_path: Path
+) -> None:
+    """Each pod is the party of its own triple, reached through a Service of its own; all else is as with one."""
+    for name, resources in pairs.items():
+        for release in RELEASES:
+            for resource in resources:
+                validate(resource, release, strict=True)
+        stateful = of_kind(resources, "StatefulSet")["spec"]
+        assert stateful["replicas"] == 2
+        services = [of_kind(resources, "Service", f"party-{index}") for index in range(2)]
+        assert [each["spec"]["selector"].pop("apps.kubernetes.io/pod-index") for each in services] == ["0", "1"]
+        assert services[0]["spec"] == services[1]["spec"]
+        assert {each["metadata"]["namespace"] for each in services} == {f"keras-private-{name}"}
+        mounted(stateful["template"]["spec"], resources, tmp_path / name)
+        config = ClusterConfig.load(tmp_path / name / "etc/keras-private/cluster.yaml")
+        assert len(config.triples) == stateful["replicas"]
+        index = PARTY_NAMES.index(name)
+        certificate = load_certificate(tmp_path / name / "run/secrets/tls/tls.crt")
+        names = certificate.extensions.get_extension_for_class(SubjectAlternativeName).value
+        for number in range(2):
+            options = told(stateful["template"]["spec"]["containers"][0], name, number)
+            alone = config.replica(int(str(options["replica"])))
+            assert alone.party(index).host == config.triples[number][name].host
+            assert alone.party(index).listen_address == ("::", PARTY_PORT)
+            assert alone.party(index).address[0] in names.get_values_for_type(DNSName)
+        extra = [each for each in resources if each["metadata"]["name"] == "party-1"]
+        alike = [each for each in resources if each not in extra and each["kind"] not in ("Secret", "Service")]
+        before = [each for each in operators[name] if each["kind"] not in ("Secret", "Service")]
+        stateful["replicas"] = 1
+        of_kind(resources, "ConfigMap", "cluster")["data"] = of_kind(before, "ConfigMap", "cluster")["data"]
+        assert alike == before
 
 
 def test_a_pod_may_do_nothing_but_its_work() -> None:
