@@ -212,8 +212,9 @@ def certs(
     )
     stem = f"{folder.name}/{{name}}/"
     hand_out_list(authority, [folder / role.name for role in roles])
-    also = f', crl: "{stem}{CRL}"' if crl.exists() else ""
-    typer.echo(f'  tls: {{ca: "{stem}ca.crt", cert: "{stem}{{name}}.crt", key: "{stem}{{name}}.key"{also}}}')
+    files = {"ca": CA_CERT, "cert": "{name}.crt", "key": "{name}.key", "crl": CRL}
+    fields = ", ".join(f'{field}: "{stem}{file}"' for field, file in files.items())
+    typer.echo(f"  tls: {{{fields}}}")
     typer.echo(f"Keep {authority}/ to yourself: whoever has ca.key can become anyone.")
 
 

@@ -18,6 +18,7 @@ from keras_private.cli import app
 from keras_private.cluster import TFECluster
 from keras_private.config import PARTY_NAMES, StorageConfig
 from keras_private.net.certificates import issue
+from keras_private.net.revocation import load_revoked
 from keras_private.net.roles import Role
 from keras_private.owner import OwnedModel
 from keras_private.party.storage.keys import load_key
@@ -67,12 +68,14 @@ def test_certificates_ready_to_be_copied(yaml: Path) -> None:
     year = (datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=365)).strftime("%Y-%m-%d")
     for name in names:
         assert sorted(each.name for each in (folder / name).iterdir()) == sorted(
-            ["ca.crt", f"{name}.crt", f"{name}.key"]
+            ["ca.crt", "crl.pem", f"{name}.crt", f"{name}.key"]
         )
+        assert not load_revoked(folder / name / "crl.pem", folder / name / "ca.crt").serials
         assert stat.S_IMODE((folder / name).stat().st_mode) == 0o700
         assert stat.S_IMODE((folder / name / f"{name}.key").stat().st_mode) == 0o600
     assert done.output.count(f"expires {year}") == len(names)
     assert 'tls: {ca: "certs/{name}/ca.crt"' in done.output
+    assert 'crl: "certs/{name}/crl.pem"}' in done.output
 
 
 def test_what_is_good_is_kept_what_expires_is_renewed(yaml: Path) -> None:

@@ -46,7 +46,7 @@ class Operators:
         self.path.write_text(config)
         self.rules(RULES)
         self.certs("--client", "bob", "--client", "carol", "--client", "eve")
-        self.certs("--revoke", "eve")  # so that there is a list from the beginning
+        self.certs("--revoke", "eve")
         for name in (*PARTY_NAMES, "bob"):
             self.lock(name)
         self.config = ClusterConfig.load(self.path)

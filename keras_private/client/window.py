@@ -31,6 +31,7 @@ class Window:
         self._probing = True  # nothing was refused so far
         self._entered = 0  # how many have entered, ever
         self._shrunk = 0  # how many of these when the window shrank last
+        self._alone = 0  # which one, the latest, found no other inside
         self._inside = 0
         self._held = 0
 
@@ -53,6 +54,8 @@ class Window:
         self._inside += 1
         self._held += nbytes
         self._entered += 1
+        if self._inside == 1:
+            self._alone = self._entered
         return self._entered
 
     def leave(self, nbytes: int) -> None:
@@ -68,13 +71,14 @@ class Window:
         """The query of this number, which is still inside, found no room at a party.
 
         Returns:
-            whether that is this client's own doing, because others of its were on their way.
+            whether that is this client's own doing, because others of its were on their way: now, or when it was sent.
+            (These may have been refused meanwhile, and the party that had taken them in not have heard of it yet.)
         """
         others = self._inside - 1
         if number > self._shrunk:
             self._size = max(1.0, min(self._size, self._inside) / 2)
             self._shrunk, self._probing = self._entered, False
-        return others > 0
+        return others > 0 or number != self._alone
 
 
 def memory_of_one(limits: Limits) -> int:

@@ -139,7 +139,9 @@ def _access(config: ClusterConfig) -> Findings:
     except ConfigError as error:
         yield wrong("access", str(error), "correct the file; a party that runs keeps to the rules before")
         return
-    yield good("access", f"rules for {len(rules.clients)} clients and {len(rules.owners)} owners, others by '{ANY}'")
+    entries = f"{len(rules.clients)} entries for clients, {len(rules.owners)} for owners"
+    others = f"others by '{ANY}'" if ANY in rules.clients else "other clients may do nothing"
+    yield good("access", f"{entries}; {others}")
     if source is not None and source.exists() and source.stat().st_mode & 0o022:
         yield warning("access", f"{source} can be changed by others: so who may query can", f"chmod go-w {source}")
 

@@ -146,11 +146,13 @@ def _issued(authority: Path) -> list[tuple[str, Role]]:
 
 
 def hand_out_list(authority: Path, folders: Iterable[Path]) -> None:
-    """Copies the authority's list of revoked certificates, if there is one, into participants' folders."""
-    if (authority / CRL).exists():
-        data = (authority / CRL).read_bytes()
-        for folder in folders:
-            _write(folder / CRL, data)
+    """Copies the authority's list of revoked certificates into participants' folders. If there is none yet an empty one
+    is made, so that `tls.crl` can be set from the first day on. Raises ConfigError as `revoke`."""
+    if not (authority / CRL).exists():
+        _write(authority / CRL, sign_list(authority / CRL, *_load_authority(authority), frozenset()))
+    data = (authority / CRL).read_bytes()
+    for folder in folders:
+        _write(folder / CRL, data)
 
 
 def expires_at(cert: Path) -> datetime.datetime:

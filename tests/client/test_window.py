@@ -50,6 +50,15 @@ def test_one_burst_of_refusals_halves_it_once() -> None:
     assert window.size == 2
 
 
+def test_the_last_one_of_a_burst_that_is_refused_was_not_alone() -> None:
+    window = Window(LIMITS)
+    numbers = filled(window)
+    for number in numbers:
+        assert window.refused(number)
+        window.leave(0)
+    assert not window.refused(window.enter(0))  # this one is
+
+
 def test_who_is_alone_may_always_send_and_is_not_to_blame() -> None:
     window = Window(LIMITS)
     huge = LIMITS.memory_bytes
@@ -68,15 +77,15 @@ def test_it_never_stands_still(steps: list[tuple[str, int]]) -> None:
     window, inside = Window(LIMITS), []
     for step, nbytes in steps:
         if step == "enter" and window.fits(nbytes):
-            inside.append((window.enter(nbytes), nbytes))
+            inside.append((window.enter(nbytes), nbytes, bool(inside)))
         elif step != "enter" and inside:
-            number, nbytes = inside.pop(0)
+            number, nbytes, beside = inside.pop(0)
             if step == "answer":
                 window.answered()
             elif step == "refuse":
-                assert window.refused(number) == bool(inside)
+                assert window.refused(number) == (beside or bool(inside))
             window.leave(nbytes)
         assert window.inside == len(inside) <= 32
         assert 1 <= window.size <= 32
         assert inside or window.fits(2**40)
-        assert len(inside) <= 1 or sum(size for _, size in inside) <= LIMITS.memory_bytes // 8
+        assert len(inside) <= 1 or sum(size for _, size, _ in inside) <= LIMITS.memory_bytes // 8
