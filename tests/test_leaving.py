@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from keras_private.config import PARTY_NAMES
-from keras_private.errors import PartyError
+from keras_private.errors import KerasPrivateError, PartyError
+from keras_private.party.client_session import ClientSession
 from keras_private.worker import TFEWorker
 
 
@@ -67,6 +68,43 @@ def test_what_runs_is_finished_and_what_comes_is_told_to_come_again(
         go_on.set()
         np.testing.assert_allclose(runs.result(20), tiny.expected(data), atol=1e-2)
         leaves.result(20)
+
+
+@pytest.mark.parametrize("goodbye", [True, False], ids=["goodbye", "gone"])
+def test_what_a_party_answered_before_it_ended_is_not_lost(
+    goodbye: bool, make_trio: Any, tiny: Any, serving: Any, until: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the two others answer later: the client waits for them, and asks nothing else in that session."""
+    trio = make_trio()
+    leaver, data = trio.servers[2], tiny.batch(2)
+    held_back: list[Callable[[], None]] = []
+    answer = ClientSession.answer
+
+    def later(self: ClientSession, id_: bytes, output: Any) -> None:
+        if self._node is leaver.node:
+            answer(self, id_, output)
+        else:
+            held_back.append(lambda: answer(self, id_, output))
+
+    monkeypatch.setattr(ClientSession, "answer", later)
+    with serving(trio, tiny), TFEWorker() as client, ThreadPoolExecutor(1) as pool:
+        client.connect_to_model(tiny.input_shape, tiny.output_shape, trio)
+        runs = pool.submit(client.query_model, data, retries=0)
+        until(lambda: len(held_back) == 2, "the others have an answer too")
+        session = client._session
+        assert session is not None
+        if goodbye:
+            leaver.drain(threading.Event())
+        leaver.stop()
+        until(lambda: not session.usable, "the client has noticed")
+        with pytest.raises(KerasPrivateError, match="server2"):
+            client.query_model(data, retries=0)
+        assert not runs.done()
+        for give in held_back:
+            give()
+        np.testing.assert_allclose(runs.result(20), tiny.expected(data), atol=1e-2)
+        assert not session._there  # it is over
+        assert session.load == 0
 
 
 def test_leaving_ends_with_its_time_and_at_once_when_it_is_urgent(

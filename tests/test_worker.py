@@ -273,7 +273,7 @@ def test_the_largest_query_fits_the_limit() -> None:
     checks.check_size(6, model, 1, 2**20)
     packages = split(np.zeros((6, 20_000), np.uint64))
     request = Request(bytes(16), 6)
-    sizes = [len(encode(session._query(request, model, None, package))) for package in packages]
+    sizes = [len(encode(session._query(request, model, None, 2.0**31, package))) for package in packages]
     assert max(sizes) <= 6 * 20_000 * 8 + checks.QUERY_OVERHEAD < 2**20
     with pytest.raises(InputError, match="7 rows is over the cluster's limit of 1 MB; ask at most 6 at once"):
         checks.check_size(7, model, 1, 2**20)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import copy
 import threading
 import time
+import weakref
 from collections.abc import Sequence
 from functools import partial
 
@@ -41,6 +42,7 @@ class Route:
         self._changed = changed  # notified when it is open, or has failed
         self._connecting = threading.Lock()  # held by the one thread that connects
         self._session: Session | None = None
+        self._before: weakref.WeakSet[Session] = weakref.WeakSet()  # some may still wait for answers in these
         self.failed: tuple[float, KerasPrivateError] | None = None  # when connecting failed last, and why
         self._rests_until = 0.0
         self._failures = 0
@@ -52,6 +54,12 @@ class Route:
     def session(self) -> Session | None:
         """The last one that there was."""
         return self._session
+
+    @property
+    def sessions(self) -> list[Session]:
+        """All in which somebody may wait for an answer."""
+        with self._changed:
+            return [*self._before, *([self._session] if self._session else [])]
 
     @property
     def usable(self) -> Session | None:
@@ -90,6 +98,8 @@ class Route:
                 if self.target.closed.is_set():
                     raise closed()
                 self.target.check(session.model)  # another triple's may have been pinned meanwhile
+                if self._session is not None:
+                    self._before.add(self._session)
                 self._session, self._failures = session, 0
                 self._changed.notify_all()
         except KerasPrivateError as error:
@@ -147,9 +157,9 @@ class Route:
             self._failures += 1
 
     def close(self) -> None:
-        session, self._session = self._session, None
-        if session is not None:
+        for session in self.sessions:
             session.close(closed())
+        self._session = None
 
 
 class Routes:
@@ -244,7 +254,7 @@ class Routes:
 
     def wake(self) -> None:
         for route in self._routes:
-            if (session := route.session) is not None:
+            for session in route.sessions:
                 session.wake()
 
     def close(self) -> None:

@@ -4,9 +4,10 @@ Theory of operation. Any thread may send; whoever waits for an answer reads. One
 role: it takes in what the parties say, for everybody, until its own request is settled, and then another waiting
 thread takes over. So one thread that asks and waits never pays for a switch to another, and many share one session.
 
-A request is settled once: with three answers, or with a failure. What one connection breaks with, all requests of the
-session fail with; a session that lost a connection is never used again. How many are on their way at a time is the
-`Window`'s to say; whoever finds no room in it waits, and reads as others do.
+A request is settled once: with three answers, or with a failure. A session that lost a party takes no new request, and
+those that the party has not answered fail. Those that it has answered are kept: a party that ends says goodbye when it
+has answered what it ran, and the two others may still have the same answers to send. With the last of them it is over.
+How many are on their way at a time is the `Window`'s to say; whoever finds no room in it waits, and reads as others do.
 """
 
 from __future__ import annotations
@@ -88,6 +89,7 @@ class Session:
         self._errands = [Errands(f"to {name}") for name in PARTY_NAMES]  # apart: one party may not read
         self._changed = threading.Condition()  # around the fields below; notified when a request is settled
         self._open: dict[bytes, Request] = {}
+        self._there = set(range(len(channels)))  # the parties from which an answer may still come
         self._window = Window(limits or Limits())
         self._reader: object | None = None  # who has the reading role
         self._outdated = False
@@ -145,10 +147,10 @@ class Session:
 
     def leave(self) -> None:
         """No new request will be sent; those on the way still get their answers, unless a connection is broken."""
+        for index, channel in enumerate(self._channels):
+            if channel.closed:
+                self._part(index, PartyError(gone(PARTY_NAMES[index])[1]).again())
         with self._changed:
-            closed = [channel.peer.name for channel in self._channels if channel.closed]
-            if closed:
-                self._lose(PartyError(gone(" and ".join(closed))[1]).again())
             self._leave_if_done()
 
     # Requests
@@ -190,16 +192,19 @@ class Session:
                 return request
             packages = split(_encoded(values, ports))
             for index in _SEND_ORDER:
+                if request.settled:  # a party is gone
+                    break
                 request.asked.add(index)
                 query = _query(request, model, part, deadline, packages[index])
                 try:
                     self._channels[index].send(encode(query))
                 except LinkError as error:
                     self._gone(index, error)
-                    break
         except BaseException:  # Ctrl-C too
             self.take_back(request)
             raise
+        if request.failure is not None:  # perhaps while it was being sent
+            self.take_back(request)
         return request
 
     def _enter(self, request: Request, given_up: Callable[[], bool]) -> bool:
@@ -307,13 +312,15 @@ class Session:
 
     def _read(self, seconds: float) -> None:
         """Take in what the parties say within so many seconds. By whoever has the reading role."""
+        with self._changed:
+            there = sorted(self._there)
         try:
-            ready = self._network.wait(self._channels, seconds)
+            ready = self._network.wait([self._channels[index] for index in there], seconds)
         except LinkError as error:  # closed by this side: by `close`, or by Ctrl-C in the middle of a message
-            closed = [index for index, channel in enumerate(self._channels) if channel.closed]
-            self._gone(closed[0] if closed else 0, error)
+            for index in [index for index in there if self._channels[index].closed] or there:
+                self._gone(index, error)
             return
-        for index in ready:
+        for index in [there[position] for position in ready]:
             channel = self._channels[index]
             try:
                 self._take_in(index, decode(channel.receive(0.0, self._answer_bytes)))
@@ -349,8 +356,7 @@ class Session:
         elif isinstance(message, Retired):
             self.superseded = message.model == self.model.model
         elif isinstance(message, Error):
-            with self._changed:
-                self._lose(error_of(channel, message))
+            self._part(index, error_of(channel, message))
         else:
             self._gone(index, FrameError("it sent what no client expects"))
 
@@ -368,7 +374,7 @@ class Session:
         self._leave_if_done()
 
     def _leave_if_done(self) -> None:
-        if self._outdated and not self._open:
+        if (self._outdated or self._lost) and not self._open:
             self._lose(PartyError(SHARED_AGAIN[1]).again())
 
     def _gone(self, index: int, cause: LinkError) -> None:
@@ -377,8 +383,23 @@ class Session:
         else:
             failure = PartyError(gone(PARTY_NAMES[index])[1]).again()
         failure.__cause__ = cause
+        self._part(index, failure)
+
+    def _part(self, index: int, failure: KerasPrivateError) -> None:
+        """A party answers nothing any more."""
         with self._changed:
-            self._lose(failure)
+            if index not in self._there:
+                return
+            self._there.discard(index)
+            self._channels[index].close()
+            self._lost = self._lost or failure
+            unanswered = [request for request in self._open.values() if index not in request.answers]
+            for request in unanswered:
+                request.failure = failure
+                self._forget(request)
+            self._leave_if_done()
+        for request in unanswered:
+            self.take_back(request)
 
     def _broken(self, error: Exception) -> None:
         failure = PartyError(f"the connection was interrupted ({type(error).__name__})").again()
@@ -389,10 +410,11 @@ class Session:
         """Every request on its way fails. Under the lock."""
         self._lost = self._lost or failure
         for request in self._open.values():
-            request.failure = request.failure or self._lost
+            request.failure = failure
             self._window.leave(request.size)
             self._watch.note(request)
         self._open.clear()
+        self._there.clear()
         for channel in self._channels:
             channel.close()
         self._changed.notify_all()

@@ -56,7 +56,7 @@ from keras_private.party.wire import decode, encode
 HELLO_BYTES: Final = 1 << 16  # the largest first message: no budget knows its sender yet
 _UPKEEP_S = 1.0
 _USAGE = "usage"  # what clients have asked for, as it is called in the store
-_OTHERS_S = 0.5  # that a party which is about to end gives the others for the answers to its last run
+_OTHERS_S = 0.5  # that a party which is about to end gives the others to finish its last run
 _LOOK_S = 0.01  # how often a party that is about to end looks whether it may
 
 
@@ -160,7 +160,7 @@ class PartyServer:
         while node.shelf.uploads or any(session.busy for session in list(self._sessions)):
             if time.monotonic() >= deadline or hurry.wait(_LOOK_S):
                 break
-        # The others answer the same run about now; a client that is told goodbye waits for none of them any longer.
+        # The others finish the same run about now: what they still need must reach them before the lanes go.
         hurry.wait(min(_OTHERS_S, max(0.0, deadline - time.monotonic())))
         for session in list(self._sessions):
             session.take_leave(leaving(node.name))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ import pytest
 from keras_private.client import checks, session
 from keras_private.client.answer import _activated
 from keras_private.client.session import Session, _check_same
-from keras_private.errors import ConfigError, InputError, PartyError, RefusedError
+from keras_private.errors import ConfigError, InputError, PartyError, RefusedError, StateError
 from keras_private.net.roles import Role
 from keras_private.party.causes import SHARED_AGAIN
 from keras_private.party.dial import error_of
@@ -179,6 +180,21 @@ def test_a_connection_that_broke_is_made_anew(trio: Any, tiny: Any, serving: Any
             assert client._session is not None
             client._session._channels[index].close("a blip")
             np.testing.assert_allclose(client.query_model(tiny.batch(2)), tiny.expected(tiny.batch(2)), atol=1e-3)
+
+
+def test_close_ends_what_waits_in_a_session_that_was_left(trio: Any, tiny: Any, until: Any) -> None:
+    model = tiny.upload(trio)
+    with TFEWorker() as client, ThreadPoolExecutor(1) as pool:
+        client.connect_to_model(tiny.input_shape, tiny.output_shape, trio)
+        waits = pool.submit(client.query_model, tiny.batch(1), retries=0)
+        until(lambda: trio.waiting() == [1, 1, 1], "it waits")
+        client._session.retire()
+        other = client.query_model_async(tiny.batch(1))  # in a new session
+        client.close()
+        for pending in (waits, other):
+            with pytest.raises(StateError, match="closed"):
+                pending.result(20)
+    model.stop()
 
 
 def test_a_terminal_need_not_obey_what_a_party_says(trio: Any, tiny: Any, serving: Any) -> None:
