@@ -240,8 +240,7 @@ def undeploy(
     from keras_private.status import networks_of
 
     cluster = ClusterConfig.load(config)
-    for network in networks_of(cluster, owner):
-        undeploy(cluster, network, name, keep=keep)
+    undeploy(cluster, networks_of(cluster, owner), name, keep=keep)
     typer.echo(f"{name} is not served any more" + (", and kept" if keep else ", and gone"))
 
 

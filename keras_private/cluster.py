@@ -223,8 +223,7 @@ class TFECluster:
             RefusedError: it is somebody else's, or not deployed.
             LinkError: the leader cannot be reached.
         """
-        for replica in self.replicas:
-            undeploy(replica.config, replica.network(self._owner), name, keep=keep)
+        undeploy(self._config, [each.network(self._owner) for each in self.replicas], name, keep=keep)
 
     # Starting and stopping
 

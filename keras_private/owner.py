@@ -8,10 +8,11 @@ whomever, is not uploaded again, not even to parties that have forgotten everyth
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,6 +24,7 @@ from keras_private.config import LEADER, PARTY_NAMES, ClusterConfig
 from keras_private.errors import (
     ClusterError,
     InputError,
+    KerasPrivateError,
     LinkError,
     NoModelError,
     PartyError,
@@ -443,8 +445,12 @@ def check_name(name: object) -> None:
         raise InputError(f"a model's name has up to 63 letters, digits, '-', '_' and '.', not {name!r}")
 
 
-def undeploy(config: ClusterConfig, network: Network, name: str, *, keep: bool = False) -> None:
-    """Have the parties serve a model no more, and forget it, unless `keep`.
+def undeploy(config: ClusterConfig, networks: Sequence[Network], name: str, *, keep: bool = False) -> None:
+    """Have the parties serve a model no more, and forget it, unless `keep`: of each triple that can be reached, though
+    another one fails.
+
+    Args:
+        networks: one for each triple.
 
     Raises:
         InputError: the name is none.
@@ -453,11 +459,16 @@ def undeploy(config: ClusterConfig, network: Network, name: str, *, keep: bool =
         LinkError: the leader cannot be reached.
     """
     check_name(name)
-    channel = call_party(config, network, LEADER)
-    try:
-        ask(channel, Undeploy(name, keep), Stopped, 2 * config.limits.timeout_s)
-    finally:
-        channel.close()
+    failures: list[KerasPrivateError] = []
+    for network in networks:
+        try:
+            with contextlib.closing(call_party(config, network, LEADER)) as channel:
+                ask(channel, Undeploy(name, keep), Stopped, 2 * config.limits.timeout_s)
+        except KerasPrivateError as error:
+            failures.append(error)
+    missing = [error for error in failures if isinstance(error, NoModelError)]
+    if len(missing) < len(failures) or len(missing) == len(networks):  # a triple that never had it is as it should be
+        raise next((error for error in failures if error not in missing), failures[0])
 
 
 def _changes(listener: OnTrouble | None) -> OnTrouble:

@@ -121,6 +121,12 @@ def test_certificates(folder: Path) -> None:
     certify(folder, Role("party", "server0"), hosts=("elsewhere.example.org",))
     assert "does not name the host localhost" in says(folder, "server0", "certificate")
 
+    (own / "server0.key").chmod(0o644)
+    assert [(each.level, each.about) for each in bad(folder, "server0") if "can be read" in each.says] == [
+        (Level.WRONG, "key")  # once
+    ]
+    (own / "server0.key").chmod(0o600)
+
     create_authority(folder / "foreign")
     trusted = (own / "ca.crt").read_bytes()
     certify(folder, Role("party", "server0"), authority="foreign")

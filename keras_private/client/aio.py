@@ -87,7 +87,11 @@ class AsyncClient:
             data, timeout, retries: as for `Client.query_model`, whose answers and errors these are.
         """
         ticket = self._client.start_query(data, timeout, retries=retries)
-        return await asyncio.wrap_future(ticket)
+        late = asyncio.get_running_loop().call_later(ticket.left, ticket.expire)
+        try:
+            return await asyncio.wrap_future(ticket)
+        finally:
+            late.cancel()
 
     async def evaluate(
         self,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
@@ -22,7 +23,9 @@ from keras_private.client.parts import Prediction
 from keras_private.client.query import Query
 from keras_private.client.request import Request
 from keras_private.client.session import Session
-from keras_private.errors import RangeError, StateError
+from keras_private.errors import LinkTimeoutError, RangeError, StateError
+
+_LATE_S = 0.5  # after a query's deadline; who looks after it has had the time to say what was missing
 
 Send = Callable[[Query, Callable[[], bool]], tuple[Session, Request]]
 """Makes one attempt of a query, unless the function says that nobody wants it any more. Raises as `query_model`."""
@@ -64,11 +67,23 @@ class Ticket(Future[Prediction]):
 
     def result(self, timeout: float | None = None) -> Prediction:
         self._use()
-        return super().result(timeout)
+        if timeout is not None and timeout < self.left:
+            return super().result(timeout)
+        try:
+            return super().result(self.left)
+        except TimeoutError:
+            self.expire()
+            return super().result(0)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         self._use()
-        return super().exception(timeout)
+        if timeout is not None and timeout < self.left:
+            return super().exception(timeout)
+        try:
+            return super().exception(self.left)
+        except TimeoutError:
+            self.expire()
+            return super().exception(0)
 
     def add_done_callback(self, fn: Callable[[Future[Prediction]], Any]) -> None:
         """As a `Future`'s; called in a thread of the client's own, where it may wait for other tickets."""
@@ -84,6 +99,15 @@ class Ticket(Future[Prediction]):
     def answered(self) -> int:
         """How many of its batches were."""
         return sum(batch.outcome is not None for batch in self.batches)
+
+    @property
+    def left(self) -> float:
+        """Seconds after which nobody need wait for it any more."""
+        return min(threading.TIMEOUT_MAX, max(0.0, self.query.deadline - time.monotonic()) + _LATE_S)
+
+    def expire(self) -> None:
+        """Its time is over, whatever the thread is doing that should send it: connecting, for an earlier one, say."""
+        self.settle(LinkTimeoutError("no answer came in time; the parties could not even be asked. Are they there?"))
 
     def settle(self, outcome: Prediction | Exception) -> None:
         """The answer, or why there is none; nothing if it was taken back in this moment."""

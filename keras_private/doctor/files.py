@@ -53,7 +53,8 @@ def certificates(config: ClusterConfig, role: Role | None, files: TLSFiles | Non
     missing = [path for path in (files.ca, files.cert, files.key) if not path.is_file()]
     for path in missing:
         yield wrong(ABOUT, f"there is no file {path}", "put it there; keras-private certs makes a folder for everybody")
-    yield from _modes(files)
+    modes = list(_modes(files))
+    yield from modes
     if missing:
         return
     own = load_certificate(files.cert)
@@ -70,6 +71,8 @@ def certificates(config: ClusterConfig, role: Role | None, files: TLSFiles | Non
     if not any(_issued(own, issuer) for issuer in (*authorities, *between)):
         yield wrong(ABOUT, f"{files.cert} was not issued by {files.ca}", "put the two there that belong together")
         return
+    if any(each.level == "wrong" for each in modes):
+        return  # nobody loads a key that others can read
     client_context(files)  # that the key fits, and whatever else OpenSSL says no to
     yield good(ABOUT, f"{files.cert}: {found}, issued by {files.ca}, and the key fits")
     yield from _uses(config, files.cert, own, found)

@@ -70,7 +70,10 @@ def _look(
         finally:
             channel.close()
     except TrustError as error:
-        return [wrong(name, str(error), "both sides need certificates of one authority: compare their ca.crt")], None
+        do = (
+            "both sides need certificates of one authority: compare their ca.crt; and each host its own: parties.*.host"
+        )
+        return [wrong(name, str(error), do)], None
     except RefusedError as error:
         return [wrong(name, str(error), "both sides need the same cluster.yaml and the same release")], None
     except LinkError as error:

@@ -12,6 +12,7 @@ import pytest
 
 from keras_private import AsyncClient
 from keras_private.client.session import Session
+from keras_private.client.ticket import Ticket, Tickets
 from keras_private.errors import InputError, LinkError, LinkTimeoutError, RefusedError, StateError
 from keras_private.owner import OwnedModel
 from keras_private.party.network import TLSNetwork, credentials
@@ -127,6 +128,42 @@ def test_a_cancelled_query_is_taken_back(small: Any, waiting: Any, tiny: Any, un
                 await client.query(tiny.batch(1), timeout=0.2)
 
     run(work)
+
+
+def test_a_query_ends_in_time_though_another_one_holds_up_whatever_sends(
+    served: Any, tiny: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when an earlier one waits for a connection with a party that says nothing."""
+    held_up, over = threading.Event(), threading.Event()
+    begin = Tickets._begin
+
+    def first_waits(self: Tickets, ticket: Any) -> None:
+        if not held_up.is_set():
+            held_up.set()
+            assert over.wait(50)
+        begin(self, ticket)
+
+    async def work() -> None:
+        async with AsyncClient(served) as client:
+            first = asyncio.create_task(client.query(tiny.batch(3)))
+            assert await asyncio.to_thread(held_up.wait, 20)
+            with pytest.raises(LinkTimeoutError, match="could not even be asked"):
+                await client.query(tiny.batch(1), timeout=0.1)
+            for look in (Ticket.result, Ticket.exception):
+                ticket = client._client.start_query(tiny.batch(1), timeout=0.1)
+                with pytest.raises(LinkTimeoutError, match="could not even be asked"):
+                    raise await asyncio.to_thread(look, ticket)  # type: ignore[arg-type]
+                assert ticket.done()
+            forever = client._client.start_query(tiny.batch(1), timeout=float("inf"))
+            over.set()
+            check(await first, tiny, tiny.batch(3))
+            check(await asyncio.to_thread(forever.result), tiny, tiny.batch(1))
+
+    monkeypatch.setattr(Tickets, "_begin", first_waits)
+    try:
+        run(work)
+    finally:
+        over.set()
 
 
 def test_closing_with_queries_on_their_way(small: Any, waiting: Any, tiny: Any, until: Any) -> None:

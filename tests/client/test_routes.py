@@ -18,8 +18,17 @@ from keras_private import replicas
 from keras_private.client import routes
 from keras_private.cluster import TFECluster
 from keras_private.config import PARTY_NAMES, ClusterConfig, Limits
-from keras_private.errors import ConfigError, InputError, KerasPrivateError, PartyError, RefusedError
+from keras_private.errors import (
+    ConfigError,
+    InputError,
+    KerasPrivateError,
+    LinkError,
+    NoModelError,
+    PartyError,
+    RefusedError,
+)
 from keras_private.net.roles import Role
+from keras_private.owner import undeploy
 from keras_private.party.memory import MemoryChannel, MemoryNetwork
 from keras_private.party.messages import Query
 from keras_private.party.wire import decode
@@ -228,6 +237,15 @@ def test_an_owner_shares_with_all_triples_and_serves_at_all(two: TFECluster, tin
     model.stop()
     assert model.stopped
     assert not any(status.models for status in two.status().values())
+
+    replicas.share(two, plan, values, name="digits", deploy=True)
+    two.replicas[0].stop()
+    networks = [MemoryNetwork(Role("owner", "owner")), two.replicas[1].network(Role("owner", "owner"))]
+    with pytest.raises(LinkError):  # and yet, where it can be said, it is done
+        undeploy(two.config, networks, "digits")
+    assert not any(status.models for status in two.replicas[1].status().values())
+    with pytest.raises(NoModelError):
+        undeploy(two.config, networks[1:], "digits")
 
 
 def test_a_triple_that_is_away_is_said_and_gets_the_model_when_it_is_back(

@@ -96,7 +96,7 @@ def test_a_deployed_model_that_a_party_lost(make_trio: Any, tiny: Any, until: An
     again = tiny.upload(trio)  # its name is deployed: so is the next version
     assert again.version == model.version + 1
     right(trio, tiny)
-    undeploy(trio.config, trio.network(ALICE), "model")
+    undeploy(trio.config, [trio.network(ALICE)], "model")
     until(lambda: trio.digests() == [[], [], []], "it is gone")
 
 
