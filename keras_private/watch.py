@@ -138,8 +138,8 @@ def to_json(config: ClusterConfig, answers: Answers, found: Mapping[str, Rates |
     for name, answer in answers.items():
         entry: dict[str, Any] = {"host": hosts[name], "up": isinstance(answer, Status)}
         if isinstance(answer, Status):
-            fields = msgspec.to_builtins(answer)
-            entry |= {key: value for key, value in fields.items() if key not in ("type", "figures")}
+            entry |= msgspec.structs.asdict(answer)
+            entry["models"] = [msgspec.structs.asdict(model) for model in answer.models]
             entry["figures"] = msgspec.structs.asdict(answer.figures)
             rate = (found or {}).get(name)
             if rate is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 from pydantic import BaseModel
 
 from keras_private.config import ClusterConfig
+from keras_private.events import EVENTS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
@@ -75,6 +77,17 @@ def example() -> str:
     code = re.search(r"```python\n(import threading.+?)```", page, re.DOTALL)
     assert code
     return code[1]
+
+
+def test_the_log_lines_shown_are_of_the_table() -> None:
+    known = {event.name: event for event in EVENTS}
+    shown = re.findall(r'^\{"party".*\}$', (ROOT / "docs" / "configuration.md").read_text(), re.M)
+    for line in map(json.loads, shown):
+        event = known[line["event"]]
+        assert line["level"] in event.levels
+        fields = set(line) - {"party", "event", "level", "timestamp"}
+        assert fields == set(event.fields) if event.levels == ("info",) else fields <= set(event.fields)
+    assert len(shown) > 5
 
 
 def test_the_example_of_the_readme_has_fifteen_lines() -> None:

@@ -101,6 +101,9 @@ def test_json_says_all_of_it(make_config: Any) -> None:
     assert found["parties"]["server2"] == {"host": config.parties["server2"].host, "up": False, "error": str(GONE)}
     good = found["parties"]["server0"]
     assert (good["up"], good["served"], good["figures"]["rows"]) == (True, GOOD.served, FIGURES.rows)
+    assert [(each["name"], each["state"]) for each in good["models"]] == [
+        (each.name, each.state) for each in GOOD.models
+    ]
 
 
 def test_real_parties_one_of_which_ends(make_trio: Any, tiny: Any, serving: Any, until: Any) -> None:
