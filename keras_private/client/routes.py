@@ -1,10 +1,10 @@
 """The ways from a client to its model: one for each triple of parties that serves it.
 
 Theory of operation. Triples know nothing of each other, and a session is with the three parties of one: shares of one
-query never go to two. A query takes the way that has the fewest on it. A way that fails rests, longer each time; while
-others are open it is opened again by a thread that nobody waits for, when its rest is over and somebody asks. Only
-where no way is open does a query wait for one. With a single triple all this comes to: one thread connects, the others
-take what it got.
+query never go to two. A query takes the way that has the fewest on it. A way that fails, or falls silent (`pulse`),
+rests, longer each time; while others are open it is opened again by a thread that nobody waits for, when its rest is
+over and somebody asks. Only where no way is open does a query wait for one. With a single triple all this comes to: one
+thread connects, the others take what it got.
 
 When the owner shares the same plan again, the parties say so, and go on answering the version that a session is for. A
 thread that nobody waits for opens a session with the new one, to which queries go from then on. If that is not to be
@@ -17,7 +17,7 @@ import copy
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from keras_private.client.errands import Errands
@@ -48,6 +48,7 @@ class Route:
         self._failures = 0
         self._errands = Errands(f"replica {number}")
         self._opening = False
+        self.elsewhere: Callable[[], bool] | None = None  # whether another way is open
         self._moved: Session | None = None  # from where it was tried to go over to a newer version
 
     @property
@@ -100,6 +101,7 @@ class Route:
                 self.target.check(session.model)  # another triple's may have been pinned meanwhile
                 if self._session is not None:
                     self._before.add(self._session)
+                session.elsewhere = self.elsewhere
                 self._session, self._failures = session, 0
                 self._changed.notify_all()
         except KerasPrivateError as error:
@@ -150,6 +152,9 @@ class Route:
         """It failed; leave it alone for a while, if there are others."""
         with self._changed:
             now = time.monotonic()
+            if self.resting:  # this was on its way beside what failed before
+                self._rests_until = max(self._rests_until, now + (error.after or 0.0))
+                return
             if now - self._rests_until > _FORGIVEN_S:
                 self._failures = 0
             pause = min(_LONGEST_REST_S, _FIRST_REST_S * 2**self._failures)
@@ -172,6 +177,9 @@ class Routes:
     def __init__(self, role: Role, targets: Sequence[Target]) -> None:
         self._changed = threading.Condition()  # around the fields below and those of the routes
         self._routes = [Route(role, target, number, self._changed) for number, target in enumerate(targets)]
+        if len(self._routes) > 1:
+            for route in self._routes:
+                route.elsewhere = partial(self._another_than, route)
 
     @property
     def target(self) -> Target:
@@ -249,8 +257,10 @@ class Routes:
         for route in self._routes:
             if route.session is session and len(self._routes) > 1:
                 route.rest(error)
-        others = [route for route in self._routes if route.session is not session]
-        return any(route.usable is not None and not route.resting for route in others)
+        return any(route.session is not session and _awake(route) for route in self._routes)
+
+    def _another_than(self, route: Route) -> bool:
+        return any(other is not route and _awake(other) for other in self._routes)
 
     def wake(self) -> None:
         for route in self._routes:
@@ -264,6 +274,10 @@ class Routes:
             route.close()
         with self._changed:
             self._changed.notify_all()
+
+
+def _awake(route: Route) -> bool:
+    return route.usable is not None and not route.resting
 
 
 def _failed_since(route: Route, began: float) -> bool:

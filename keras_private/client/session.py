@@ -28,6 +28,7 @@ from keras_private.client.answer import combine
 from keras_private.client.checks import Reals, held_bytes
 from keras_private.client.errands import Errands
 from keras_private.client.parts import Prediction, put_together
+from keras_private.client.pulse import Pulse
 from keras_private.client.request import Request
 from keras_private.client.watch import GLANCE_S, Watch
 from keras_private.client.window import Window
@@ -42,7 +43,7 @@ from keras_private.errors import (
     StateError,
 )
 from keras_private.net.frames import as_bytes, printable
-from keras_private.party.causes import SHARED_AGAIN, gone
+from keras_private.party.causes import LEAVING_S, SHARED_AGAIN, gone
 from keras_private.party.dial import ask, call, error_of
 from keras_private.party.fields import ID_BYTES
 from keras_private.party.messages import (
@@ -58,6 +59,7 @@ from keras_private.party.messages import (
     Hello,
     InputPort,
     Part,
+    Ping,
     Query,
     Retired,
 )
@@ -77,6 +79,8 @@ class Session:
         model: what the three parties say that they hold.
         superseded: whether there is a newer version of it; this one is answered still.
         latest: when a request was sent last.
+        elsewhere: whether what is on its way here could be asked elsewhere, so that a party that says nothing is waited
+            for no longer; None: it never could.
     """
 
     def __init__(
@@ -97,6 +101,8 @@ class Session:
         self._answer_bytes = CONTROL_BYTES  # the largest message that a party has reason to send
         self._lost: KerasPrivateError | None = None
         self._watch = Watch(self.wait, self._broken)
+        self.elsewhere: Callable[[], bool] | None = None
+        self._pulse = Pulse()
 
     @classmethod
     def open(cls, network: Network, config: ClusterConfig, name: str, seconds: float) -> Session:
@@ -320,7 +326,10 @@ class Session:
             for index in [index for index in there if self._channels[index].closed] or there:
                 self._gone(index, error)
             return
-        for index in [there[position] for position in ready]:
+        ready = [there[position] for position in ready]
+        if self.elsewhere is not None:
+            self._feel(ready, self.elsewhere)
+        for index in ready:
             channel = self._channels[index]
             try:
                 self._take_in(index, decode(channel.receive(0.0, self._answer_bytes)))
@@ -334,6 +343,27 @@ class Session:
             except BaseException:  # Ctrl-C, say: what was read may have been an answer to another thread
                 channel.close("interrupted")
                 raise
+
+    def _feel(self, ready: Sequence[int], elsewhere: Callable[[], bool]) -> None:
+        """Leave the triple if a party of it says nothing any more, and what it owes can be asked elsewhere."""
+        for index in ready:
+            self._pulse.heard(index)
+        if not self._pulse.due:
+            return
+        with self._changed:
+            owing = {index for request in self._open.values() for index in request.asked - request.answers.keys()}
+            owing &= self._there
+        asked, silent = self._pulse.look(owing)
+        if silent and not elsewhere():
+            silent = []
+        for index in asked:
+            self._errands[index].put(partial(self._ping, index))
+        for index in silent:
+            self._part(index, PartyError(f"{PARTY_NAMES[index]} says nothing, though it is connected").again(LEAVING_S))
+
+    def _ping(self, index: int) -> None:
+        self._tell(index, encode(Ping()))
+        self._pulse.sent(index)
 
     def _take_in(self, index: int, message: object) -> None:
         channel = self._channels[index]
@@ -355,6 +385,8 @@ class Session:
                 self.take_back(request)
         elif isinstance(message, Retired):
             self.superseded = message.model == self.model.model
+        elif isinstance(message, Ping):
+            pass  # it is there: `_feel` has noted it
         elif isinstance(message, Error):
             self._part(index, error_of(channel, message))
         else:

@@ -27,6 +27,7 @@ from keras_private.party.messages import (
     Describe,
     Error,
     Part,
+    Ping,
     Query,
     Retired,
 )
@@ -223,6 +224,8 @@ class ClientSession:
             except RefusedError as error:
                 answer = message_of(error)
             self._deliver(answer)
+        elif isinstance(message, Ping):
+            self._deliver(message)
         else:
             raise FrameError(f"a client may not send a {message.kind} message")
 

@@ -1,7 +1,7 @@
 """The messages between owners, clients and parties: what each may hold. `wire` writes and reads them.
 
     everyone   Hello → Welcome, or Error
-    client     Describe → Description · Query → Answer or Error · Cancel; the leader may say Retired
+    client     Describe → Description · Query → Answer or Error · Cancel · Ping → Ping; the leader may say Retired
     owner      Load → Accepted, Weight…  → Loaded, Publish → Published (at the leader) · Serve → Progress…
                Stop → Stopped · Undeploy → Stopped · AskStatus → Status · AskTiming → Timing
                AskEvaluations → Evaluations

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from keras_private import replicas
-from keras_private.client import routes
+from keras_private.client import pulse, routes
 from keras_private.cluster import TFECluster
 from keras_private.config import PARTY_NAMES, ClusterConfig, Limits
 from keras_private.errors import (
@@ -29,8 +29,9 @@ from keras_private.errors import (
 )
 from keras_private.net.roles import Role
 from keras_private.owner import undeploy
+from keras_private.party.client_session import ClientSession
 from keras_private.party.memory import MemoryChannel, MemoryNetwork
-from keras_private.party.messages import Query
+from keras_private.party.messages import Ping, Query
 from keras_private.party.wire import decode
 from keras_private.worker import TFEWorker
 from tests.conftest import Trio
@@ -139,6 +140,119 @@ def test_a_triple_that_fails_is_left_and_taken_up_again(both: TFECluster, tiny: 
             for thread in threads:
                 thread.join(30)
     assert not failures, failures
+
+
+@pytest.fixture
+def short_pulse(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Parties that fall silent are noticed at once. What they are asked is noted."""
+    monkeypatch.setattr(pulse, "QUIET_S", 0.05)
+    monkeypatch.setattr(pulse, "SILENT_S", 0.2)
+    pings: list[Any] = []
+    handle = ClientSession._handle
+
+    def noted(self: ClientSession, message: Any) -> None:
+        if isinstance(message, Ping):
+            pings.append(self)
+        handle(self, message)
+
+    monkeypatch.setattr(ClientSession, "_handle", noted)
+    return pings
+
+
+@pytest.mark.parametrize("name", PARTY_NAMES)
+def test_a_party_that_says_nothing_any_more_is_not_waited_for(
+    both: TFECluster, tiny: Any, until: Any, monkeypatch: pytest.MonkeyPatch, short_pulse: list[Any], name: str
+) -> None:
+    """It keeps its connections, takes in what it is sent, and does nothing: what it owes is asked of the other triple,
+    under new ids, and each query is answered once."""
+    (frozen,) = (server.node for server in both.replicas[0]._servers if server.node.name == name)
+    stopped, handle = threading.Event(), ClientSession._handle
+    taken: list[bytes] = []
+
+    def frozen_one(self: ClientSession, message: Any) -> None:
+        if self._node is frozen and stopped.is_set():
+            taken.append(getattr(message, "request", b""))
+        else:
+            handle(self, message)
+
+    monkeypatch.setattr(ClientSession, "_handle", frozen_one)
+    with TFEWorker().connect_to_model(both) as client:
+        until(lambda: all(route.usable for route in client._routes._routes), "both ways are open")
+        stopped.set()
+        tickets = [client.query_model_async(tiny.batch(2, seed), timeout=30) for seed in range(20)]
+        calls: Counter[int] = Counter()
+        for seed, ticket in enumerate(tickets):
+            ticket.add_done_callback(lambda _, seed=seed: calls.update([seed]))
+        for seed, ticket in enumerate(tickets):
+            np.testing.assert_allclose(ticket.result(30), tiny.expected(tiny.batch(2, seed)), atol=1e-3)
+        until(lambda: len(calls) == 20, "all are told")
+        assert set(calls.values()) == {1}
+        assert len(set(filter(None, taken))) >= 5  # it had work that was given up
+        stopped.clear()
+        before = served(both)[0]
+        until(lambda: ask(client, tiny, 1) or served(both)[0] > before + 3, "it has work again")
+
+
+def test_who_only_waits_is_waited_for(two: TFECluster, tiny: Any, until: Any, short_pulse: list[Any]) -> None:
+    """Nobody serves the model: its parties say that they are there, and stay."""
+    models = [tiny.upload(replica) for replica in two.replicas]
+    with TFEWorker().connect_to_model(two) as client:
+        until(lambda: all(route.usable for route in client._routes._routes), "both ways are open")
+        sessions = [route.session for route in client._routes._routes]
+        tickets = [client.query_model_async(tiny.batch(1, seed), timeout=60) for seed in range(2)]
+        until(lambda: Counter(short_pulse)[short_pulse[-1]] > 5 if short_pulse else False, "they are asked")
+        assert len(set(short_pulse)) == 6
+        threads = [threading.Thread(target=model.serve, args=(1,)) for model in models]
+        for thread in threads:
+            thread.start()
+        for seed, ticket in enumerate(tickets):
+            np.testing.assert_allclose(ticket.result(30), tiny.expected(tiny.batch(1, seed)), atol=1e-3)
+        assert [route.session for route in client._routes._routes] == sessions
+        for thread in threads:
+            thread.join(20)
+
+
+@pytest.mark.slow
+def test_processes_of_a_triple_hang_under_load(free_ports: Any, tiny: Any, serving: Any, until: Any) -> None:
+    """All three, then one: stopped by a signal, with their connections open. No query is lost or outlives its time."""
+    hosts = [f"localhost:{port}" for port in free_ports() + free_ports()]
+    config = ClusterConfig.of_hosts(hosts, [True] * 6)
+    config = config.model_copy(update={"limits": Limits(timeout_s=20)})
+    with contextlib.ExitStack() as stack:
+        cluster = stack.enter_context(TFECluster.from_config(config))
+        for replica in cluster.replicas:
+            stack.enter_context(serving(replica, tiny))
+        client = stack.enter_context(TFEWorker().connect_to_model(cluster))
+        over, asked = threading.Event(), [0] * 8
+
+        def load(thread: int) -> None:
+            while not over.is_set():
+                ask(client, tiny, asked[thread], timeout=15)  # less than parties give each other
+                asked[thread] += 1
+
+        pool = stack.enter_context(concurrent.futures.ThreadPoolExecutor(8))
+        stack.callback(over.set)
+        threads = [pool.submit(load, thread) for thread in range(8)]
+        until(lambda: min(served(cluster)) > 20, "both have work", 30)
+        for number, names in ((0, PARTY_NAMES), (1, ("server2",))):
+            stopped = [cluster.pids[f"{number}.{name}"] for name in names]
+            for pid in stopped:
+                os.kill(pid, signal.SIGSTOP)
+            try:
+                before = list(asked)
+                until(
+                    lambda before=before: all(now > then + 20 for now, then in zip(asked, before, strict=True)),
+                    "every thread is answered while it hangs",
+                    60,
+                )
+            finally:
+                for pid in stopped:
+                    os.kill(pid, signal.SIGCONT)
+            there = served(cluster)[number]
+            until(lambda number=number, there=there: served(cluster)[number] > there + 20, "it has work again", 60)
+        over.set()
+        for thread in threads:
+            thread.result(60)
 
 
 def test_only_triples_with_the_same_plan_are_used(two: TFECluster, tiny: Any, other_tiny: Any, serving: Any) -> None:
