@@ -81,6 +81,7 @@ def config(process_cluster: TFECluster, tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_a_version_is_switched_under_load(process_cluster: TFECluster, config: Path, until: Callable[..., Any]) -> None:
     cluster = process_cluster

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -31,6 +31,7 @@ from .described import INPUT, OUTPUT, described
 FORMS = ("array", "list", "dict")
 
 
+@settings(max_examples=40)
 @given(
     rows=st.integers(1, 400),
     most=st.integers(1, 128),
