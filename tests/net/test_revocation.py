@@ -163,7 +163,7 @@ def test_commands_of_no_use(authority: Path, command: tuple[str, ...], words: st
 
 
 def test_a_command_that_does_not_end(authority: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("keras_private.net.command.COMMAND_S", 0.2)
+    monkeypatch.setattr("keras_private.net.tls.COMMAND_S", 0.2)
     files = locked(replace(files_of(authority, BOB), crl=None), sys.executable, "-c", "import time; time.sleep(60)")
     with pytest.raises(ConfigError, match=r"did not end within 0\.2 s"):
         client_context(files)

@@ -12,6 +12,7 @@ import pytest
 
 from keras_private.config import StorageConfig
 from keras_private.errors import ConfigError
+from keras_private.party.storage import keys
 from keras_private.party.storage.keys import load_key, new_key
 from keras_private.party.storage.vault import StorageKey
 
@@ -86,7 +87,7 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
 def test_a_command_that_fails_or_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="ended with exit code 3"):
         load_key(command("raise SystemExit(3)"))
-    monkeypatch.setattr("keras_private.net.command.COMMAND_S", 0.01)
+    monkeypatch.setattr(keys, "COMMAND_S", 0.01)
     with pytest.raises(ConfigError, match="did not end within"):
         load_key(command("import time; time.sleep(60)"))
 
