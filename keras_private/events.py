@@ -100,8 +100,9 @@ EVENTS: Final = (
            "its owner shares it again; see to the disk, or whether the key is the one it was written with"),
     _event("usage not kept", "error", "cause", "what clients have asked for could not be written down; a restart would "
            "give them some of it again", "make room on the disk, or see what ails it"),
-    _event("stored note unreadable", "error", "file cause", "one of the party's own notes could not be read; it begins "
-           "anew", "see to the disk, or whether the key is the one it was written with"),
+    _event("stored note unreadable", "error", "file cause", "one of the party's own notes could not be read: of "
+           "`usage` it begins anew; without `published` it holds no model", "see to the disk, or whether the key is "
+           "the one it was written with, and start it again"),
     # runs
     _event("run done", "info", "lane requests rows rounds bytes ms", "one batch; `bytes` are those that this party "
            "sent to its peers"),

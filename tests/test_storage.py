@@ -130,3 +130,18 @@ def test_a_leader_with_the_wrong_folder_or_key_has_nobody_shred_anything_soon(
         assert [held(folder, index) for index in range(3)] == [1, 1, 1]  # it knows that it could not read its own
         restart(trio, 0, meanwhile=lambda: shutil.rmtree(folder / "server0"))
         until(lambda: [held(folder, index) for index in (1, 2)] == [0, 0], "what is lost for good goes after a while")
+
+
+def test_a_leader_that_lost_its_note_has_nobody_shred_anything(
+    trio: Trio, tiny: Any, folder: Path, until: Callable[..., Any]
+) -> None:
+    deploy(trio, tiny)
+    note = folder / "server0" / "published"
+    content = note.read_bytes()
+    for damage in (lambda: note.write_bytes(content[:-1]), note.unlink):
+        restart(trio, 0, meanwhile=damage)
+        until(lambda: len(trio.logs[0].causes("model lost")) >= 2, "the followers hold what the leader does not know")
+        trio.logs[0].lines.clear()
+        assert [held(folder, index) for index in range(3)] == [1, 1, 1]
+    restart(trio, 0, meanwhile=lambda: note.write_bytes(content))
+    ask(trio, tiny)

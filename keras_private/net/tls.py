@@ -10,7 +10,6 @@ import os
 import socket
 import ssl
 import stat
-import subprocess
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,11 +18,10 @@ from typing import Any
 from cryptography import x509
 
 from keras_private.errors import ConfigError, LinkError, LinkTimeoutError, TrustError
+from keras_private.net.command import output_of
 from keras_private.net.revocation import Revoked, load_revoked
 from keras_private.net.roles import Role
 
-COMMAND_S = 30.0
-"""Seconds that `tls.key_password_command` may take."""
 _PASSWORD_BYTES = 1000  # OpenSSL takes 1024
 CHUNK_BYTES = 1 << 18
 """The most that OpenSSL is given at a time; it makes records of 16 kB. Frames up to this size are copied whole."""
@@ -94,17 +92,7 @@ def _password(command: tuple[str, ...] | None) -> bytes:
     if command is None:
         raise ConfigError("the key is encrypted; tls.key_password_command says how to get its password")
     name = f"tls.key_password_command: {command[0]}"
-    try:
-        done = subprocess.run(  # noqa: S603  the operator's own command, without a shell
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=COMMAND_S, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise ConfigError(f"{name} did not end within {COMMAND_S:g} s") from None
-    except OSError as error:
-        raise ConfigError(f"{name} cannot be run: {error.strerror}") from None
-    if done.returncode:
-        raise ConfigError(f"{name} ended with exit code {done.returncode}")
-    password = done.stdout.removesuffix(b"\n").removesuffix(b"\r")
+    password = output_of(command, name, 4 * _PASSWORD_BYTES).removesuffix(b"\n").removesuffix(b"\r")
     if not 1 <= len(password) <= _PASSWORD_BYTES:
         raise ConfigError(f"{name} printed {len(password)} bytes; a password has from 1 to {_PASSWORD_BYTES}")
     return password

@@ -24,7 +24,7 @@ from functools import partial
 from typing import Final
 
 from keras_private.config import LEADER, PARTY_NAMES, ClusterConfig
-from keras_private.errors import FrameError, LinkError, RefusedError
+from keras_private.errors import FrameError, LinkError, RefusedError, StorageError
 from keras_private.logs import Log, party_log
 from keras_private.net.handshake import describe_listening
 from keras_private.net.roles import Role
@@ -87,7 +87,7 @@ class PartyServer:
         log = log or party_log(PARTY_NAMES[index])
         self._store = Store(config.storage, config.cluster, PARTY_NAMES[index], log) if config.storage else None
         access = Access(config.access.rules if config.access else None, _ledger(self._store, log))
-        self._kept = StoredModels(self._store, log) if self._store else None
+        self._kept = StoredModels(self._store, log, notes=index == LEADER) if self._store else None
         shelf = Shelf(config.limits, self._models_changed, self._kept)
         self.node = node = Node(index, config, network, log, shelf, memory, access)
         self._access = AccessWatch(config.access, access, log) if config.access else None
@@ -340,6 +340,8 @@ def _ledger(store: Store | None, log: Log) -> Ledger:
 
     try:
         return Ledger(partial(store.note, _USAGE), store.noted(_USAGE), failed)
+    except StorageError:  # the log has it
+        return Ledger(partial(store.note, _USAGE), None, failed)
     except ValueError as error:  # of another release: its numbers are lost
         log.error("stored note unreadable", file=_USAGE, cause=str(error))
         return Ledger(partial(store.note, _USAGE), None, failed)

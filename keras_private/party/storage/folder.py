@@ -15,6 +15,7 @@ however it ends.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -80,8 +81,15 @@ class Folder:
         Raises:
             StorageError: the folder cannot be read.
         """
+        return [each for each in self._listed() if _NAME.fullmatch(each) and each != _LOCK]
+
+    def aside(self) -> list[str]:
+        """Of the files that were set aside, as they were called before. Raises as `names`."""
+        return [each.removesuffix(_DAMAGED) for each in self._listed() if each.endswith(_DAMAGED)]
+
+    def _listed(self) -> list[str]:
         try:
-            return sorted(each for each in os.listdir(self._path) if _NAME.fullmatch(each) and each != _LOCK)
+            return sorted(os.listdir(self._path))
         except OSError as error:
             raise StorageError(f"{self._path} cannot be read: {_cause(error)}") from None
 
@@ -103,11 +111,13 @@ class Folder:
                 os.fsync(file.fileno())
                 os.replace(aside, self._path / name)
                 self._flush()
-        finally:
+        except BaseException:
             with contextlib.suppress(OSError):
                 file.close()
             with contextlib.suppress(OSError):
-                aside.unlink(missing_ok=True)
+                self._remove(aside.name)
+            raise
+        file.close()
 
     @contextlib.contextmanager
     def reading(self, name: str) -> Iterator[BinaryIO]:
@@ -115,7 +125,10 @@ class Folder:
         FileNotFoundError: there is no such file.
         OSError: it cannot be read.
         """
-        with open(os.open(self._path / name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW), "rb", buffering=0) as file:
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # a pipe must not keep us waiting
+        with open(os.open(self._path / name, flags), "rb", buffering=0) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise OSError(errno.EINVAL, "it is not a file")
             yield file
 
     def set_aside(self, name: str) -> str:
@@ -125,11 +138,14 @@ class Folder:
         return name + _DAMAGED
 
     def shred(self, name: str) -> bool:
-        """Make a file unreadable, then remove it; whether it was there.
+        """Make a file unreadable, then remove it, also if it was set aside; whether it was there.
 
         Raises:
             StorageError: it could not be done, or perhaps not for good.
         """
+        return any([self._shred(name), self._shred(name + _DAMAGED)])
+
+    def _shred(self, name: str) -> bool:
         gone = name + _GONE
         try:
             os.replace(self._path / name, self._path / gone)
@@ -142,7 +158,7 @@ class Folder:
         return True
 
     def _remove(self, name: str) -> None:
-        if not (self._path / name).is_symlink():  # what that names is not ours
+        if stat.S_ISREG((self._path / name).lstat().st_mode):  # what a link names is not ours
             with open(os.open(self._path / name, os.O_WRONLY | os.O_CLOEXEC), "wb", buffering=0) as file:
                 size = min(self._head, file.seek(0, os.SEEK_END))
                 file.seek(0)
@@ -154,7 +170,7 @@ class Folder:
     def _tidy(self) -> None:
         """Remove what a crash left behind, and find out whether there may be written."""
         for each in os.listdir(self._path):
-            if each.endswith((_PART, _GONE)):
+            if each.endswith((_PART, _GONE)) and not (self._path / each).is_dir():  # no party makes folders here
                 self._remove(each)
         probe = self._path / f"probe{_PART}"
         probe.touch(mode=0o600)

@@ -10,17 +10,14 @@ import base64
 import binascii
 import os
 import stat
-import subprocess
 from pathlib import Path
-from typing import Final
 
 from keras_private.config import StorageConfig
 from keras_private.errors import ConfigError
+from keras_private.net.command import output_of
 from keras_private.net.tls import open_to_others
 from keras_private.party.storage.vault import KEY_BYTES, StorageKey
 
-COMMAND_S: Final = 30.0
-"""Seconds that `storage.key_command` may take."""
 _MOST_BYTES = 256  # of what holds a key
 _LEAST_KINDS = 16  # different bytes of a key; of 32 random ones some 30 differ, and fewer than 16 in one of 10^15
 _HOW = "write one with: keras-private storage-key > FILE"
@@ -42,7 +39,8 @@ def load_key(config: StorageConfig) -> StorageKey:
     if config.key_env is not None:
         return _parse(_of_environment(config.key_env), f"storage.key_env: {config.key_env}")
     command = config.key_command or ()
-    return _parse(_of_command(command), f"storage.key_command: {command[0]}")
+    name = f"storage.key_command: {command[0]}"
+    return _parse(output_of(command, name, _MOST_BYTES), name)
 
 
 def _of_file(path: Path) -> bytes:
@@ -66,20 +64,6 @@ def _of_environment(name: str) -> bytes:
     if value is None:
         raise ConfigError(f"storage.key_env: there is no environment variable {name}")
     return value.encode(errors="replace")
-
-
-def _of_command(command: tuple[str, ...]) -> bytes:
-    try:
-        done = subprocess.run(  # noqa: S603  the operator's own command, without a shell
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=COMMAND_S, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise ConfigError(f"storage.key_command: {command[0]} did not end within {COMMAND_S:g} s") from None
-    except OSError as error:
-        raise ConfigError(f"storage.key_command: {command[0]} cannot be run: {error.strerror}") from None
-    if done.returncode:
-        raise ConfigError(f"storage.key_command: {command[0]} ended with exit code {done.returncode}")
-    return done.stdout
 
 
 def _parse(data: bytes, source: str) -> StorageKey:

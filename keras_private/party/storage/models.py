@@ -3,24 +3,26 @@
 Theory of operation. A model's file holds what never changes: the facts of its upload, its plan, its shares. What the
 leader decides later, what a name means and what is deployed, is one note (`published`), replaced as a whole. The order
 of writes makes every crash harmless: a file whose model was never published is of no use, and goes as any upload that
-was not; an entry of the note whose file is gone is dropped.
+was not; an entry of the note whose file is gone is dropped; what is taken away is first not published any more.
 
 What cannot be read stays on the disk and is told (`Store`). Its id is *missed* until its owner takes it away: that
-this party cannot read its share is no reason for the others to shred theirs.
+this party cannot read its share is no reason for the others to shred theirs. If the note cannot be read, or is not
+there, nobody knows what was published, so everything is missed. So that a note that was lost is told from one that was
+never written, there is one before there is a model.
 """
 
 from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Annotated
 
 import numpy as np
 from msgspec import DecodeError, Meta, Struct, ValidationError, msgpack
 
 from keras_private.config import Limits
-from keras_private.errors import KerasPrivateError, PlanError, StorageError
+from keras_private.errors import PlanError, StorageError
 from keras_private.logs import Log
 from keras_private.net.frames import as_bytes
 from keras_private.party.fields import Id, ModelName, Natural, Text
@@ -54,28 +56,40 @@ _Note = Annotated[tuple[_Published, ...], Meta(max_length=MAX_MODELS)]
 
 
 class StoredModels:
-    """A `shelf.Keeper`. For different models, from different threads."""
+    """A `shelf.Keeper`. For different models, from different threads.
 
-    def __init__(self, store: Store, log: Log) -> None:
+    Args:
+        notes: whether this party notes what is published: the leader.
+    """
+
+    def __init__(self, store: Store, log: Log, *, notes: bool = True) -> None:
         self._store = store
+        self._notes = notes
         self._log = log
         self._lock = threading.Lock()  # around the note
         self._published: dict[bytes, _Published] = {}
 
     def restore(self, limits: Limits) -> tuple[list[HeldModel], frozenset[bytes]]:
         """Every model that is kept and can be read, and the ids of those that cannot, which the log says why."""
-        self._published = {each.model: each for each in self._noted()}
-        models, missed = [], set()
-        for id_ in self._store.models():
+        ids, missed = self._store.models(), set(self._store.damaged())
+        try:
+            self._published = {each.model: each for each in self._noted(ids)} if self._notes else {}
+        except StorageError:
+            return [], frozenset(missed.union(ids))
+        models = []
+        for id_ in ids:
             try:
                 models.append(self._read(id_, limits))
-            except (KerasPrivateError, OSError, MemoryError) as error:
+            except Exception as error:  # noqa: BLE001  whatever it is, the others can be read
                 missed.add(id_)
                 self._store.complain(id_, error)
         return models, frozenset(missed)
 
     def keep(self, facts: Facts, contents: Contents) -> None:
         """See `Keeper`."""
+        with self._lock:
+            if self._notes and not (self._published or self._store.models()):
+                self._write_note({})
         upload = _Upload(facts.name, facts.version, facts.owner, facts.digest)
         with self._store.writing(facts.id, msgpack.encode(upload), contents.plan) as file:
             for name, share in contents.shares.items():
@@ -91,27 +105,33 @@ class StoredModels:
 
     def forget(self, id_: bytes) -> None:
         """See `Keeper`. What could not be shredded is told in the log."""
-        try:
-            self._store.forget(id_)
-            with self._lock:
-                if id_ in self._published:
-                    self._write_note({key: each for key, each in self._published.items() if key != id_})
-        except StorageError as error:
-            self._log.error("stored model not shredded", file=id_.hex(), cause=str(error))
+        for act in (self._unpublish, self._store.forget):
+            try:
+                act(id_)
+            except StorageError as error:
+                self._log.error("stored model not shredded", file=id_.hex(), cause=str(error))
+
+    def _unpublish(self, id_: bytes) -> None:
+        with self._lock:
+            if id_ in self._published:
+                self._write_note({key: each for key, each in self._published.items() if key != id_})
 
     def _write_note(self, changed: dict[bytes, _Published]) -> None:
         self._store.note(_NOTE, msgpack.encode(tuple(changed.values())))
         self._published = changed
 
-    def _noted(self) -> Iterable[_Published]:
+    def _noted(self, ids: Collection[bytes]) -> Iterable[_Published]:
         content = self._store.noted(_NOTE)
-        if content is None:
+        if content is None and not ids:
             return ()
         try:
+            if content is None:
+                raise StorageError("it is not there")
             return msgpack.decode(content, type=_Note)
-        except (DecodeError, ValidationError):
-            self._log.error("stored note unreadable", file=_NOTE, cause="another release wrote it")
-            return ()
+        except (DecodeError, ValidationError, StorageError) as error:
+            cause = str(error) if isinstance(error, StorageError) else "another release wrote it"
+            self._log.error("stored note unreadable", file=_NOTE, cause=cause)
+            raise StorageError(cause) from None
 
     def _read(self, id_: bytes, limits: Limits) -> HeldModel:
         with self._store.reading(id_) as kept:

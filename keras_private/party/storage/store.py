@@ -10,8 +10,9 @@ checks. A model's file never changes: it is there or not.
 
 What changes (what the leader serves, what clients have used) is a *note*: a small sealed file, replaced as a whole.
 
-Files are named by the model's id, which is random. A file that was changed is renamed and never read again; one of
-another key, or of another release, stays as it is; neither keeps the party from starting.
+Files are named by the model's id, which is random. A model's file that was changed is renamed and never read again; one
+of another key, place or release stays as it is; neither keeps the party from starting. A note that cannot be read is
+there until the next one takes its place.
 """
 
 from __future__ import annotations
@@ -111,6 +112,10 @@ class Store:
         """
         return [bytes.fromhex(name) for name in self._folder.names() if _MODEL.fullmatch(name)]
 
+    def damaged(self) -> list[bytes]:
+        """The ids of those that were put aside. Raises as `models`."""
+        return [bytes.fromhex(name) for name in self._folder.aside() if _MODEL.fullmatch(name)]
+
     @contextlib.contextmanager
     def writing(self, id_: bytes, facts: bytes, plan: bytes) -> Iterator[Writing]:
         """Write a model's file; it is on the disk when the block has ended without an exception.
@@ -146,7 +151,7 @@ class Store:
             yield Kept(facts, plan, opener)
 
     def forget(self, id_: bytes) -> bool:
-        """Shred a model's file; whether there was one.
+        """Shred a model's file, also one that was put aside; whether there was one.
 
         Raises:
             StorageError: it could not be done.
@@ -179,7 +184,11 @@ class Store:
             sealer.finish()
 
     def noted(self, name: str) -> bytes | None:
-        """The note that was kept last; None: there is none, or it cannot be read, which the log says."""
+        """The note that was kept last; None: there is none.
+
+        Raises:
+            StorageError: it cannot be read, which the log says too.
+        """
         try:
             with self._folder.reading(name) as file:
                 opener = Opener(file, self._key, self._context("note", name))
@@ -189,12 +198,8 @@ class Store:
         except FileNotFoundError:
             return None
         except (StorageError, OSError) as error:
-            aside = name
-            if isinstance(error, StorageError) and error.damaged:
-                with contextlib.suppress(OSError):
-                    aside = self._folder.set_aside(name)
-            self._log.error("stored note unreadable", file=aside, cause=_cause(error))
-            return None
+            self._log.error("stored note unreadable", file=name, cause=_cause(error))
+            raise StorageError(_cause(error)) from None
 
     def _context(self, kind: str, id_: str | bytes) -> bytes:
         return context(*self._where, kind, id_)

@@ -133,8 +133,8 @@ class Opener:
         where: the `context` that the file must have been written with.
 
     Raises:
-        StorageError: it is not such a file. `damaged` says whether it is of no use to anybody, or only to this key or
-            this version.
+        StorageError: it is not such a file. `damaged` says that it is of no use to anybody; else it may be to another
+            key, place or version.
     """
 
     def __init__(self, file: BinaryIO, key: StorageKey, where: bytes) -> None:
@@ -150,7 +150,7 @@ class Opener:
         try:
             data_key = key.unwrap(header[_BOUND:-_PREFIX], header[:_BOUND] + where)
         except InvalidTag:
-            raise StorageError("it was changed, or belongs elsewhere", damaged=True) from None
+            raise StorageError("it was changed, or belongs elsewhere") from None  # perhaps only a name was mistyped
         self._file = file
         self._cipher = _Chunks(data_key, prefix, where)
         self._left = _size(file) - HEADER_BYTES  # of chunks, tags included

@@ -185,11 +185,44 @@ def test_what_is_shredded_has_lost_its_head(folder: Folder, path: Path, tmp_path
     assert folder.names() == []
 
 
-def test_set_aside_is_kept_and_not_named(folder: Folder, path: Path) -> None:
+def test_what_could_not_be_written_has_lost_its_head(folder: Folder, path: Path, tmp_path: Path) -> None:
+    def fail() -> None:
+        with folder.writing("a") as file:
+            file.write(NEW)
+            os.link(path / "a.part", tmp_path / "still there")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    left = (tmp_path / "still there").read_bytes()
+    assert left[HEAD:] == NEW[HEAD:]
+    assert left[:HEAD] != NEW[:HEAD]
+
+
+def test_set_aside_is_kept_and_not_named(folder: Folder, path: Path, tmp_path: Path) -> None:
     write(folder)
     assert folder.set_aside("a") == "a.damaged"
     assert folder.names() == []
+    assert folder.aside() == ["a"]
     assert (path / "a.damaged").read_bytes() == OLD
+    os.link(path / "a.damaged", tmp_path / "still there")
+    assert folder.shred("a")
+    assert folder.aside() == []
+    assert (tmp_path / "still there").read_bytes()[:HEAD] != OLD[:HEAD]
+
+
+def test_pipes_and_folders_keep_nobody_waiting(folder: Folder, path: Path) -> None:
+    """Who can write to the disk can put them there."""
+    for name in ("a", "b.part", "c.gone"):
+        os.mkfifo(path / name, 0o600)
+    (path / "d.part").mkdir()
+    with pytest.raises(OSError, match="it is not a file"):
+        read(folder)
+    folder.close()
+    folder = Folder(path, HEAD)
+    assert {each.name for each in path.iterdir()} == {"a", "d.part", "lock"}
+    assert folder.shred("a")
+    folder.close()
 
 
 def test_a_link_is_not_followed(folder: Folder, path: Path, tmp_path: Path) -> None:

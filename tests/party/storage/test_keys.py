@@ -12,7 +12,7 @@ import pytest
 
 from keras_private.config import StorageConfig
 from keras_private.errors import ConfigError
-from keras_private.party.storage import keys
+from keras_private.net import command as net_command
 from keras_private.party.storage.keys import load_key, new_key
 from keras_private.party.storage.vault import StorageKey
 
@@ -87,9 +87,19 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
 def test_a_command_that_fails_or_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="ended with exit code 3"):
         load_key(command("raise SystemExit(3)"))
-    monkeypatch.setattr(keys, "COMMAND_S", 0.01)
+    monkeypatch.setattr(net_command, "COMMAND_S", 0.01)
     with pytest.raises(ConfigError, match="did not end within"):
         load_key(command("import time; time.sleep(60)"))
+
+
+def test_a_command_that_prints_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    endless = "import os\nwhile True: os.write(1, bytes(1 << 16))"
+    with pytest.raises(ConfigError, match="printed more than 256 bytes"):
+        load_key(command(endless))
+    monkeypatch.setattr(net_command, "COMMAND_S", 0.5)  # its child keeps the pipe open
+    left = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(5)'])"
+    with pytest.raises(ConfigError, match="did not end within"):
+        load_key(command(left))
 
 
 def test_a_pipe_does_not_keep_the_party_waiting(tmp_path: Path) -> None:

@@ -131,6 +131,56 @@ def test_a_damaged_model_does_not_keep_the_others_from_coming_back(
     assert missed == {b"b" * 16}
     assert log.causes("stored model unreadable") == ["it was changed or cut short"]
     assert path.with_suffix(".damaged").exists()
+    keeper = start()
+    assert keeper.restore(LIMITS)[1] == {b"b" * 16}  # after each start, until it is taken away
+    keeper.forget(b"b" * 16)
+    assert not path.with_suffix(".damaged").exists()
+    assert start().restore(LIMITS)[1] == frozenset()
+
+
+@pytest.mark.parametrize("lost", [True, False], ids=["lost", "changed"])
+def test_without_the_note_nothing_is_taken_for_useless(
+    lost: bool, start: Callable[[], StoredModels], tiny: Any, tmp_path: Path, log: LogLines
+) -> None:
+    """Nobody knows what was published then."""
+    keeper = start()
+    model = keep(keeper, tiny)
+    keeper.note(Facts(model.id, model.name, 1, model.owner, model.digest, 1, deployed=True))
+    note = tmp_path / "server2" / "published"
+    content = note.read_bytes()
+    for _ in range(2):
+        if lost:
+            note.unlink(missing_ok=True)
+        else:
+            note.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        keeper = start()
+        assert keeper.restore(LIMITS) == ([], {model.id})
+        keep(keeper, tiny, b"another upload.!")  # does not take the note's place
+        keeper.forget(b"another upload.!")
+    assert len(log.causes("stored note unreadable")) == 2
+    note.write_bytes(content)
+    (found,), missed = start().restore(LIMITS)
+    assert found.deployed
+    assert not missed
+
+
+def test_what_cannot_be_shredded_is_not_published_any_more(
+    start: Callable[[], StoredModels], tiny: Any, log: LogLines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So it is not served again after a restart, but shredded then."""
+    keeper = start()
+    model = keep(keeper, tiny)
+    keeper.note(Facts(model.id, model.name, 1, model.owner, model.digest, 1, deployed=True))
+
+    def fail(*_: object) -> None:
+        raise StorageError("the disk is broken")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "forget", fail)
+        keeper.forget(model.id)
+    assert log.causes("stored model not shredded") == ["the disk is broken"]
+    (found,), _ = start().restore(LIMITS)
+    assert (found.published, found.deployed) == (0, False)
 
 
 def test_a_model_beyond_the_limits_is_kept_and_not_held(

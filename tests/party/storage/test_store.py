@@ -130,7 +130,8 @@ def test_what_another_key_wrote_is_left_alone(
     with pytest.raises(StorageError, match="another storage key") as failure:
         read(store)
     store.complain(A, failure.value)
-    assert store.noted("serving") is None
+    with pytest.raises(StorageError, match="another storage key"):
+        store.noted("serving")
     assert store.models() == [A]
     assert len(log.causes("stored model unreadable")) == len(log.causes("stored note unreadable")) == 1
     config.key_file.write_text(old)
@@ -149,8 +150,10 @@ def test_notes(open_store: Callable[..., Store], log: LogLines, tmp_path: Path) 
         assert store.noted("serving") == content
     store.note("clients", b"one")
     shutil.copy(tmp_path / "server0" / "clients", tmp_path / "server0" / "serving")
-    assert store.noted("serving") is None
+    with pytest.raises(StorageError, match="belongs elsewhere"):
+        store.noted("serving")
     assert log.causes("stored note unreadable") == ["it was changed, or belongs elsewhere"]
     assert store.models() == []
     os.truncate(tmp_path / "server0" / "clients", 2 * NOTE_BYTES)  # nothing is allocated for it
-    assert store.noted("clients") is None
+    with pytest.raises(StorageError, match=r"was changed or cut short|it may have"):
+        store.noted("clients")
