@@ -456,19 +456,25 @@ def undeploy(config: ClusterConfig, networks: Sequence[Network], name: str, *, k
         InputError: the name is none.
         NoModelError: there is no model of this name.
         RefusedError: it is somebody else's, or not deployed.
-        LinkError: the leader cannot be reached.
+        LinkError: the leader cannot be reached. Of several triples all that failed are named.
     """
     check_name(name)
-    failures: list[KerasPrivateError] = []
-    for network in networks:
+    failures: dict[int, KerasPrivateError] = {}
+    for number, network in enumerate(networks):
         try:
             with contextlib.closing(call_party(config, network, LEADER)) as channel:
                 ask(channel, Undeploy(name, keep), Stopped, 2 * config.limits.timeout_s)
         except KerasPrivateError as error:
-            failures.append(error)
-    missing = [error for error in failures if isinstance(error, NoModelError)]
-    if len(missing) < len(failures) or len(missing) == len(networks):  # a triple that never had it is as it should be
-        raise next((error for error in failures if error not in missing), failures[0])
+            failures[number] = error
+    left = {number: error for number, error in failures.items() if not isinstance(error, NoModelError)}
+    if left:  # a triple that never had it is as it should be
+        first = next(iter(left.values()))
+        if len(networks) > 1:
+            listed = "; ".join(f"replica {number}: {error}" for number, error in left.items())
+            first.args = (f"'{name}' is left where it was by some triples, undeploy it there again ({listed})",)
+        raise first
+    if len(failures) == len(networks):
+        raise failures[0]
 
 
 def _changes(listener: OnTrouble | None) -> OnTrouble:

@@ -11,8 +11,10 @@ import threading
 import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from keras_private.client.evaluation import Score
@@ -46,6 +48,7 @@ class OwnedReplicas:
     def __init__(self, models: list[OwnedModel]) -> None:
         self.served = 0
         self._models = models
+        self._due: dict[OwnedModel, Callable[[], None]] = {}  # gives a newer version to a triple that was away
 
     def __repr__(self) -> str:
         return f"OwnedReplicas({', '.join(map(repr, self._models))})"
@@ -91,13 +94,43 @@ class OwnedReplicas:
         return all(model.stopped for model in self._models)
 
     def replace(self, plan: Plan, values: Mapping[str, ArrayLike], *, deploy: bool = False) -> None:
-        """As `OwnedModel.replace`, at each triple, one moment each. One that is away keeps what it has; clients that
-        know the new version leave it alone until it has that too."""
-        self._reach(lambda model: model.replace(plan, values, deploy=deploy))
+        """As `OwnedModel.replace`, at each triple, one moment each. One that is away keeps what it has until `serve` or
+        `deploy` finds it back, and gives it the new version; clients that know that leave it alone until then."""
+        before, self._due = self._due, {}
+
+        def change(model: OwnedModel) -> None:
+            try:
+                model.replace(plan, values, deploy=deploy)
+            except KerasPrivateError as error:
+                if _away(error):
+                    kept = {name: np.array(value) for name, value in values.items()}
+                    self._due[model] = partial(model.replace, plan, kept, deploy=deploy)
+                raise
+
+        try:
+            self._reach(change)
+        except BaseException:
+            self._due = before
+            raise
+        for model in list(self._due):
+            model.pause()  # `serve` goes on with the new version
+
+    def _catch_up(self, model: OwnedModel) -> None:
+        """Give a triple what it was not there for. Raises as `OwnedModel.replace`."""
+        due = self._due.get(model)
+        if due is not None:
+            due()
+            if self._due.get(model) is due:
+                del self._due[model]
 
     def deploy(self) -> None:
         """As `OwnedModel.deploy`, at each triple; one that has not been given the model is given it."""
-        self._reach(lambda model: model.deploy() if model.version else model.share(deploy=True, version=self.version))
+
+        def deploy(model: OwnedModel) -> None:
+            self._catch_up(model)
+            model.deploy() if model.version else model.share(deploy=True, version=self.version)
+
+        self._reach(deploy)
 
     def stop(self) -> None:
         """As `OwnedModel.stop`, at each triple."""
@@ -151,6 +184,7 @@ class OwnedReplicas:
         def serve(number: int, model: OwnedModel) -> None:
             while not (ending.is_set() or model.stopped):
                 try:
+                    self._catch_up(model)
                     if not model.version:
                         model.share(version=self.version)
                     model.serve(
@@ -159,7 +193,8 @@ class OwnedReplicas:
                         reshare=reshare,
                         on_trouble=lambda text: trouble(number, text),
                     )
-                    return
+                    if model not in self._due:
+                        return
                 except (LinkError, PartyError) as error:
                     trouble(number, str(error))
                     if isinstance(error, TrustError) or not reshare:

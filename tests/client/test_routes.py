@@ -355,7 +355,8 @@ def test_an_owner_shares_with_all_triples_and_serves_at_all(two: TFECluster, tin
     replicas.share(two, plan, values, name="digits", deploy=True)
     two.replicas[0].stop()
     networks = [MemoryNetwork(Role("owner", "owner")), two.replicas[1].network(Role("owner", "owner"))]
-    with pytest.raises(LinkError):  # and yet, where it can be said, it is done
+    left = "'digits' is left where it was by some triples, undeploy it there again .replica 0: "
+    with pytest.raises(LinkError, match=left):  # and yet, where it can be said, it is done
         undeploy(two.config, networks, "digits")
     assert not any(status.models for status in two.replicas[1].status().values())
     with pytest.raises(NoModelError):
@@ -389,3 +390,34 @@ def test_a_triple_that_is_away_is_said_and_gets_the_model_when_it_is_back(
             assert not thread.is_alive()
         finally:
             late.stop()
+
+
+def test_a_triple_that_is_away_while_a_model_is_replaced_is_given_the_new_version(
+    make_trio: Any, make_config: Any, tiny: Any, other_tiny: Any, until: Any
+) -> None:
+    """It has the old one, and its owner's `serve` waits for it."""
+    there, config = make_trio(), make_config(managed=False)
+    second = Trio(config)
+    hosts = [party.host for each in (there.config, config) for party in each.parties.values()]
+    cluster = TFECluster.from_config(ClusterConfig.of_hosts(hosts, cluster="test")).start()
+    model = replicas.share(cluster, tiny.executable.plan, tiny.executable.values)
+    thread = threading.Thread(target=model.serve)
+    thread.start()
+    try:
+        until(lambda: all(trio.servers[0].node.shelf.models for trio in (there, second)), "both have it")
+        second.stop()
+        with pytest.warns(UserWarning, match=r"the others go on \(replica 1: "):
+            model.replace(other_tiny.executable.plan, other_tiny.executable.values)
+        with TFEWorker().connect_to_model(cluster) as client:
+            ask(client, other_tiny, 1)
+            second = Trio(config)
+            held = second.servers[0].node.shelf
+            until(lambda: held.models, "it is given the model", 60)
+            assert {each.digest for each in held.models} == {model.digest}
+            until(lambda: ask(client, other_tiny, 2) or second.servers[0].node.served > 3, "it has work", 60)
+    finally:
+        model.stop()
+        thread.join(20)
+        second.stop()
+    assert not thread.is_alive()
+    assert not model._due
