@@ -49,6 +49,14 @@ def test_call_shapes() -> None:
     ]
 
 
+def test_call_shapes_of_many_models_and_event_loops() -> None:
+    assert {"replicas", "status", "undeploy"} <= set(dir(keras_private.TFECluster))
+    assert {"model", "owner", "digest"} <= set(inspect.signature(keras_private.Client.connect_to_model).parameters)
+    client = keras_private.AsyncClient
+    assert {"connect", "query", "evaluate", "close", "__aenter__", "__aexit__"} <= set(dir(client))
+    assert all(inspect.iscoroutinefunction(getattr(client, name)) for name in ("connect", "query", "evaluate", "close"))
+
+
 def test_a_worker_is_a_partys_handle_or_a_client() -> None:
     """Each has what is its own, and nothing that could only raise."""
     worker, client = keras_private.TFEWorker, keras_private.Client
