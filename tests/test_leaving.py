@@ -53,7 +53,7 @@ def test_what_runs_is_finished_and_what_comes_is_told_to_come_again(
         assert reached.wait(20)
         waits = pool.submit(second.query_model, data, retries=0)
         until(lambda: trio.waiting() == [2, 2, 2], "the second query waits")
-        leaves = pool.submit(leaver.drain, threading.Event())
+        leaves = pool.submit(leaver.drain, lambda: False)
         failure = waits.exception(20)
         assert isinstance(failure, PartyError)
         assert str(failure) == f"{PARTY_NAMES[index]} is about to end; ask again when it is back"
@@ -118,7 +118,7 @@ def test_leaving_ends_with_its_time_and_at_once_when_it_is_urgent(
             runs = pool.submit(client.query_model, tiny.batch(1), retries=0)
             assert reached.wait(20)
             urgent = threading.Event()
-            leaves = pool.submit(trio.servers[1].drain, urgent)
+            leaves = pool.submit(trio.servers[1].drain, urgent.is_set)
             if hurry:
                 urgent.set()
             leaves.result(20)
@@ -141,3 +141,24 @@ def test_a_signal_that_another_thread_takes_is_noticed() -> None:
         "ending.wait()\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+
+
+def test_signals_that_interrupt_each_other_end_the_wait_too() -> None:
+    """Handlers run anywhere in the main thread, in the middle of another one as well: a lock would be for ever."""
+    code = (
+        "import os, signal, threading\n"
+        "from keras_private.party.__main__ import Ending\n"
+        "ending, over = Ending(), []\n"
+        "for number in (signal.SIGTERM, signal.SIGINT):\n"
+        "    signal.signal(number, lambda *_: ending.set())\n"
+        "def storm():\n"
+        "    for _ in range(5000):\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "    over.append(True)\n"
+        "threading.Thread(target=storm, daemon=True).start()\n"
+        "while not over:\n"
+        "    ending.set()\n"
+        "assert ending.wait()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import contextlib
 import json
 import os
@@ -16,7 +17,8 @@ import socket
 import sys
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TextIO
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from keras_private.config import PARTY_NAMES, ClusterConfig
 from keras_private.errors import KerasPrivateError
@@ -33,7 +35,8 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a party until SIGTERM, SIGINT or, when managed, the end of standard input. Returns the exit code.
+    """Run a party until SIGTERM, SIGINT or, when managed, the end of standard input; then the process ends, with exit
+    code 0. Returns the exit code if the party could not be started.
 
     The first signal lets what runs be finished (`PartyServer.drain`), the second one does not.
     """
@@ -49,16 +52,18 @@ def run(config: str, name: str, replica: int = 0) -> int:
     """See `main`."""
     _hold_standard_files()
     _dump_no_core()
-    managed, stop, signalled, hurry = config == "-", Ending(), threading.Event(), threading.Event()
+    managed, stop = config == "-", Ending()
+    # Handlers interrupt the main thread anywhere, each other too: what they call must take no lock that it may hold.
+    signals: list[int] = []
+    hangups: SimpleQueue[int] = SimpleQueue()
 
-    def on_signal(*_: object) -> None:
-        (hurry if signalled.is_set() else signalled).set()
+    def on_signal(number: int, _: object) -> None:
+        signals.append(number)
         stop.set()
 
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, on_signal)
-    hangup = threading.Event()
-    signal.signal(signal.SIGHUP, lambda *_: hangup.set())
+    signal.signal(signal.SIGHUP, lambda number, _: hangups.put(number))
     try:
         server = _start(config, name, replica)
     except (KerasPrivateError, json.JSONDecodeError) as error:
@@ -74,17 +79,27 @@ def run(config: str, name: str, replica: int = 0) -> int:
     else:
         _say("ready")
         threading.Thread(target=_watch_parent, args=(stop,), name="parent", daemon=True).start()
-    threading.Thread(target=_reload, args=(server, hangup, stop), name="reload", daemon=True).start()
+    threading.Thread(target=_reload, args=(server, hangups, stop), name="reload", daemon=True).start()
     stop.wait()
     tell(STOPPING)
-    if signalled.is_set():
-        server.drain(hurry)
+    if signals:
+        server.drain(lambda: len(signals) > 1)
     server.stop()
     stop.close()
-    return 0
+    return _end()
 
 
-class Ending(threading.Event):
+def _end() -> NoReturn:
+    """End the process now: somebody waits to start the party again. All is closed; taking the interpreter apart, with
+    all its modules and with threads that it stops anywhere, takes seconds under load, and sometimes for ever."""
+    atexit._run_exitfuncs()  # logs and spans are written
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(0)
+
+
+class Ending:
     """Set by a signal's handler or by a thread; the main thread, and no other, waits for it.
 
     The kernel may give a signal to any thread, to another one than the main thread if that was stopped just before,
@@ -93,22 +108,25 @@ class Ending(threading.Event):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        self._set = False
         self._wake, self._woken = socket.socketpair()
         self._wake.setblocking(False)
         signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
 
+    def is_set(self) -> bool:
+        return self._set
+
     def set(self) -> None:
-        super().set()
+        self._set = True
         with contextlib.suppress(OSError):  # full: it is awake anyway
             self._wake.send(b"\0")
 
     def wait(self, timeout: float | None = None) -> bool:
         self._woken.settimeout(timeout)
         with contextlib.suppress(TimeoutError):
-            while not self.is_set():
+            while not self._set:
                 self._woken.recv(64)
-        return self.is_set()
+        return self._set
 
     def close(self) -> None:
         """Once nobody waits any more."""
@@ -117,12 +135,13 @@ class Ending(threading.Event):
         self._woken.close()
 
 
-def _reload(server: PartyServer, hangup: threading.Event, stop: threading.Event) -> None:
+def _reload(server: PartyServer, hangups: SimpleQueue[int], stop: Ending) -> None:
     """At each SIGHUP take over what the files say; end if it came because our terminal has gone."""
     at_terminal = _has_terminal()
     while True:
-        hangup.wait()
-        hangup.clear()
+        hangups.get()
+        while not hangups.empty():
+            hangups.get()
         if at_terminal and not _has_terminal():
             stop.set()
             return
@@ -187,7 +206,7 @@ def _say(line: str, stream: TextIO | None = None) -> None:
             stream.flush()
 
 
-def _watch_parent(stop: threading.Event) -> None:
+def _watch_parent(stop: Ending) -> None:
     with contextlib.suppress(OSError, ValueError):
         while sys.stdin.buffer.read(1):
             pass

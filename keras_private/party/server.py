@@ -145,11 +145,11 @@ class PartyServer:
         """Where, in words; after `start`."""
         return describe_listening(self._entrance.address)
 
-    def drain(self, hurry: threading.Event) -> None:
+    def drain(self, hurried: Callable[[], bool]) -> None:
         """Take nothing new in, and wait until what runs is finished and answered, `limits.drain_s` at most.
 
         Args:
-            hurry: set when that takes too long for somebody.
+            hurried: whether that takes too long for somebody; asked again and again.
         """
         node, duty = self.node, self.duty
         seconds = node.config.limits.drain_s
@@ -157,11 +157,19 @@ class PartyServer:
         node.leaving.set()
         duty.leave()
         deadline = time.monotonic() + seconds
-        while node.shelf.uploads or any(session.busy for session in list(self._sessions)):
-            if time.monotonic() >= deadline or hurry.wait(_LOOK_S):
-                break
+
+        def wait(until: float) -> bool:
+            over = hurried() or time.monotonic() >= until
+            if not over:
+                time.sleep(_LOOK_S)
+            return not over
+
+        while (node.shelf.uploads or any(session.busy for session in list(self._sessions))) and wait(deadline):
+            pass
         # The others finish the same run about now: what they still need must reach them before the lanes go.
-        hurry.wait(min(_OTHERS_S, max(0.0, deadline - time.monotonic())))
+        others = min(deadline, time.monotonic() + _OTHERS_S)
+        while wait(others):
+            pass
         for session in list(self._sessions):
             session.take_leave(leaving(node.name))
 
