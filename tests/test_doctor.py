@@ -239,7 +239,20 @@ def test_all_is_well(file: Path, until: Any) -> None:
     found = examine(file / "cluster.yaml", "owner")
     assert ("limits", f"the same at {', '.join(PARTY_NAMES)} and in this file") in [(f.about, f.says) for f in found]
     ports = [each for each in examine(file / "cluster.yaml", "server0") if each.about == "port"]
-    assert "is in use: by this party" in ports[0].says
+    assert "is in use, by this party" in ports[0].says
+
+
+def test_ports_that_others_have_taken(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keras_private.doctor.host._ANSWER_S", 0.2)
+    given = parties(file)
+    given["server0"] |= {"host": given["server1"]["host"]}
+    given["server1"] |= {"host": "localhost:1"}
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        given["server0"] |= {"metrics": f"localhost:{silent.getsockname()[1]}"}
+        change(file, parties=given)
+        text = says(file, "server0")
+    assert "is in use, and not by this party: it is party:server1" in text
+    assert "is in use, and not by this party: no answer to /healthz (TimeoutError)" in text
 
 
 def test_what_differs_between_the_parties(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

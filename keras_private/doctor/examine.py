@@ -36,7 +36,8 @@ def examine(path: Path, name: str, replica: int = 0) -> list[Finding]:
     found += trusted
     if role and role.kind == "party":
         number = PARTY_NAMES.index(role.name) if role.name in PARTY_NAMES else None
-        found += _noting("host", lambda: host(config, role, number))
+        usable = None if any(each.level == "wrong" for each in trusted) else files
+        found += _noting("host", lambda: host(config, role, number, usable))
     if role and not any(each.level == "wrong" for each in trusted):
         found += _noting("parties", lambda: parties(config, role, files))
     return found

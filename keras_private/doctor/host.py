@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import errno
+import http.client
 import os
 import resource
 import socket
 from pathlib import Path
 from typing import Final
 
-from keras_private.config import ANY, ClusterConfig
+from keras_private.config import ALL_INTERFACES, ANY, PARTY_NAMES, ClusterConfig
 from keras_private.doctor.finding import Findings, good, warning, wrong
-from keras_private.errors import ConfigError
+from keras_private.errors import ConfigError, KerasPrivateError
 from keras_private.extras import require
 from keras_private.net.handshake import format_address
 from keras_private.net.roles import Role
+from keras_private.net.tls import TLSFiles, client_context, explain, peer_role
 from keras_private.party.storage.keys import load_key
 
 FILES: Final = 1024
 """Open files that a party may come to need (`party.entrance`)."""
 _MB: Final = 1 << 20
+_ANSWER_S: Final = 5.0
 
 
-def host(config: ClusterConfig, role: Role, number: int | None) -> Findings:
-    """All of it, for the party of that number."""
+def host(config: ClusterConfig, role: Role, number: int | None, files: TLSFiles | None) -> Findings:
+    """All of it, for the party of that number; `files` are its certificates, if they are of use."""
     if number is None:
         return
     try:
@@ -36,7 +39,7 @@ def host(config: ClusterConfig, role: Role, number: int | None) -> Findings:
     yield from _memory(config)
     yield from _storage(config, role)
     yield from _access(config)
-    yield from _ports(config, number)
+    yield from _ports(config, number, files)
 
 
 def _kernels() -> Findings:
@@ -146,7 +149,7 @@ def _access(config: ClusterConfig) -> Findings:
         yield warning("access", f"{source} can be changed by others: so who may query can", f"chmod go-w {source}")
 
 
-def _ports(config: ClusterConfig, number: int) -> Findings:
+def _ports(config: ClusterConfig, number: int, files: TLSFiles | None) -> Findings:
     places = [("port", config.party(number).listen_address)]
     if (shown := config.metrics_address(number)) is not None:
         places.append(("metrics", shown))
@@ -160,8 +163,46 @@ def _ports(config: ClusterConfig, number: int) -> Findings:
                 probe.bind(address)
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                yield good(about, f"{where} is in use: by this party, if it runs (that is looked at below)")
+                said = _serves(name, port) if about == "metrics" else _listens(config, number, files)
+                if said:
+                    do = "end what listens there, or write another port into cluster.yaml"
+                    yield wrong(about, f"{where} is in use, and not by this party: {said}", do)
+                else:
+                    yield good(about, f"{where} is in use, by {'this' if files else 'a'} party")
             else:
                 yield wrong(about, f"{where}: {error.strerror or error}", "is the address one of this host?")
         else:
             yield good(about, f"{where} is free")
+
+
+def _near(name: str) -> str:
+    """Where something that listens at this address is called from its own host."""
+    return "localhost" if name in (ALL_INTERFACES, "0.0.0.0") else name  # noqa: S104
+
+
+def _listens(config: ClusterConfig, number: int, files: TLSFiles | None) -> str:
+    """Why it cannot be this party that listens at its own port; empty: nothing says so. It is asked for its certificate
+    and no more, as no party takes itself for a caller."""
+    if files is None:
+        return ""
+    name, port = config.party(number).listen_address
+    try:
+        raw = socket.create_connection((_near(name), port), _ANSWER_S)
+        with raw, client_context(files).wrap_socket(raw) as shaken:
+            found, _ = peer_role(shaken)
+    except (OSError, KerasPrivateError) as error:
+        return explain(error)
+    return "" if found == Role("party", PARTY_NAMES[number]) else f"it is {found}"
+
+
+def _serves(name: str, port: int) -> str:
+    """Why it is no party's metrics that are shown there; empty: they are."""
+    call = http.client.HTTPConnection(_near(name), port, timeout=_ANSWER_S)
+    try:
+        call.request("GET", "/healthz")
+        status = call.getresponse().status
+    except (OSError, http.client.HTTPException) as error:
+        return f"no answer to /healthz ({type(error).__name__})"
+    finally:
+        call.close()
+    return "" if status in (200, 503) else f"/healthz is answered with {status}"
