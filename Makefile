@@ -43,6 +43,7 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/mypy serve.py client.py demo.py models/train.py
 	$(BIN)/mypy examples/models/*.py
+	$(BIN)/mypy examples/fastapi/app.py
 
 bench: $(VENV)/.dev $(VENV)/.kernels
 	@$(BIN)/python -m benchmarks $(ARGS)
