@@ -94,7 +94,7 @@ def test_what_a_party_answered_before_it_ended_is_not_lost(
         session = client._session
         assert session is not None
         if goodbye:
-            leaver.drain(threading.Event())
+            leaver.drain(lambda: False)
         leaver.stop()
         until(lambda: not session.usable, "the client has noticed")
         with pytest.raises(KerasPrivateError, match="server2"):
