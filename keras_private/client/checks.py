@@ -128,7 +128,7 @@ def _checked(data: Any, port: InputPort, where: str, most: int | None) -> NDArra
     if given.ndim == 0 or given.shape[1:] != port.shape:
         raise InputError(f"{where}the data has shape {given.shape}; {expected}, the batch first")
     if not len(given) or (most is not None and len(given) > most):
-        asked = "at least 1 is needed" if most is None else f"from 1 to {most} can be asked at once"
+        asked = "at least 1 is needed" if most is None or not len(given) else f"from 1 to {most} can be asked at once"
         raise InputError(f"{where}a batch of {len(given)} rows; {asked}")
     if given.size <= _PIECE_VALUES:
         given = _floats(given)  # once

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from threading import TIMEOUT_MAX
 from typing import Any
 
 from keras_private.errors import KerasPrivateError
@@ -26,7 +27,7 @@ class Query:
         if not (isinstance(error, KerasPrivateError) and error.transient) or not self.retries:
             raise error
         if error.after is not None:
-            pause = max(_PAUSES_S[0], error.after)
+            pause = min(TIMEOUT_MAX, max(_PAUSES_S[0], error.after))  # a party may say anything
         else:
             pause = _PAUSES_S[min(self.attempts, len(_PAUSES_S) - 1)]
             self.attempts += 1

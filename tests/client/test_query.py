@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import sys
+import threading
 import time
 
 import pytest
@@ -27,6 +30,13 @@ def test_who_is_told_when_to_come_again_waits_for_so_long_as_often_as_it_takes(k
     assert [asked.pause_after(failure) for _ in range(20)] == [17.5] * 20
     assert asked.pause_after(PartyError("server1 is gone").again()) == 0.2  # the retries are all there still
     assert asked.pause_after(kind("at once").again(after=0.0)) == 0.2  # nobody is asked without a pause
+
+
+def test_a_party_may_say_any_number_of_seconds() -> None:
+    """Without a deadline it is waited for, and no clock is asked for more than it can count."""
+    asked = Query(None, math.inf, 2)
+    pause = asked.pause_after(QuotaError("come again").again(after=sys.float_info.max))
+    assert pause <= threading.TIMEOUT_MAX
 
 
 def test_nobody_waits_beyond_the_deadline() -> None:
