@@ -56,7 +56,7 @@ ROW = [0.5] * 6
     [
         ([[0.5] * 5], ["(1, 5)", "(batch, 6)"]),
         (ROW, ["(6,)", "(batch, 6)"]),
-        (np.zeros((0, 6)), ["batch of 0 rows", "1 to 128"]),
+        (np.zeros((0, 6)), ["batch of 0 rows", "at least 1 is needed"]),
         (np.r_[np.zeros((128, 6)), np.full((1, 6), np.nan)], ["NaN or infinite"]),
         (np.r_[np.zeros((300, 6)), np.full((1, 6), 7.0)], ["from 0 to 7", "from -1 to 1"]),
         (np.zeros((129, 5)), ["(129, 5)", "(batch, 6)"]),
