@@ -102,11 +102,11 @@ class Folder:
                 name before is then still there, or the new file, never a part of one.
         """
         aside = self._path / (name + _PART)
-        with _writable(self._path):
+        with _writable():
             file = os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb")
         try:
-            yield Written(file, self._path)
-            with _writable(self._path):
+            yield Written(file)
+            with _writable():
                 file.flush()
                 os.fsync(file.fileno())
                 os.replace(aside, self._path / name)
@@ -187,24 +187,23 @@ class Folder:
 class Written:
     """A file that is being written. Other failures than its own, of who writes to it, pass through unchanged."""
 
-    def __init__(self, file: BinaryIO, folder: Path) -> None:
+    def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._folder = folder
 
     def write(self, data: bytes) -> None:
         """Raises:
         StorageError: it cannot be written; names the cause.
         """
-        with _writable(self._folder):
+        with _writable():
             self._file.write(data)
 
 
 @contextlib.contextmanager
-def _writable(folder: Path) -> Iterator[None]:
+def _writable() -> Iterator[None]:
     try:
         yield
-    except OSError as error:
-        raise StorageError(f"{folder} cannot be written to: {_cause(error)}") from None
+    except OSError as error:  # an owner may be told: where the operator's folder is, is not theirs to know
+        raise StorageError(f"storage.path cannot be written to: {_cause(error)}") from None
 
 
 def _cause(error: OSError) -> str:

@@ -205,7 +205,7 @@ def test_an_owner_is_told_that_the_disk_is_full(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        with pytest.raises(StorageError, match="server2 cannot be written to: No space left on device"):
+        with pytest.raises(StorageError, match=r"^storage\.path cannot be written to: No space left on device$"):
             shelf.put(model, contents)
     assert shelf.models == ()
     assert start().restore(LIMITS) == ([], frozenset())
