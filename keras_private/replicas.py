@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 from typing import Any, TypeVar
 
@@ -27,6 +27,7 @@ from keras_private.plan.plan import Plan
 
 T = TypeVar("T")
 _PAUSE_S = 1.0  # between attempts to reach a triple that is away
+_GLANCE_S = 0.1
 
 
 def share(
@@ -134,6 +135,7 @@ class OwnedReplicas:
 
     def stop(self) -> None:
         """As `OwnedModel.stop`, at each triple."""
+        self._due = {}
         for _, outcome in self._all(OwnedModel.stop):
             if isinstance(outcome, BaseException):
                 raise outcome
@@ -172,6 +174,8 @@ class OwnedReplicas:
             with lock:
                 served[number] = count
                 self.served = sum(served)
+                if self._models[number] in self._due:
+                    self._models[number].pause()
                 if on_progress is not None:
                     on_progress(self.served)
 
@@ -205,15 +209,19 @@ class OwnedReplicas:
                     raise
 
         pool = ThreadPoolExecutor(len(self._models), "keras_private replicas")
+        runs: list[Future[None]] = []
         try:
-            runs = [pool.submit(serve, number, model) for number, model in enumerate(self._models)]
+            for number, model in enumerate(self._models):
+                runs.append(pool.submit(serve, number, model))
             failures = [error for run in runs if (error := run.exception()) is not None]
             if len(failures) == len(runs):
                 raise failures[0]
         finally:  # Ctrl-C too
             ending.set()
-            for model in self._models:
-                model.pause()
+            while not all(run.done() for run in runs):  # one may just have begun to serve, and not heard of it
+                for model in self._models:
+                    model.pause()
+                wait(runs, _GLANCE_S)
             pool.shutdown()
         return self.served
 
