@@ -65,7 +65,7 @@ class Folder:
             if isinstance(error, BlockingIOError):
                 raise ConfigError(
                     f"storage.path: another process uses {path}; give each party a folder of its own, as in "
-                    "'path: shares/{name}'"
+                    "'path: shares/{name}', or 'shares/{replica}/{name}' where several triples are on one machine"
                 ) from None
             raise ConfigError(f"storage.path: {path} cannot be written to: {_cause(error)}") from None
 

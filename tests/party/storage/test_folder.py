@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import json
 import os
 import resource
 from collections.abc import Callable, Iterator
@@ -11,8 +13,12 @@ from typing import Any
 
 import pytest
 
+from keras_private.config import ClusterConfig
 from keras_private.errors import ConfigError, StorageError
 from keras_private.party.storage.folder import Folder
+from keras_private.party.storage.keys import new_key
+from keras_private.party.storage.store import Store
+from tests.conftest import LogLines
 
 HEAD = 8
 OLD, NEW = b"the old one" * 10, b"a newer one" * 1000
@@ -239,6 +245,30 @@ def test_a_folder_is_one_partys(folder: Folder, path: Path) -> None:
         Folder(path, HEAD)
     folder.close()
     Folder(path, HEAD).close()
+
+
+def test_folders_of_two_triples_on_one_machine(tmp_path: Path, make_config: Any) -> None:
+    (tmp_path / "key").write_text(new_key())
+    (tmp_path / "key").chmod(0o600)
+    triples = [json.loads(make_config(managed=False).to_json())["parties"] for _ in range(2)]
+
+    def stores(path: str) -> list[Store]:
+        """Those of one operator's two parties."""
+        storage = {"path": str(tmp_path / path), "key_file": str(tmp_path / "key")}
+        config = ClusterConfig.parse({"parties": triples, "storage": storage})
+        with contextlib.ExitStack() as stack:
+            made = []
+            for number in range(2):
+                own = config.replica(number).storage
+                assert own is not None
+                made.append(Store(own, "cluster", "server1", LogLines()))
+                stack.callback(made[-1].close)
+            return made
+
+    stores("apart/{replica}/{name}")
+    assert {each.name for each in (tmp_path / "apart").iterdir()} == {"0", "1"}
+    with pytest.raises(ConfigError, match=r"another process uses .*shares/{replica}/{name}"):
+        stores("one/{name}")
 
 
 def test_a_folder_that_others_may_look_into(path: Path) -> None:
