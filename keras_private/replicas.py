@@ -96,7 +96,7 @@ class OwnedReplicas:
 
     def replace(self, plan: Plan, values: Mapping[str, ArrayLike], *, deploy: bool = False) -> None:
         """As `OwnedModel.replace`, at each triple, one moment each. One that is away keeps what it has until `serve` or
-        `deploy` finds it back, and gives it the new version. If that is another plan, clients leave it alone until then.
+        `deploy` finds it back, and gives it the new version. Clients leave it alone until then, if the plan is another.
         """
         before, self._due = self._due, {}
 
