@@ -54,7 +54,7 @@ class Folder:
                 )
             if (mode := stat.S_IMODE(found.st_mode)) & 0o077:
                 raise ConfigError(f"storage.path: others may look into {path} (mode {mode:04o}); run: chmod 700 {path}")
-            self._lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             raise ConfigError(f"storage.path: {path} cannot be used: {_cause(error)}") from None
         try:

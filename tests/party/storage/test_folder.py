@@ -240,6 +240,14 @@ def test_a_link_is_not_followed(folder: Folder, path: Path, tmp_path: Path) -> N
     assert (tmp_path / "elsewhere").read_bytes() == NEW
 
 
+def test_the_lock_is_no_link(path: Path, tmp_path: Path) -> None:
+    path.mkdir(0o700)
+    (path / "lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ConfigError, match="cannot be used"):
+        Folder(path, HEAD)
+    assert not (tmp_path / "elsewhere").exists()
+
+
 def test_a_folder_is_one_partys(folder: Folder, path: Path) -> None:
     with pytest.raises(ConfigError, match=r"another process uses .*give each party a folder of its own"):
         Folder(path, HEAD)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -209,3 +210,62 @@ def test_an_owner_is_told_that_the_disk_is_full(
             shelf.put(model, contents)
     assert shelf.models == ()
     assert start().restore(LIMITS) == ([], frozenset())
+
+
+def test_a_folder_that_somebody_wrote_to_holds_what_was_written_or_less(
+    start: Callable[[], StoredModels], tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Changed, cut, lengthened, swapped, removed, replaced by links and pipes: each model is as it was, or missed."""
+    keeper, written = start(), {}
+    for number in range(3):
+        model, contents = uploaded(tiny, bytes([number]) * 16, f"digits{number}")
+        keeper.keep(model.facts, contents)
+        keeper.note(Facts(model.id, model.name, 1, model.owner, model.digest, number + 1, deployed=number == 0))
+        written[model.id] = ((model.name, number + 1, number == 0), contents.shares)
+    folder, held = tmp_path / "server2", 0
+    rng = random.Random(1)  # noqa: S311  the same files each time
+    whole = {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "lock"}
+    read: dict[bytes, Any] = {}
+    bind = models.bind
+    monkeypatch.setattr(models, "bind", lambda *all_: read.update({all_[0].id: all_[2]}) or bind(*all_))
+    for _ in range(60):
+        keeper = start()
+        for path in folder.iterdir():
+            if path.name != "lock":
+                path.unlink()
+        for name, content in whole.items():
+            (folder / name).write_bytes(content)
+        for path in rng.sample([folder / name for name in whole], rng.randint(1, 3)):
+            damage(path, folder / rng.choice(list(whole)), rng)
+        found, missed = keeper.restore(LIMITS)
+        for model in found:
+            facts, shares = written[model.id]
+            assert (model.name, model.published, model.deployed) == facts
+            for name, share in shares.items():
+                np.testing.assert_array_equal(read[model.id][name].mine, share.mine)
+                np.testing.assert_array_equal(read[model.id][name].next, share.next)
+        there = {bytes.fromhex(path.name[:32]) for path in folder.iterdir() if len(path.name) >= 32}
+        assert there == {model.id for model in found} | missed
+        held += len(found)
+    assert held > 20
+
+
+def damage(path: Path, other: Path, rng: random.Random) -> None:
+    content = bytearray(path.read_bytes())
+    kind = rng.randrange(7)
+    if kind == 0:
+        content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+        path.write_bytes(content)
+    elif kind == 1:
+        os.truncate(path, rng.choice([rng.randrange(len(content)), 1 << 40]))  # nothing is allocated for it
+    elif kind == 2:
+        path.write_bytes(content + os.urandom(20))
+    elif kind == 3 and other.is_file() and other.stat().st_size < 1 << 20:
+        path.write_bytes(other.read_bytes())
+        other.write_bytes(content)
+    else:
+        path.unlink()
+        if kind == 4:
+            os.mkfifo(path, 0o600)
+        elif kind == 5:
+            path.symlink_to("/etc/passwd")
