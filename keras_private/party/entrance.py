@@ -9,7 +9,7 @@ honest are through long before it is their turn, however many say nothing.
 
 After the handshake the role is known, and a connection counts against its kind only (`MAX_OF_KIND`) and, for clients
 and owners, against its name (`MAX_OF_ONE`) unless that is the default one. So no crowd of strangers or clients keeps
-a party or an owner out.
+a party or an owner out; and those who share the default name leave places to clients with names of their own.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ MAX_OF_KIND: Final = {"party": 32, "owner": 128, "client": 512}
 """Connections at once. Together with handshakes and lanes these stay below 1024 open files."""
 MAX_OF_ONE: Final = 64  # connections of one client or owner
 UNNAMED: Final = Role("client", "client")
-"""Clients that were given no name. They may be many, so their connections count one by one."""
+"""Clients that were given no name. They may be many, so `MAX_UNNAMED` is for all of them."""
+MAX_UNNAMED: Final = 384
 HANDSHAKE_S: Final = 10.0
 _MAX_FAMILIAR = 64
 
@@ -217,6 +218,11 @@ class Entrance:
             kin = sum(count for each, count in self._places.items() if each.kind == role.kind)
             if kin >= MAX_OF_KIND[role.kind]:
                 return f"{name} has {kin} connections of kind {role.kind} already; try again later"
+            if role == UNNAMED and own >= MAX_UNNAMED:
+                return (
+                    f"{name} has {own} connections of clients without a name already, and some places are for those "
+                    'who have one, as in TFEWorker(name="bob"); try again later'
+                )
             self._places[role] += 1
         return None
 

@@ -99,8 +99,9 @@ def test_owners_share_what_they_may(make_trio: Any, tiny: Any) -> None:
     rule(trio, 1, {"*": ALL}, {"owner": {"models": ["model"]}})
     model = tiny.upload(trio)
     rule(trio, 0, {"*": ALL}, {})
-    with pytest.raises(RefusedError, match="server0: owner:owner may not share or serve"):
-        model.serve(1)
+    for deed in (lambda: model.serve(1), model.deploy):
+        with pytest.raises(RefusedError, match="server0: owner:owner may not share or serve"):
+            deed()
     model.stop()
 
 

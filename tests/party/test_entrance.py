@@ -57,6 +57,20 @@ def test_one_client_may_not_take_every_connection(
         client.query_model(tiny.batch(1))
 
 
+def test_clients_without_a_name_leave_places_to_those_who_have_one(
+    trio: Any, monkeypatch: pytest.MonkeyPatch, until: Any
+) -> None:
+    until(lambda: not any(server._entrance._places[CLIENT] for server in trio.servers), "nobody is in")
+    monkeypatch.setattr(entrance, "MAX_UNNAMED", 2)
+    hello = Hello.plain("client", "test")
+    with ExitStack() as stack:
+        for _ in range(2):
+            stack.callback(call(trio.network(CLIENT), 0, hello, 5).close)
+        with pytest.raises(LinkError, match="server0 has 2 connections of clients without a name already"):
+            call(trio.network(CLIENT), 0, hello, 5)
+        stack.callback(call(trio.network(Role("client", "bob")), 0, hello, 5).close)
+
+
 def test_clients_take_no_place_of_an_owner_or_a_party(
     make_trio: Any, tiny: Any, serving: Any, monkeypatch: pytest.MonkeyPatch, until: Any
 ) -> None:

@@ -43,7 +43,9 @@ def test_one_upload_of_a_name_at_a_time(trio: Any, tiny: Any, until: Any) -> Non
     first = owner(trio, "alice")
     first.send(encode(Load(bytes(16), "model", 0, 0, serialise(tiny.executable.plan))))
     assert expect(first, Accepted, 10).version == 1
-    with pytest.raises(RefusedError, match="another upload of 'model' is on its way; try again") as caught:
+    with pytest.raises(
+        RefusedError, match="another upload of 'model', by owner:alice, is on its way; try again"
+    ) as caught:
         tiny.upload(trio)
     assert caught.value.transient
     tiny.upload(trio, name="other").stop()
@@ -120,7 +122,7 @@ def test_sharing_again_waits_for_another_upload_to_end(
     served: list[int] = []
 
     def hear(trouble: str) -> None:
-        if trouble == "server0: another upload of 'model' is on its way; try again; trying again":
+        if trouble == "server0: another upload of 'model', by owner:owner, is on its way; try again; trying again":
             busy.set()
 
     thread = threading.Thread(target=lambda: served.append(model.serve(1, on_trouble=hear)))

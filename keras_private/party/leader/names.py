@@ -87,9 +87,10 @@ class Names:
 
     def _next_version(self, load: Load, owner: str) -> int:
         self._check_owner(load.name, owner)
-        on_their_way = [each.name for each in self._shelf.models if not each.published]
-        if load.name in (*on_their_way, *(each.name for each in self._shelf.uploads)):
-            raise RefusedError(f"another upload of '{load.name}' is on its way; try again").again()
+        on_their_way = {each.name: each.owner for each in self._shelf.models if not each.published}
+        on_their_way |= {each.name: each.owner for each in self._shelf.uploads}
+        if by := on_their_way.get(load.name):
+            raise RefusedError(f"another upload of '{load.name}', by {by}, is on its way; try again").again()
         latest, made = self._latest(load.name, owner)
         if load.version and (load.made < made if made else load.version < latest):
             raise RefusedError(

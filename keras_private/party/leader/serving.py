@@ -84,6 +84,9 @@ class ServingSession(OwnerSession):
         if isinstance(asked, Undeploy):
             self._names.undeploy(asked.name, self._owner, keep=asked.keep)
             return Stopped()
+        model = self._node.shelf.owned(asked.model, self._owner)
+        if model is not None:  # the rules may have changed since it was loaded
+            self._node.access.check_owner(self._owner, model.name)
         return Published(self._names.publish(asked.model, self._owner, deploy=asked.deploy))
 
     def _stop(self, stop: Stop) -> Stopped:
