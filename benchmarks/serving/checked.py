@@ -36,11 +36,19 @@ class Watch:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._asked: list[Asked] = []
+        self._answered: set[int] = set()
 
-    def add(self, asked: Asked) -> None:
+    def add(self, client: int, asked: Asked) -> None:
         with self._changed:
             self._asked.append(asked)
+            if asked.what == "right":
+                self._answered.add(client)
             self._changed.notify_all()
+
+    def wait_all(self, count: int, seconds: float) -> bool:
+        """Whether so many clients have had an answer within `seconds`."""
+        with self._changed:
+            return self._changed.wait_for(lambda: len(self._answered) >= count, seconds)
 
     def wait_right(self, since: float, seconds: float) -> float | None:
         """When the first query that was asked after `since` had its right answer; None: not within `seconds`."""
@@ -100,10 +108,10 @@ def asking(config: Path, model: Any, count: int, retries: int = 2) -> Iterator[W
                 [*command, str(retries)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
             )
             processes.append(process)
-            threading.Thread(target=_listen, args=(process, watch), daemon=True).start()
+            threading.Thread(target=_listen, args=(number, process, watch), daemon=True).start()
         try:
-            if watch.wait_right(0.0, 60.0) is None:
-                raise RuntimeError("the clients had no answer within a minute")
+            if not watch.wait_all(count, 60.0):
+                raise RuntimeError("not every client had an answer within a minute")
             yield watch
         finally:
             for process in processes:
@@ -111,11 +119,11 @@ def asking(config: Path, model: Any, count: int, retries: int = 2) -> Iterator[W
                 process.wait()
 
 
-def _listen(process: subprocess.Popen[str], watch: Watch) -> None:
+def _listen(client: int, process: subprocess.Popen[str], watch: Watch) -> None:
     assert process.stdout is not None  # noqa: S101
     for line in process.stdout:
         with contextlib.suppress(json.JSONDecodeError):  # cut off in the middle, at the end
-            watch.add(Asked(*json.loads(line)))
+            watch.add(client, Asked(*json.loads(line)))
 
 
 def _client(config: str, file: str, number: int, retries: int) -> None:

@@ -1,4 +1,5 @@
-"""Three parties as their operators run them: each a command of its own, that ends and is started again by itself.
+"""Three parties as their operators run them: each a command of its own, that ends and is started again by itself, and
+keeps what it holds, encrypted.
 
 What kills, drains or watches a party needs these; where parties only serve, `served.py` is enough.
 """
@@ -8,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +23,7 @@ from keras_private.net.roles import Role
 from keras_private.owner import ask_status
 from keras_private.party.messages import Status
 from keras_private.party.network import TLSNetwork, credentials
+from keras_private.party.storage.keys import new_key
 
 ROOT = Path(__file__).resolve().parents[2]
 UP_S = 60.0
@@ -41,7 +42,13 @@ class Operators:
         self.path = folder / "cluster.yaml"
         line = "  server{}: {{host: localhost:{}}}\n"
         hosts = "".join(line.format(index, port) for index, port in enumerate(free_ports(3)))
-        self.path.write_text(f"parties:\n{hosts}{sections}")
+        kept = "storage: {path: '{name}/shares', key_file: '{name}/storage.key'}\n"
+        self.path.write_text(f"parties:\n{hosts}{kept}{sections}")
+        for name in PARTY_NAMES:
+            key = folder / name / "storage.key"
+            key.parent.mkdir(exist_ok=True)
+            key.touch(mode=0o600)
+            key.write_text(new_key())
         self._folder = folder
         self._config = ClusterConfig.load(self.path)
         self._network = TLSNetwork(self._config, credentials(self._config, Role("owner", "owner")))
@@ -121,7 +128,7 @@ class Operators:
 
 @contextlib.contextmanager
 def serving(operators: Operators) -> Iterator[Any]:
-    """The shipped model, shared and served until the end of the block by an owner in this process."""
+    """The shipped model, deployed by an owner who is gone by then; until the end of the block."""
     import tensorflow as tf
 
     import keras_private as kp
@@ -129,11 +136,5 @@ def serving(operators: Operators) -> Iterator[Any]:
     kp.KerasHook(tf.keras)
     model = tf.keras.models.load_model(ROOT / "models" / "mnist_cnn.keras")
     with kp.TFECluster.from_yaml(operators.path) as cluster:
-        model.share(cluster, input_range=(0.0, 1.0), verbose=0)
-        thread = threading.Thread(target=model.serve, kwargs={"verbose": 0}, daemon=True)
-        thread.start()
-        try:
-            yield model
-        finally:
-            model.stop()
-            thread.join(UP_S)
+        model.deploy(cluster, input_range=(0.0, 1.0), verbose=0)
+        yield model
