@@ -441,7 +441,9 @@ class Client:
 
     def _divide(self, query: Query) -> list[Batch]:
         target, session = self._connected(query.deadline)
-        return divided(query, session.model, target.cluster.config.limits)
+        routes = self._routes
+        model = session.model if routes is None else routes.fewest_rows(session.model)
+        return divided(query, model, target.cluster.config.limits)
 
     def _send(self, query: Query, given_up: Callable[[], bool] = _never) -> tuple[Session, Request]:
         target, session = self._connected(query.deadline)

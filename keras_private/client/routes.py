@@ -20,6 +20,8 @@ import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from msgspec.structs import replace
+
 from keras_private.client.errands import Errands
 from keras_private.client.session import Session
 from keras_private.client.target import Target, closed
@@ -27,6 +29,7 @@ from keras_private.client.watch import GLANCE_S
 from keras_private.errors import FrameError, KerasPrivateError, LinkError, LinkTimeoutError, PartyError, TrustError
 from keras_private.net.roles import Role
 from keras_private.party.causes import LEAVING_S, gone
+from keras_private.party.messages import Description
 
 _FIRST_REST_S, _LONGEST_REST_S = 0.5, 30.0
 _LINGER_S = 1.0  # some thread may be about to send a query in the session that was left
@@ -194,6 +197,11 @@ class Routes:
         """One that may be used; else one that could be, if there was any."""
         sessions = [route.usable for route in self._routes] + [route.session for route in self._routes]
         return next((session for session in sessions if session is not None), None)
+
+    def fewest_rows(self, model: Description) -> Description:
+        """This model, taking as many rows at once as every way takes that is open: a batch may go any of them."""
+        most = [session.model.max_batch for route in self._routes if (session := route.usable) is not None]
+        return replace(model, max_batch=min([model.max_batch, *most]))
 
     def connect(self, deadline: float) -> None:
         """Open a first way, and hold all others to the same plan of the same owner. Raises as `Target.open`."""

@@ -392,6 +392,19 @@ def test_a_triple_that_is_away_is_said_and_gets_the_model_when_it_is_back(
             late.stop()
 
 
+def test_a_batch_fits_whichever_triple_takes_it(make_trio: Any, tiny: Any, serving: Any, until: Any) -> None:
+    large, small = make_trio(max_batch=8), make_trio(max_batch=3)
+    hosts = [party.host for trio in (large, small) for party in trio.config.parties.values()]
+    cluster = TFECluster.from_config(ClusterConfig.of_hosts(hosts, cluster="test")).start()
+    with serving(large, tiny), serving(small, tiny), TFEWorker().connect_to_model(cluster) as client:
+        until(lambda: all(route.usable for route in client._routes._routes), "both ways are open")
+        for rows in (7, 8, 20):
+            data = tiny.batch(rows, rows)
+            for _ in range(3):
+                np.testing.assert_allclose(client.query_model(data), tiny.expected(data), atol=1e-3)
+        assert all(trio.servers[0].node.served for trio in (large, small))
+
+
 def test_a_triple_that_is_away_while_a_model_is_replaced_is_given_the_new_version(
     make_trio: Any, make_config: Any, tiny: Any, other_tiny: Any, until: Any
 ) -> None:
