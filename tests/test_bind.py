@@ -20,6 +20,7 @@ from keras_private.config import PARTY_NAMES, ClusterConfig, PartyConfig
 from keras_private.net.certificates import create_authority, issue
 from keras_private.net.handshake import Listener, connect, describe_listening
 from keras_private.net.roles import Role
+from keras_private.party.network import credentials
 from tests.checks import goes_on
 from tests.conftest import Trio
 
@@ -118,8 +119,8 @@ def test_a_party_says_where_it_listens(
         assert process.stdout
         called, expected = host.format(ports[0]), where.format(ports[0])
         assert process.stdout.readline() == f"server0 listens at {expected}; others call it at {called}\n"
-        files = ClusterConfig.load(path).tls.for_name("bob")  # type: ignore[union-attr]
-        connect(("127.0.0.1", ports[0]), files, PARTY, 10).close()  # type: ignore[arg-type]
+        files = credentials(ClusterConfig.load(path), Role("client", "bob"))
+        connect(("127.0.0.1", ports[0]), files, PARTY, 10).close()
     finally:
         process.terminate()
         _, log = process.communicate(timeout=20)
