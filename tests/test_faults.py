@@ -17,7 +17,7 @@ import numpy as np
 import psutil
 import pytest
 
-from keras_private.errors import ClusterError, LinkError, PartyError, PlanError, RefusedError
+from keras_private.errors import ClusterError, LinkError, NoModelError, PartyError, PlanError, RefusedError
 from keras_private.net.certificates import create_authority, issue, local_authority
 from keras_private.net.frames import FrameType, pack_header
 from keras_private.net.roles import Role
@@ -454,26 +454,44 @@ def test_an_upload_that_fails_leaves_nothing(trio: Any, tiny: Any, until: Any, m
 
 @contextlib.contextmanager
 def different_plans(trio: Any, tiny: Any, other_tiny: Any) -> Iterator[tuple[Any, Any]]:
-    """As one upload server2 holds another plan than server0 and server1."""
+    """As one upload server2 holds another plan than server0 and server1, and the leader does not hear of it."""
     ours, theirs = tiny.upload(trio), other_tiny.upload(trio, name="other")
     shelf = trio.servers[2].node.shelf
     kept, other = shelf.get(ours._id), shelf.get(theirs._id)
-    shelf.restore([dataclasses.replace(other, id=ours._id, name=kept.name)])
-    yield ours, theirs
-    ours.stop()
-    theirs.stop()
+    shelf._models[ours._id] = dataclasses.replace(other, id=ours._id, name=kept.name)
+    try:
+        yield ours, theirs
+    finally:
+        ours.stop()
+        theirs.stop()
 
 
-def test_different_plans_are_noticed_by_clients_and_owners(trio: Any, tiny: Any, other_tiny: Any, serving: Any) -> None:
+def test_different_plans_are_noticed_by_clients(trio: Any, tiny: Any, other_tiny: Any, serving: Any) -> None:
     with different_plans(trio, tiny, other_tiny) as (ours, theirs):
-        with pytest.raises(RefusedError) as at_client:
+        with pytest.raises(RefusedError) as caught:
             TFEWorker().connect_to_model(tiny.input_shape, tiny.output_shape, trio)
-        with pytest.raises(RefusedError) as at_owner:
-            ours.serve(1)
-        for caught in (at_client, at_owner):
-            assert ours.digest in str(caught.value)
-            assert theirs.digest in str(caught.value)
-            assert "server2" in str(caught.value)
+        assert ours.digest in str(caught.value)
+        assert theirs.digest in str(caught.value)
+        assert "server2" in str(caught.value)
+    goes_on(trio, tiny, serving)
+
+
+def test_different_plans_are_noticed_by_the_leader(
+    trio: Any, tiny: Any, other_tiny: Any, serving: Any, until: Any
+) -> None:
+    """When it hears of them. It says so, and has the follower forget what is not the model."""
+    with different_plans(trio, tiny, other_tiny) as (ours, theirs):
+        shelf = trio.servers[2].node.shelf
+        shelf.restore([shelf.get(ours._id)])
+        until(
+            lambda: any(
+                ours.digest in cause and theirs.digest in cause for cause in trio.logs[0].causes("model incomplete")
+            ),
+            "server0 logs both hashes",
+        )
+        until(lambda: shelf.get(ours._id) is None, "server2 forgets it")
+        with pytest.raises(NoModelError, match="server2"):
+            ours.serve(1, reshare=False)
     goes_on(trio, tiny, serving)
 
 

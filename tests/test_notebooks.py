@@ -31,7 +31,7 @@ PRINTS = {  # what a reader must see, besides no error
         r"owner:alice +certs/alice/",
         r"server1/certs/server1/server1\.key",
         r"20 of 20 right",
-        r"server1 .* up .* of owner:alice",
+        r"server1 .* up [\s\S]*? of owner:alice",
         r'"event": "run done"',
         r"\{'server0': 0, 'server1': 0, 'server2': 0\}",
     ],
