@@ -159,7 +159,9 @@ class Folder:
 
     def _remove(self, name: str) -> None:
         if stat.S_ISREG((self._path / name).lstat().st_mode):  # what a link names is not ours
-            with open(os.open(self._path / name, os.O_WRONLY | os.O_CLOEXEC), "wb", buffering=0) as file:
+            with open(
+                os.open(self._path / name, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW), "wb", buffering=0
+            ) as file:
                 size = min(self._head, file.seek(0, os.SEEK_END))
                 file.seek(0)
                 file.write(os.urandom(size))

@@ -223,6 +223,8 @@ def test_a_folder_that_somebody_wrote_to_holds_what_was_written_or_less(
         keeper.note(Facts(model.id, model.name, 1, model.owner, model.digest, number + 1, deployed=number == 0))
         written[model.id] = ((model.name, number + 1, number == 0), contents.shares)
     folder, held = tmp_path / "server2", 0
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_bytes(b"not ours")
     rng = random.Random(1)  # noqa: S311  the same files each time
     whole = {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "lock"}
     read: dict[bytes, Any] = {}
@@ -236,7 +238,7 @@ def test_a_folder_that_somebody_wrote_to_holds_what_was_written_or_less(
         for name, content in whole.items():
             (folder / name).write_bytes(content)
         for path in rng.sample([folder / name for name in whole], rng.randint(1, 3)):
-            damage(path, folder / rng.choice(list(whole)), rng)
+            damage(path, folder / rng.choice(list(whole)), rng, elsewhere)
         found, missed = keeper.restore(LIMITS)
         for model in found:
             facts, shares = written[model.id]
@@ -248,9 +250,11 @@ def test_a_folder_that_somebody_wrote_to_holds_what_was_written_or_less(
         assert there == {model.id for model in found} | missed
         held += len(found)
     assert held > 20
+    assert elsewhere.read_bytes() == b"not ours"
 
 
-def damage(path: Path, other: Path, rng: random.Random) -> None:
+def damage(path: Path, other: Path, rng: random.Random, elsewhere: Path) -> None:
+    """Nothing is written through `path` or `other` that an earlier one has made a link."""
     content = bytearray(path.read_bytes())
     kind = rng.randrange(7)
     if kind == 0:
@@ -260,7 +264,7 @@ def damage(path: Path, other: Path, rng: random.Random) -> None:
         os.truncate(path, rng.choice([rng.randrange(len(content)), 1 << 40]))  # nothing is allocated for it
     elif kind == 2:
         path.write_bytes(content + os.urandom(20))
-    elif kind == 3 and other.is_file() and other.stat().st_size < 1 << 20:
+    elif kind == 3 and other.is_file() and not other.is_symlink() and other.stat().st_size < 1 << 20:
         path.write_bytes(other.read_bytes())
         other.write_bytes(content)
     else:
@@ -268,4 +272,4 @@ def damage(path: Path, other: Path, rng: random.Random) -> None:
         if kind == 4:
             os.mkfifo(path, 0o600)
         elif kind == 5:
-            path.symlink_to("/etc/passwd")
+            path.symlink_to(elsewhere)
