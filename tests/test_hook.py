@@ -29,6 +29,7 @@ from keras_private import (
     UnsupportedModelError,
 )
 from keras_private import hook as hook_module
+from keras_private.party.messages import Status
 
 X = np.random.default_rng(2).uniform(-1, 1, (2, 4)).astype(np.float32)
 
@@ -176,6 +177,11 @@ def ctrl_c_after(condition: Callable[[], Any], until: Any) -> Iterator[None]:
     thread.join()
 
 
+def paused(cluster: TFECluster) -> bool:
+    leader = cluster.status()["server0"]
+    return isinstance(leader, Status) and [model.state for model in leader.models] == ["paused"]
+
+
 @pytest.mark.parametrize("num_requests", [None, 5])
 def test_ctrl_c_ends_serving(keras: Any, cluster: TFECluster, until: Any, num_requests: Any) -> None:
     model = functional(keras).share(cluster)
@@ -188,6 +194,7 @@ def test_ctrl_c_ends_serving(keras: Any, cluster: TFECluster, until: Any, num_re
             with ctrl_c_after(lambda: owned.served == 1, until):
                 assert model.serve(num_requests) == 1
             np.testing.assert_allclose(client.query_model_join(), np.asarray(model(X)), atol=1e-3)
+            until(lambda: paused(cluster), "the leader notices: what comes sooner counts in the serving that ends")
         client.query_model_async(X)
         assert model.serve(1) == 1
         client.query_model_join()
